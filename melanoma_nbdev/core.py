@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['DX', 'MALIGNANT', 'DX_OF', 'SITES', 'SITE_OF', 'MANIFEST_COLS', 'OOF_COLS', 'MelanomaError', 'ManifestError',
            'LeakError', 'RunError', 'ArtefactError', 'ImageError', 'norm_dx', 'norm_site', 'norm_sex', 'as_manifest',
-           'data_home', 'package_dir', 'seed_everything', 'atomic_path', 'write_text', 'write_csv', 'write_json',
-           'read_json', 'sha256', 'friendly']
+           'data_home', 'package_dir', 'square', 'to_input', 'seed_everything', 'atomic_path', 'write_text',
+           'write_csv', 'write_json', 'read_json', 'sha256', 'friendly']
 
-# %% ../nbs/00_core.ipynb #66d0e611
+# %% ../nbs/00_core.ipynb #3919ce79
 import hashlib, json, os, random, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np, pandas as pd
-from fastcore.basics import patch, store_attr
+from PIL import Image
 
 # %% ../nbs/00_core.ipynb #31013b71
 class MelanomaError(ValueError):
@@ -120,6 +120,27 @@ def data_home()->Path|None:
 def package_dir()->Path:
     "Where the installed package lies: the embedded model and the embedded phantom images are under it."
     return Path(__file__).resolve().parent
+
+# %% ../nbs/00_core.ipynb #79d864ae
+def square(
+    img:Image.Image, # Any size, RGB
+    size:int, # Side of the result in pixels
+    crop:str='centre', # 'centre': the largest centred square; 'squash': the whole frame, its aspect ratio lost
+)->Image.Image: # size x size, RGB
+    "The square picture that the network sees; PIL's bilinear filter, which antialiases when it shrinks."
+    if crop not in ('centre', 'squash'): raise MelanomaError(f"crop is {crop!r}; use 'centre' or 'squash'")
+    w, h = img.size; s = min(w, h)
+    box = ((w-s)//2, (h-s)//2, (w-s)//2 + s, (h-s)//2 + s) if crop == 'centre' else (0, 0, w, h)
+    return img.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+def to_input(
+    img:Image.Image, # What `square` gave
+    mean, # Three numbers, in the order RGB, for values in 0..1
+    std, # Three numbers
+)->np.ndarray: # 3 x size x size, float32
+    "The normalised array that goes into the network."
+    x = np.asarray(img, dtype=np.float32)/255
+    return ((x - np.asarray(mean, np.float32))/np.asarray(std, np.float32)).transpose(2, 0, 1)
 
 # %% ../nbs/00_core.ipynb #940d6e48
 def seed_everything(seed:int=0):
