@@ -121,7 +121,7 @@ def package_dir()->Path:
     "Where the installed package lies: the embedded model and the embedded phantom images are under it."
     return Path(__file__).resolve().parent
 
-# %% ../nbs/00_core.ipynb #79d864ae
+# %% ../nbs/00_core.ipynb #d90fc3ad
 def square(
     img:Image.Image, # Any size, RGB
     size:int, # Side of the result in pixels
@@ -130,8 +130,8 @@ def square(
     "The square picture that the network sees; PIL's bilinear filter, which antialiases when it shrinks."
     if crop not in ('centre', 'squash'): raise MelanomaError(f"crop is {crop!r}; use 'centre' or 'squash'")
     w, h = img.size; s = min(w, h)
-    box = ((w-s)//2, (h-s)//2, (w-s)//2 + s, (h-s)//2 + s) if crop == 'centre' else (0, 0, w, h)
-    return img.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    if crop == 'centre' and w != h: img = img.crop(((w-s)//2, (h-s)//2, (w-s)//2 + s, (h-s)//2 + s))
+    return img.resize((size, size), Image.Resampling.BILINEAR)
 
 def to_input(
     img:Image.Image, # What `square` gave
