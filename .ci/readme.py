@@ -9,7 +9,7 @@ from execnb.nbio import read_nb
 from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import Preprocessor
 from nbdev.processors import FilterDefaults
-import nbformat
+import nbformat, yaml
 from fastcore.xtras import obj2dict
 
 root = Path(__file__).resolve().parent.parent
@@ -27,7 +27,9 @@ def rendered(path=root/'nbs'/'index.ipynb'):
     nb.cells = [c for c in nb.cells if c.source.strip()]
     text, extra = MarkdownExporter().from_notebook_node(nb)
     if extra.get('outputs'): raise SystemExit(f'index.ipynb has picture outputs ({", ".join(extra["outputs"])}): put the picture under nbs/images and show it with markdown')
+    head = yaml.safe_load(re.match(r'\s*---\n(.*?)\n---\n', text, flags=re.S).group(1))
     text = re.sub(r'\A\s*---\n.*?\n---\n', '', text, flags=re.S)
+    text = text.lstrip().replace('-->\n', f"-->\n\n# {head['title']}\n\n> {head['description']}\n", 1)
     text = re.sub(r'^(#.*?)[ \t]*\{[.#][^}]*\}[ \t]*$', r'\1', text, flags=re.M)
     text = re.sub(r'\]\((images|research)/', r'](nbs/\1/', text)
     text = re.sub(r'\]\((\w+\.ipynb)', r'](nbs/\1', text)
