@@ -4,7 +4,9 @@
 
 # %% auto #0
 __all__ = ['ALIASES', 'MEASURES', 'simulate_oof', 'read_oof', 'clusters', 'auc', 'RocSteps', 'Curve', 'measure', 'boot',
-           'interval', 'auc_ci', 'curve_points', 'plot_roc', 'plot_pr', 'summarise']
+           'interval', 'auc_ci', 'curve_points', 'plot_roc', 'plot_pr', 'summarise', 'delong_cov', 'delong', 'align',
+           'compare', 'boot_ratio', 'called', 'balanced_accuracy', 'in_top_k', 'top_k', 'summarise_dx', 'age_band',
+           'heterogeneity', 'subgroups', 'estimate_ita', 'ita_group', 'nested_epoch']
 
 # %% ../nbs/08_metrics.ipynb #d84d9544
 import re, warnings
@@ -412,3 +414,254 @@ def summarise(
     bs = boot(y, p, g, MEASURES, n_boot, seed, progress=progress)
     for k in MEASURES: out[k] = interval(bs[k], point[k], level)
     return out
+
+# %% ../nbs/08_metrics.ipynb #18e2a11f
+def _placements(y, p):
+    "For each melanoma the share of benign lesions below it, for each benign lesion the share of melanomas above it; ties half."
+    pos, neg = p[y == 1], p[y == 0]
+    sp, sn = np.sort(pos), np.sort(neg)
+    below = (np.searchsorted(sn, pos, 'left') + np.searchsorted(sn, pos, 'right')) / (2*len(neg))
+    above = 1 - (np.searchsorted(sp, neg, 'left') + np.searchsorted(sp, neg, 'right')) / (2*len(pos))
+    return below, above
+
+def delong_cov(
+    y, # (n,) targets 0/1
+    ps, # (m, n) scores of m models on the same images
+    cluster=None, # (n,) integer codes: Obuchowski's variance; DeLong's where None
+)->tuple: # (m,) AUCs, (m, m) their covariance
+    "AUCs and their covariance from the placements."
+    y = np.asarray(y); P, N = int(y.sum()), int((1 - y).sum())
+    pl = [_placements(y, np.asarray(p, dtype=float)) for p in ps]
+    a = np.array([b.mean() for b, _ in pl]); V10, V01 = (np.array([x[i] for x in pl]) for i in (0, 1))
+    if cluster is None: return a, np.atleast_2d(np.cov(V10))/P + np.atleast_2d(np.cov(V01))/N
+    c = np.asarray(cluster); J = c.max() + 1
+    A, B = (np.array([np.bincount(c[y == t], weights=v - m, minlength=J) for v, m in zip(V, a)]) for t, V in ((1, V10), (0, V01)))
+    i10, i01, i = (int((np.bincount(c[m], minlength=J) > 0).sum()) for m in (y == 1, y == 0, y >= 0))
+    s10, s01, s11 = i10/(i10 - 1)*(A @ A.T), i01/(i01 - 1)*(B @ B.T), i/(i - 1)*(A @ B.T)
+    return a, s10/P**2 + s01/N**2 + (s11 + s11.T)/(P*N)
+
+def delong(
+    y, # (n,) targets 0/1
+    p, # (n,) scores
+    cluster=None, # (n,) integer codes: Obuchowski's variance; DeLong's where None
+    level:float=.95, # Coverage
+)->dict: # auc, lo, hi, se, method
+    "AUC with the symmetric interval of DeLong (or Obuchowski, with clusters), cut at 0 and 1."
+    y, p = _check(y, p)
+    how = 'DeLong' if cluster is None else 'Obuchowski'
+    if _one_class(y) or min(y.sum(), (1 - y).sum()) < 2: return dict(auc=auc(y, p) if 0 < y.sum() < len(y) else float('nan'), lo=float('nan'), hi=float('nan'), se=float('nan'), method=how)
+    a, v = delong_cov(y, [p], cluster); se = float(np.sqrt(max(v[0, 0], 0))); z = _normal_quantile((1 + level)/2)
+    return dict(auc=float(a[0]), lo=max(float(a[0]) - z*se, 0.), hi=min(float(a[0]) + z*se, 1.), se=se, method=how)
+
+# %% ../nbs/08_metrics.ipynb #150fc606
+def align(
+    a:pd.DataFrame, # Predictions of one model, as `read_oof` gives them
+    b:pd.DataFrame, # Predictions of the other
+)->tuple: # Both on their common images, in the order of `a`
+    "Two tables on the same images; what only one of them has is left out with a warning, different truths raise `RunError`."
+    b2 = b.set_index('image_id'); keep = a['image_id'].isin(b2.index).to_numpy()
+    if not keep.any(): raise RunError("the two tables have no image in common; compare predictions of the same images (first ids: "
+                                      f"{a['image_id'].iloc[0]} and {b['image_id'].iloc[0]})")
+    if n := (~keep).sum() + len(b) - keep.sum(): warnings.warn(f"{n} images are in one table only and are left out; {keep.sum()} remain", stacklevel=2)
+    a = a[keep].reset_index(drop=True); b = b2.loc[a['image_id']].reset_index()
+    bad = (a['target'] != b['target']).to_numpy()
+    if bad.any(): raise RunError(f"the two tables disagree about the truth of {_rows(a, bad)}")
+    return a, b
+
+def _p_value(d:np.ndarray)->float:
+    "Two-sided bootstrap p-value of a difference: how often the resamples lie on the other side of 0."
+    d = d[np.isfinite(d)]
+    return float(min(1., 2*(1 + min((d <= 0).sum(), (d >= 0).sum()))/(len(d) + 1))) if len(d) else float('nan')
+
+# %% ../nbs/08_metrics.ipynb #d943e977
+def compare(
+    a:pd.DataFrame, # Predictions of one model, as `read_oof` gives them
+    b:pd.DataFrame, # Predictions of the other
+    names=tuple(MEASURES), # Names in `MEASURES`
+    n_boot:int=2000, # Resamples
+    seed:int=0, # Seed
+    level:float=.95, # Coverage
+)->dict: # n, n_pos, n_clusters; for each measure a, b, diff (a - b), lo, hi, se, p, detectable; delong: diff, se, p
+    "Paired differences between two models on their common images, clusters resampled alike for both."
+    a, b = align(a, b)
+    y, pa, pb, g = a['target'].to_numpy(), a['p_melanoma'].to_numpy(), b['p_melanoma'].to_numpy(), clusters(a)
+    out = dict(n=len(y), n_pos=int(y.sum()), n_clusters=int(g.max() + 1), n_boot=n_boot, seed=seed, level=level)
+    ma, mb, ba, bb = measure(y, pa, names), measure(y, pb, names), boot(y, pa, g, names, n_boot, seed), boot(y, pb, g, names, n_boot, seed)
+    for k in names:
+        d = interval(ba[k] - bb[k], ma[k] - mb[k], level)
+        out[k] = dict(a=ma[k], b=mb[k], diff=d['value'], lo=d['lo'], hi=d['hi'], se=d['se'], p=_p_value(ba[k] - bb[k]), detectable=2.8016*d['se'])
+    v, cov = delong_cov(y, [pa, pb], g); se = float(np.sqrt(max(cov[0, 0] + cov[1, 1] - 2*cov[0, 1], 0)))
+    z = abs(v[0] - v[1])/se if se > 0 else 0.
+    out['delong'] = dict(diff=float(v[0] - v[1]), se=se, p=float(2*(1 - _normal_cdf(z))) if se > 0 else 1., method='Obuchowski, paired')
+    return out
+
+def _normal_cdf(x:float)->float:
+    from math import erf
+    return (1 + erf(x/2**.5))/2
+
+# %% ../nbs/08_metrics.ipynb #d2f22c95
+def boot_ratio(
+    num, # (n,) or (n, m) what is counted above, per image
+    den, # (n,) or (n, m) what is counted below, per image
+    cluster, # (n,) integer codes of the clusters
+    n_boot:int=2000, # Resamples
+    seed:int=0, # Seed
+    n_clusters:int|None=None, # Number of clusters where these rows are a part of a larger set
+)->np.ndarray: # (n_boot, m) ratios; NaN where the denominator is 0
+    "Ratios of sums on resamples of whole clusters."
+    c = np.asarray(cluster); J = int(n_clusters or c.max() + 1)
+    sums = [np.stack([np.bincount(c, weights=col, minlength=J) for col in np.asarray(x, dtype=float).reshape(len(c), -1).T], 1) for x in (num, den)]
+    out = []
+    for W in _draws(J, n_boot, seed):
+        top, bot = (W.T.astype(float) @ x for x in sums)
+        out.append(np.divide(top, bot, out=np.full(top.shape, np.nan), where=bot > 0))
+    return np.concatenate(out)
+
+# %% ../nbs/08_metrics.ipynb #3a3e78fd
+def _best_threshold(y, p):
+    "The threshold with the highest balanced accuracy."
+    t = curve_points(y, p)
+    return float(t['threshold'].iloc[(t['sensitivity'] + t['specificity']).argmax()])
+
+def called(
+    oof:pd.DataFrame, # Predictions as `read_oof` gives them
+    choose=_best_threshold, # Function of targets and scores that gives a threshold
+)->np.ndarray: # (n,) 1 where the image is called melanoma
+    "Calls at a threshold that was chosen without the image's own fold; with fewer than two folds the threshold is the prevalence, which needs no choice."
+    y, p, f = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy(), oof['fold'].astype('object').to_numpy()
+    folds = pd.unique(pd.Series(f).dropna())
+    if len(folds) < 2 or pd.isna(f).any(): return (p >= y.mean()).astype(int)
+    out = np.zeros(len(y), int)
+    for k in folds: out[f == k] = p[f == k] >= choose(y[f != k], p[f != k])
+    return out
+
+def balanced_accuracy(
+    oof:pd.DataFrame, # Predictions as `read_oof` gives them
+    n_boot:int=2000, # Resamples
+    seed:int=0, # Seed
+)->dict: # value, lo, hi, se, n_ok, sensitivity, specificity
+    "Balanced accuracy at thresholds chosen out of fold."
+    y, hit = oof['target'].to_numpy(), called(oof)
+    if _one_class(y): return dict(value=float('nan'), lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=0)
+    num, den = np.stack([y*hit, (1 - y)*(1 - hit)], 1), np.stack([y, 1 - y], 1)
+    v = num.sum(0)/den.sum(0)
+    return dict(interval(boot_ratio(num, den, clusters(oof, warn=False), n_boot, seed).mean(1), float(v.mean())), sensitivity=float(v[0]), specificity=float(v[1]))
+
+# %% ../nbs/08_metrics.ipynb #66e4bb25
+def in_top_k(
+    p, # (n,) scores
+    patient, # (n,) patient of each image
+    k:int=3, # Images looked at per patient
+)->np.ndarray: # (n,) probability that the image is among its patient's k highest scores, ties broken at random
+    "Whether each image is among its patient's `k` highest."
+    s = pd.Series(np.asarray(p, dtype=float)).groupby(np.asarray(patient))
+    above, ties = s.rank(method='min', ascending=False) - 1, pd.Series(np.asarray(p)).groupby([np.asarray(patient), np.asarray(p)]).transform('size')
+    return np.clip((k - above)/ties, 0, 1).to_numpy()
+
+def top_k(
+    oof:pd.DataFrame, # Predictions as `read_oof` gives them
+    k:int=3, # Images looked at per patient
+    n_boot:int=2000, # Resamples
+    seed:int=0, # Seed
+)->dict: # value, lo, hi, se, n_ok; chance (what random order gives), n_pos, n_patients; value NaN where no patient is known
+    "Share of melanomas among their patient's `k` highest scores. Only images whose patient is known and has more than `k` images count."
+    known = oof['patient_id'].notna(); d = oof[known]
+    d = d[d.groupby('patient_id')['image_id'].transform('size') > k] if len(d) else d
+    if not d['target'].sum(): return dict(value=float('nan'), lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=0, chance=float('nan'), n_pos=0, n_patients=0)
+    y, hit = d['target'].to_numpy(), in_top_k(d['p_melanoma'], d['patient_id'], k)
+    size = d.groupby('patient_id')['image_id'].transform('size').to_numpy()
+    return dict(interval(boot_ratio(y*hit, y, clusters(d, warn=False), n_boot, seed)[:, 0], float((y*hit).sum()/y.sum())),
+                chance=float((y*k/size).sum()/y.sum()), n_pos=int(y.sum()), n_patients=int(d['patient_id'].nunique()))
+
+# %% ../nbs/08_metrics.ipynb #171055ee
+def summarise_dx(
+    oof:pd.DataFrame, # Predictions with the true code in `dx` and a column `p_<code>` for each class
+    n_boot:int=2000, # Resamples
+    seed:int=0, # Seed
+)->dict|None: # classes: code -> n, value, lo, hi (AUC); macro_auc, balanced_accuracy, accuracy: value, lo, hi; None where the columns are missing
+    "Measures over all diagnoses. A class that does not occur has AUC NaN and is left out of the means."
+    codes = [c for c in DX if f'p_{c}' in oof]
+    if 'dx' not in oof or len(codes) < 2: return None
+    d = oof[oof['dx'].isin(codes)]; g = clusters(d, warn=False); P = d[[f'p_{c}' for c in codes]].to_numpy(float)
+    T = np.stack([(d['dx'] == c).to_numpy() for c in codes], 1); have = [i for i in range(len(codes)) if 0 < T[:, i].sum() < len(d)]
+    hit = T[:, have] & (P.argmax(1)[:, None] == have)
+    # where a class is the majority, its mirror image has the same AUC and fewer levels
+    one = lambda i: (T[:, i], P[:, i]) if T[:, i].mean() <= .5 else (~T[:, i], -P[:, i])
+    bs = {i: boot(one(i)[0].astype(int), one(i)[1], g, n_boot=n_boot, seed=seed)['auc'] for i in have}
+    val = {i: auc(T[:, i].astype(int), P[:, i]) for i in have}
+    acc = boot_ratio(np.c_[hit, hit.sum(1)], np.c_[T[:, have], np.ones(len(d))], g, n_boot, seed)
+    return dict(n=len(d), classes={codes[i]: dict(n=int(T[:, i].sum()), **(interval(bs[i], val[i]) if i in val else dict(value=float('nan')))) for i in range(len(codes))},
+                macro_auc=interval(np.mean(list(bs.values()), axis=0), float(np.mean(list(val.values())))),
+                balanced_accuracy=interval(acc[:, :-1].mean(1), float((hit.sum(0)/T[:, have].sum(0)).mean())), accuracy=interval(acc[:, -1], float(hit.any(1).mean())))
+
+# %% ../nbs/08_metrics.ipynb #f258a870
+def age_band(age)->pd.Series: # `<30`, `30-44`, `45-59`, `60-74`, `75+` or NA
+    "Bands of age in years."
+    a = pd.to_numeric(pd.Series(age), errors='coerce').astype(float)
+    return pd.cut(a, [-1, 29.999, 44.999, 59.999, 74.999, 200], labels=['<30', '30-44', '45-59', '60-74', '75+']).astype('object').where(a.notna(), pd.NA)
+
+def heterogeneity(
+    values:np.ndarray, # (m,) AUCs of the cells
+    draws:np.ndarray, # (n_boot, m) the same on common resamples
+)->dict: # chi2, df, p
+    "Wald's test of the hypothesis that all cells have the same value."
+    ok = np.isfinite(draws).all(1); m = len(values)
+    if m < 2 or ok.sum() < 10*m: return dict(chi2=float('nan'), df=max(m - 1, 0), p=float('nan'))
+    C = np.eye(m)[1:] - np.eye(m)[:1]; d = C @ values; S = C @ np.cov(draws[ok].T) @ C.T
+    x = float(d @ np.linalg.pinv(S) @ d)
+    from scipy.stats import chi2
+    return dict(chi2=x, df=m - 1, p=float(chi2.sf(x, m - 1)))
+
+# %% ../nbs/08_metrics.ipynb #d7e0c795
+def subgroups(
+    df:pd.DataFrame, # Predictions as `read_oof` gives them, with the column `by`
+    by:str, # Column whose levels are compared
+    n_boot:int=2000, # Resamples
+    seed:int=0, # Seed
+    min_class:int=10, # Melanomas and benign lesions that a cell must have
+)->tuple: # Table (level, n, n_pos, n_clusters, prevalence, mean_p, auc, lo, hi, note), and the test's chi2, df, p, levels
+    "AUC in each level of a column, and whether the levels differ. Rows without a value are a level of their own that the test leaves out."
+    g = clusters(df, warn=False); J = int(g.max() + 1); rows, keep = [], {}
+    lv = df[by].astype('object').where(df[by].notna(), 'not recorded')
+    for v in sorted(lv.unique(), key=lambda x: (x == 'not recorded', str(x) if not isinstance(x, (int, float)) else f'{x:012.4f}')):
+        m = (lv == v).to_numpy(); y, p = df['target'].to_numpy()[m], df['p_melanoma'].to_numpy()[m]
+        few = [f"{n} {w}" for n, w in ((int(y.sum()), 'melanomas'), (int((1 - y).sum()), 'benign lesions')) if n < min_class]
+        row = dict(level=str(v), n=int(m.sum()), n_pos=int(y.sum()), n_clusters=len(np.unique(g[m])), prevalence=float(y.mean()), mean_p=float(p.mean()),
+                   auc=float('nan'), lo=float('nan'), hi=float('nan'), note=f"too small to say: {' and '.join(few)}" if few else '')
+        if not few:
+            d = boot(y, p, g[m], n_boot=n_boot, seed=seed, n_clusters=J)['auc']; i = interval(d, auc(y, p)); row.update(auc=i['value'], lo=i['lo'], hi=i['hi'])
+            if v != 'not recorded': keep[str(v)] = (i['value'], d)
+        rows.append(row)
+    het = heterogeneity(np.array([a for a, _ in keep.values()]), np.stack([d for _, d in keep.values()], 1) if keep else np.zeros((0, 0)))
+    return pd.DataFrame(rows), dict(het, levels=list(keep))
+
+# %% ../nbs/08_metrics.ipynb #220d03e6
+def estimate_ita(
+    rgb, # (h, w, 3) image, uint8 sRGB
+)->float: # Degrees; NaN where hardly any skin is seen
+    "Estimated individual typology angle of the skin beside the lesion: the lighter half of the pixels, without glare and without the black of a vignette."
+    x = np.asarray(rgb)[..., :3].reshape(-1, 3)/255.
+    lin = np.where(x <= .04045, x/12.92, ((x + .055)/1.055)**2.4)
+    xyz = lin @ np.array([[.4124564, .2126729, .0193339], [.3575761, .7151522, .1191920], [.1804375, .0721750, .9503041]]) / [.95047, 1., 1.08883]
+    f = np.where(xyz > (6/29)**3, np.cbrt(xyz), xyz/(3*(6/29)**2) + 4/29)
+    L, b = 116*f[:, 1] - 16, 200*(f[:, 1] - f[:, 2])
+    ok = (L > 12) & (L < 97)
+    if ok.mean() < .1: return float('nan')
+    ok &= L >= np.median(L[ok])
+    return float(np.degrees(np.arctan2(np.median(L[ok]) - 50, np.median(b[ok]))))
+
+def ita_group(ita)->pd.Series: # `very light`, `light`, `intermediate`, `tan`, `brown`, `dark` or NA
+    "The usual classes of the typology angle (cut at 55, 41, 28, 10 and -30 degrees)."
+    a = pd.Series(np.asarray(ita, dtype=float))
+    return pd.cut(a, [-181, -30, 10, 28, 41, 55, 181], labels=['dark', 'brown', 'tan', 'intermediate', 'light', 'very light']).astype('object').where(a.notna(), pd.NA)
+
+# %% ../nbs/08_metrics.ipynb #b7c6df09
+def nested_epoch(
+    history:pd.DataFrame, # Columns fold, epoch, auc: validation AUC of every epoch of every fold
+)->dict: # last, best, nested: mean AUC over folds; optimism = best - nested; epochs: fold -> epoch chosen by the others
+    "Mean fold AUC with the last epoch, with each fold's own best epoch, and with the epoch that the other folds choose."
+    H = history.pivot(index='fold', columns='epoch', values='auc').dropna(axis=1).sort_index(axis=1)
+    if len(H) < 2 or not H.shape[1]: raise RunError(f"nested choice of epoch needs at least two folds with a common epoch, not {len(H)} folds and {H.shape[1]} common epochs")
+    pick = {k: int(H.drop(index=k).mean().idxmax()) for k in H.index}
+    best, nested = float(H.max(axis=1).mean()), float(np.mean([H.loc[k, e] for k, e in pick.items()]))
+    return dict(last=float(H.iloc[:, -1].mean()), best=best, nested=nested, optimism=best - nested, epochs={str(k): e for k, e in pick.items()})
