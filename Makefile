@@ -1,6 +1,7 @@
 # make app    the page, on this machine only        make test   every notebook and every test; last line "N passed, N failed"
 # Both make what they need in .venv by themselves (.ci/env) and rerun in seconds. Another Python: make app PYTHON=python3.12
 SHELL := bash
+unexport PYTHONDONTWRITEBYTECODE  # Voila starts a Python per visitor: without compiled modules each would wait seconds longer
 PORT ?= 8866
 FULL := @.ci/env full
 

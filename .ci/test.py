@@ -51,7 +51,7 @@ def kill(p):
     try: os.killpg(p.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError): pass
 
-def last(text, n=25): return '\n'.join(l[:240] for l in text.rstrip().splitlines()[-n:])
+def last(text, n=25): return '\n'.join([l[:240] for l in text.rstrip().splitlines() if l.strip(' ^~\t')][-n:])
 def verdict(rc, out, limit): return (f'stopped: no end after {limit:.0f} s\n' if rc == 'timeout' else f'exit status {rc}\n') + last(out)
 
 # ---- 1 the stack

@@ -39,14 +39,14 @@ class Served:
         self._log = Path(log)
         env = {**os.environ, 'BROWSER': 'true', 'PYTHONUNBUFFERED': '1', **(env or {})}
         self.p = subprocess.Popen([str(c) for c in cmd], cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=open(log, 'wb'), stderr=subprocess.STDOUT, start_new_session=True)
-        end = time.time() + wait
-        while time.time() < end:
+        began = time.time()
+        while time.time() < began + wait:
             m = re.search(r'https?://[\w.\-\[\]:]+:\d+\S*', self.log())
             if m and self.answers(m.group().rstrip('.,)')): self.url = m.group().rstrip('.,)'); return
             if self.p.poll() is not None: break
             time.sleep(.3)
         code = self.p.poll(); self.stop()
-        raise AssertionError(f'the page did not come up in {wait} s (exit status {code}):\n{self.log()[-3000:]}')
+        raise AssertionError(f'the page did not come up in {time.time() - began:.0f} s (exit status {code}):\n{self.log()[-3000:]}')
     def answers(self, url):
         try: return urllib.request.urlopen(url.replace('0.0.0.0', '127.0.0.1'), timeout=60).status == 200
         except OSError: return False
