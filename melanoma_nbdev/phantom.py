@@ -232,11 +232,11 @@ def paint_lesion(
     _atypia(rng, f, A, mask, melanin, blood, over)
     return np.clip(melanin, .04, 6) * mask, blood * mask, over
 
-# %% ../nbs/01_phantom.ipynb #4b6669cb
+# %% ../nbs/01_phantom.ipynb #0c0dd1a9
 def _nevus(rng, f, A, melanin, base):
     "Naevi are reticular, globular or homogeneous."
     u = rng.random(); k = rng.uniform(.45, 1.1)
-    if u < .6: melanin += k * (_network(rng, f, A) - .25) * base
+    if u < .6: melanin += k * (_network(rng, f, A) - .25) * base; np.maximum(melanin, .3 * base, out=melanin)
     if u > .45: melanin += k * .9 * base * (_dots(rng, f, int(rng.integers(15, 70)), (.03, .07), .95) if u < .85 else .25 * f.noise(rng, 3, 2))
 
 def _keratosis(rng, f, mask, melanin, over):
@@ -270,13 +270,13 @@ def picture_size(camera:str, size:int)->tuple[int, int]:
     "Width and height in pixels of a camera's picture whose short side is `size`."
     return int(round(size * CAMERAS[camera]['aspect'] / 4)) * 4, size
 
-# %% ../nbs/01_phantom.ipynb #401eee2b
+# %% ../nbs/01_phantom.ipynb #74b6afe0
 def draw_hairs(rng, size:tuple[int, int], n:int)->np.ndarray:
     "`n` curved hairs as an (h, w) opacity, 0 to 1."
     k = 3; w, h = size[0] * k, size[1] * k; im = Image.new('L', (w, h)); d = ImageDraw.Draw(im)
     main = rng.uniform(0, np.pi); t = np.linspace(-1, 1, 14)
     for _ in range(n):
-        a, L, bend = rng.normal(main, .5), rng.uniform(.25, .9) * h, rng.normal(0, .18)
+        a, L, bend = rng.normal(main, .5), rng.uniform(.25, .9) * h, rng.normal(0, .24)
         x0, y0 = rng.uniform(0, w), rng.uniform(0, h)
         x, y = L * t, L * bend * (t**2 + .5 * rng.normal() * t**3)
         pts = np.stack([x0 + x * math.cos(a) - y * math.sin(a), y0 + x * math.sin(a) + y * math.cos(a)], 1)
