@@ -232,11 +232,11 @@ def paint_lesion(
     _atypia(rng, f, A, mask, melanin, blood, over)
     return np.clip(melanin, .04, 6) * mask, blood * mask, over
 
-# %% ../nbs/01_phantom.ipynb #0c0dd1a9
+# %% ../nbs/01_phantom.ipynb #86a216a3
 def _nevus(rng, f, A, melanin, base):
     "Naevi are reticular, globular or homogeneous."
-    u = rng.random(); k = rng.uniform(.45, 1.1)
-    if u < .6: melanin += k * (_network(rng, f, A) - .25) * base; np.maximum(melanin, .3 * base, out=melanin)
+    u = rng.random(); k = rng.uniform(.35, .95)
+    if u < .6: melanin += k * (_network(rng, f, A) - .25) * base; np.maximum(melanin, .48 * base, out=melanin)
     if u > .45: melanin += k * .9 * base * (_dots(rng, f, int(rng.integers(15, 70)), (.03, .07), .95) if u < .85 else .25 * f.noise(rng, 3, 2))
 
 def _keratosis(rng, f, mask, melanin, over):
