@@ -108,7 +108,7 @@ def _scores(df:pd.DataFrame, raw:pd.Series)->np.ndarray:
     if bad.any(): raise RunError(f"no finite score in {_rows(df, bad)}; every image needs one: predict them again, or take the rows out of the file")
     return v
 
-# %% ../nbs/08_metrics.ipynb #a641ec9f
+# %% ../nbs/08_metrics.ipynb #776267cb
 def read_oof(
     src:str|Path|pd.DataFrame, # A run folder, a CSV or a table
     target:str|None=None, # Its column with the truth; found by name where None, as the others are
@@ -123,8 +123,9 @@ def read_oof(
         if need not in col: raise RunError(f"no column holds {what}; the columns are: {', '.join(map(str, raw.columns))}; "
                                            f"name it with {dict(target='target', p_melanoma='score')[need]}=...")
     df = raw.drop(columns=list(col.values())).copy()
-    df['image_id'] = raw[col['image_id']] if 'image_id' in col else [f'row {i+1}' for i in range(len(raw))]
+    df['image_id'] = raw[col['image_id']].astype('object') if 'image_id' in col else [f'row {i+1}' for i in range(len(raw))]
     if df['image_id'].isna().any(): raise RunError(f"no image id in {_rows(df, df['image_id'].isna().to_numpy())}")
+    df['image_id'] = df['image_id'].map(str)
     dup = df['image_id'].duplicated(keep=False).to_numpy()
     if dup.any(): raise RunError(f"an image id stands more than once: {_rows(df, dup)}; keep one row an image")
     df['target'] = _labels(raw[col['target']])
