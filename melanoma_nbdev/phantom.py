@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['SITE_P', 'SITE_RISK', 'MISSING', 'OWN', 'CEILING', 'CAMERAS', 'KINDS', 'PLANTS', 'AGAIN', 'CAMERA_P', 'CAMERA_PLANT',
            'RULER_P', 'RULER_PLANT', 'TRAIN_COLS', 'TRUTH_COLS', 'DRAWING', 'EMBEDDED', 'stream', 'draw_patient',
-           'risk', 'draw_latents', 'expected_auc', 'reference_population', 'solve_label', 'pigment_colour',
-           'smooth_noise', 'Frame', 'abcd', 'paint_lesion', 'picture_size', 'draw_hairs', 'draw_ruler', 'draw_skin',
-           'draw_lesion', 'phantom_table', 'change_copy', 'draw_row', 'arithmetic', 'make_phantom', 'embedded_phantom',
-           'best_auc', 'best_auc_ci']
+           'risk', 'draw_latents', 'expected_auc', 'reference_population', 'solve_label', 'contact_sheet',
+           'pigment_colour', 'smooth_noise', 'Frame', 'abcd', 'paint_lesion', 'picture_size', 'draw_hairs',
+           'draw_ruler', 'draw_skin', 'draw_lesion', 'phantom_table', 'change_copy', 'draw_row', 'arithmetic',
+           'make_phantom', 'embedded_phantom', 'show_phantom', 'best_auc', 'best_auc_ci']
 
 # %% ../nbs/01_phantom.ipynb #4094c67e
 import math
@@ -113,6 +113,20 @@ def solve_label(
     b_of = lambda a: _bisect(lambda b: (share * p_of(a, b)).sum() - prevalence, -60, 60)
     a = round(_bisect(lambda a: expected_auc(z, p_of(a, b_of(a)), share) - ceiling, .1, 15), 4)
     return a, round(b_of(a), 4)
+
+# %% ../nbs/01_phantom.ipynb #0bef004a
+def contact_sheet(
+    images, # PIL images, or paths of image files
+    cols:int=8, # Pictures in a row
+    px:int=112, # Side of a picture, pixels; the centre square is shown
+)->Image.Image: # RGB
+    "The pictures side by side, two pixels apart, on black."
+    images = list(images); out = Image.new('RGB', (cols * (px + 2) - 2, -(-len(images) // cols) * (px + 2) - 2))
+    for i, im in enumerate(images):
+        im = im if isinstance(im, Image.Image) else Image.open(im)
+        (w, h), s = im.size, min(im.size); box = (w - s) // 2, (h - s) // 2, (w + s) // 2, (h + s) // 2
+        out.paste(im.convert('RGB').resize((px, px), Image.BICUBIC, box=box), ((i % cols) * (px + 2), (i // cols) * (px + 2)))
+    return out
 
 # %% ../nbs/01_phantom.ipynb #21a148db
 _MEL, _HEM = np.array([.36, .70, 1.02], 'f4'), np.array([.05, .60, .48], 'f4')
@@ -450,7 +464,7 @@ def _changed_size(wh, change):
         elif k == 'rotate' and v != '180': wh = wh[::-1]
     return wh
 
-# %% ../nbs/01_phantom.ipynb #49cf0ec2
+# %% ../nbs/01_phantom.ipynb #b724f7e3
 def _plant_duplicates(df, seed, share=.05):
     "Copies of `share` of the images (at least 6) as further rows, under other patients' ids; `change` says what the copy went through."
     n = max(6, round(share * len(df))); g = stream(seed, _PLANT, 0)
@@ -467,6 +481,7 @@ def _changes(g)->list:
     words = [f'resize={g.uniform(.6, 1.4):.3f}', f'quality={g.integers(60, 96)}', f'rotate={g.integers(1, 4) * 90}', 'flip', f'colour={g.integers(1e6)}']
     return [words[i] for i in sorted(g.permutation(5)[:g.integers(1, 4)])]
 
+# %% ../nbs/01_phantom.ipynb #642acf79
 def change_copy(
     img:Image.Image,
     change:str, # Words of `truth.csv`'s column `change`
@@ -485,6 +500,16 @@ def change_copy(
         else: raise ManifestError(f"unknown change {word!r} in truth.csv")
     return img, quality
 
+def draw_row(
+    row, # A row of `phantom_table`
+    seed:int,
+    size:int,
+)->tuple[Image.Image, int|None]: # The picture, and its own JPEG quality if a copy has one
+    "The picture that belongs to a row of the table."
+    img = draw_lesion(stream(seed, _LESION, row.patient, row.lesion, 2), row.z, size, camera=row.camera, tone=row.tone, kind='keratosis' if row.keratosis else 'nevus',
+                      hairs=row.hairs, ruler=row.ruler, photo=stream(seed, _PHOTO, row.photo))
+    return change_copy(img, row.change) if isinstance(row.change, str) else (img, None)
+
 # %% ../nbs/01_phantom.ipynb #cb0c711f
 def _plant_leak(df, seed, plant, share=.1):
     "Some patients get a second id, half of their images go under it, and one lesion of theirs is photographed again under it: no patient id tells, the lesion id does."
@@ -498,21 +523,11 @@ def _plant_leak(df, seed, plant, share=.1):
         rows.append(r)
     return pd.concat([df, pd.DataFrame(rows)], ignore_index=True)
 
-# %% ../nbs/01_phantom.ipynb #2ed30977
+# %% ../nbs/01_phantom.ipynb #534b244f
 TRUTH_COLS = ['image_name', 'patient_id', 'true_patient_id', 'lesion_id', 'target', 'z', 'p', 'p_shortcut', 'keratosis', 'tone', 'camera', 'ruler', 'hairs',
               'width', 'height', 'duplicate_of', 'change']
 "Columns of truth.csv"
 DRAWING = 1   # raised when the pictures of a seed change
-
-def draw_row(
-    row, # A row of `phantom_table`
-    seed:int,
-    size:int,
-)->tuple[Image.Image, int|None]: # The picture, and its own JPEG quality if a copy has one
-    "The picture that belongs to a row of the table."
-    img = draw_lesion(stream(seed, _LESION, row.patient, row.lesion, 2), row.z, size, camera=row.camera, tone=row.tone, kind='keratosis' if row.keratosis else 'nevus',
-                      hairs=row.hairs, ruler=row.ruler, photo=stream(seed, _PHOTO, row.photo))
-    return change_copy(img, row.change) if isinstance(row.change, str) else (img, None)
 
 def _save_jpeg(path, img, quality=None):
     with atomic_path(path) as tmp: img.save(tmp, 'JPEG', quality=quality or 88, subsampling=2, optimize=True)
@@ -572,7 +587,25 @@ def embedded_phantom()->Path:
     if not (p/'train.csv').exists(): raise ManifestError(f"the embedded phantom set is missing from {p}; install the package again, or write one with make_phantom")
     return p
 
-# %% ../nbs/01_phantom.ipynb #f503dc07
+# %% ../nbs/01_phantom.ipynb #adb5eef0
+def show_phantom(
+    path, # Folder of a phantom set
+    n:int=24, # Pictures
+    target:int|None=None, # 0 benign or 1 melanoma alone
+    cols:int=8,
+    px:int=112, # Side of a picture, pixels
+)->Image.Image: # RGB
+    "A contact sheet of a phantom set, in the order of its table."
+    t = _truth(path)
+    if target is not None: t = t[t.target == target]
+    return contact_sheet([Path(path)/'jpeg'/'train'/f'{i}.jpg' for i in t.image_name.head(n)], cols, px)
+
+def _truth(path)->pd.DataFrame:
+    p = Path(path)/'truth.csv'
+    if not p.exists(): raise ManifestError(f"{path} is not a phantom set: it has no truth.csv; make one with make_phantom")
+    return pd.read_csv(p)
+
+# %% ../nbs/01_phantom.ipynb #6eb243f1
 def best_auc(
     path, # Folder of a phantom set, or its `truth.csv` as a DataFrame
     kind:str='set', # 'set': of the labels that were drawn; 'expected': the mean over labels that could have been drawn; 'shortcut': as 'set', with what planted shortcuts give away
@@ -582,11 +615,6 @@ def best_auc(
     if kind == 'expected': return expected_auc(t.z, t.p)
     if kind not in ('set', 'shortcut'): raise ManifestError(f"kind must be 'set', 'expected' or 'shortcut', not {kind!r}")
     return expected_auc(t.p_shortcut if kind == 'shortcut' else t.z, t.target)
-
-def _truth(path)->pd.DataFrame:
-    p = Path(path)/'truth.csv'
-    if not p.exists(): raise ManifestError(f"{path} is not a phantom set: it has no truth.csv; make one with make_phantom")
-    return pd.read_csv(p)
 
 def best_auc_ci(
     path,
