@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SIIM_PREVALENCE', 'CLINIC', 'THRESHOLDS', 'softmax', 'fit_temperature', 'logit', 'brier_parts', 'ece',
            'calibration_line', 'wilson', 'reliability', 'plot_reliability', 'fit_platt', 'recalibrate',
-           'calibration_table', 'prior_shift', 'at_prevalence', 'design_effect', 'safe_threshold', 'operating_point',
-           'conformal_fit', 'conformal_sets', 'set_words', 'conformal_table', 'net_benefit', 'decision_curve',
-           'plot_decision', 'decision_card']
+           'calibration_table', 'prior_shift', 'at_prevalence', 'design_effect', 'rank_icc', 'safe_threshold',
+           'operating_point', 'conformal_fit', 'conformal_sets', 'set_words', 'conformal_table', 'net_benefit',
+           'decision_curve', 'plot_decision', 'decision_card']
 
 # %% ../nbs/09_calibration.ipynb #a4c1ef19
 import numpy as np, pandas as pd
@@ -262,7 +262,7 @@ def at_prevalence(
         out.update(r if not name else {name: r})
     return out
 
-# %% ../nbs/09_calibration.ipynb #21831773
+# %% ../nbs/09_calibration.ipynb #d17fa9cd
 def design_effect(
     cluster, # (n,) codes of the images' clusters
     icc:float=1., # Correlation within a cluster; 1 is the worst case
@@ -271,6 +271,19 @@ def design_effect(
     m = np.unique(np.asarray(cluster), return_counts=True)[1]
     return float(1 + ((m*m).sum()/m.sum() - 1)*icc)
 
+def rank_icc(
+    p, # (n,) scores of one class
+    cluster, # (n,) codes of the images' clusters
+)->float: # 0..1; 1 where no cluster has two images of the class, or all are in one (nothing is known, so the worst is assumed)
+    "Correlation of scores within clusters: analysis of variance of the ranks' normal scores."
+    from scipy.stats import norm, rankdata
+    c = np.unique(np.asarray(cluster), return_inverse=True)[1]; n, J = len(c), c.max() + 1
+    if J in (1, n): return 1.
+    z = norm.ppf(rankdata(p)/(n + 1)); m = np.bincount(c); mean = np.bincount(c, weights=z)/m
+    between, within = (m*(mean - z.mean())**2).sum()/(J - 1), ((z - mean[c])**2).sum()/(n - J)
+    n0 = (n - (m*m).sum()/n)/(J - 1)
+    return float(np.clip((between - within)/max(between + (n0 - 1)*within, 1e-12), 0, 1))
+
 def safe_threshold(
     y, # (n,) targets 0/1
     p, # (n,) scores
@@ -278,23 +291,23 @@ def safe_threshold(
     sensitivity:float|None=None, # Target; give this one
     specificity:float|None=None, # or this one
     confidence:float=.95, # How sure; None for the plain threshold that reaches the target on these images
-    icc:float=1., # Correlation within a cluster that is assumed
+    icc:float|None=None, # Correlation within a cluster that is assumed; estimated from the scores (`rank_icc`) where None
 )->float: # Call melanoma where score >= threshold; NaN where so few images can promise nothing
     "The threshold that keeps the target with the confidence asked for, as strict as the promise allows."
     from scipy.special import betainc
     y, p = _check(y, p)
     if (sensitivity is None) == (specificity is None): raise RunError("give a target for the sensitivity or for the specificity, one of them")
-    pos = specificity is None; m = y == (1 if pos else 0); s = np.sort(p[m] if pos else -p[m]); n, miss = len(s), 1 - (sensitivity if pos else specificity)
+    pos = specificity is None; m = y == (1 if pos else 0); s0 = p[m] if pos else -p[m]; s = np.sort(s0); n, miss = len(s), 1 - (sensitivity if pos else specificity)
     if not n: return float('nan')
     if confidence is None: k = int(np.floor(miss*n + 1e-9)) + 1
     else:
-        d = design_effect(np.arange(n) if cluster is None else np.asarray(cluster)[m], icc); ks = np.arange(1, n + 1)
+        c = np.arange(n) if cluster is None else np.asarray(cluster)[m]; d = design_effect(c, rank_icc(s0, c) if icc is None else icc); ks = np.arange(1, n + 1)
         k = int((betainc(ks/d, (n + 1 - ks)/d, miss) >= confidence).sum())   # falls with k: the last that keeps the promise
         if k == 0: return float('nan')
     k = min(k, n)
     return float(s[k - 1]) if pos else float(np.nextafter(-s[k - 1], np.inf))
 
-# %% ../nbs/09_calibration.ipynb #0bcbad8e
+# %% ../nbs/09_calibration.ipynb #e3424abd
 CLINIC = {'primary care': 22.62, 'dermatologists': 9.60, 'pigmented lesion specialists': 5.85}
 "Lesions removed for each melanoma found, by who decides (number needed to treat; meta-analysis of Petty et al. 2020, doi 10.1016/j.jaad.2019.12.063)"
 
@@ -323,7 +336,7 @@ def operating_point(
         for k in folds: m = (f == k).to_numpy(); ts[k] = safe_threshold(y[~m], p[~m], g[~m], **kw); hit[m] = p[m] >= (ts[k] if np.isfinite(ts[k]) else -np.inf if sensitivity else np.inf)
     else: hit = (p >= (t if np.isfinite(t) else -np.inf if sensitivity else np.inf)).astype(int)
     return dict(target=dict(sensitivity=sensitivity) if sensitivity else dict(specificity=specificity), confidence=confidence, threshold=t, reachable=bool(np.isfinite(t)),
-                method='observed on these images, no promise' if confidence is None else 'order-statistic tolerance bound (Wilks), worst-case design effect of clusters',
+                method='observed on these images, no promise' if confidence is None else 'order-statistic tolerance bound (Wilks) with the design effect of clusters',
                 judged='out of fold: threshold of the other folds' if honest else 'on the images that the threshold was chosen on', prevalence=float(prevalence or y.mean()), **_rates(y, hit, g, prevalence or y.mean(), n_boot, seed))
 
 # %% ../nbs/09_calibration.ipynb #7ece0fa4
