@@ -143,3 +143,46 @@ def test_light_env_serves(light_env, tmp_path):
         assert '127.0.0.1' in s.url or 'localhost' in s.url
         assert 'melanoma' in html.lower() and 'Traceback' not in html and 'There was an error' not in html, html[-2000:]
     finally: s.stop()
+
+# ---- what README.md says
+readme = (ROOT/'README.md').read_text(encoding='utf-8')
+def shell_lines(): return [l.split('#')[0].strip() for b in re.findall(r'```sh\n(.*?)```', readme, flags=re.S) for l in b.splitlines() if l.split('#')[0].strip()]
+
+def test_readme_commands_exist(tmp_path):
+    "Each command line in README.md calls a make target, a command or an option that there is; every command is named"
+    targets = set(re.findall(r'^([a-z]+):', (ROOT/'Makefile').read_text(), flags=re.M))
+    lines = shell_lines()
+    assert {'make app', 'make test'} <= set(lines)
+    for l in lines + re.findall(r'`(make \w+)', readme):
+        w = l.split()
+        if w[0] == 'make': assert w[1] in targets, l
+        elif w[0].startswith('melanoma_'):
+            assert w[0] in COMMANDS, l
+            said = run([BIN/w[0], '--help'], tmp_path).stdout + run([BIN/w[0], *w[1:2], '--help'], tmp_path).stdout
+            for o in re.findall(r'--\w+', l): assert re.search(rf'{o}\b', said), f'{l}: no {o} in {w[0]} --help'
+        else: assert w[0] in ('git', 'cd', 'docker'), f'{l}: not a command that is tested'
+    assert all(f'`{c}`' in readme for c in COMMANDS)
+
+def test_readme_links_exist():
+    "Every file that README.md links to or names is in the tree, and every notebook is in its table"
+    for l in re.findall(r'\]\((?!https?://)([^)#]+)', readme): assert (ROOT/l).exists(), l
+    for f in re.findall(r'`([\w./-]+\.(?:md|cff|json|toml|txt|ini))`', readme):
+        if f not in ('metrics.json', 'config.json'): assert (ROOT/f).exists(), f
+    notebooks = {p.relative_to(ROOT).as_posix() for p in (ROOT/'nbs').glob('*.ipynb')} - {'nbs/index.ipynb'}
+    listed = set(re.findall(r'\]\((nbs/[\w./]+\.ipynb)\)', readme))
+    assert notebooks <= listed, f'not in the table of README.md: {sorted(notebooks - listed)}'
+
+def test_readme_warns():
+    "Not a medical device, see a doctor: in the README, on the card and with each command that answers for an image"
+    assert 'Not a medical device' in readme and 'see a doctor' in readme
+
+def test_workflows_run_the_readme():
+    "The public CI runs make app and make test, on the Python versions that setup.py names"
+    import yaml
+    w = yaml.safe_load((ROOT/'.github/workflows/test.yaml').read_text())
+    steps = [s.get('run', '') for j in w['jobs'].values() for s in j['steps']]
+    assert '.ci/run' in steps and '.ci/smoke' in steps
+    assert re.search(r'\bmake test\b', (ROOT/'.ci/run').read_text()) and re.search(r'\bmake app\b', (ROOT/'.ci/smoke').read_text())
+    python = w['jobs']['test']['strategy']['matrix']['python']
+    assert python[0] == cfg['min_python']
+    for v in python: assert f"'{v}'" in (ROOT/'setup.py').read_text() and v in readme
