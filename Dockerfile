@@ -14,5 +14,5 @@ USER page
 WORKDIR /home/page
 ENV MPLCONFIGDIR=/home/page/.cache/matplotlib PYTHONUNBUFFERED=1
 EXPOSE 8866
-HEALTHCHECK --interval=30s --timeout=20s --start-period=40s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8866/static/base/images/favicon.ico', timeout=10)"]
+HEALTHCHECK --interval=30s --timeout=20s --start-period=40s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8866/voila/static/favicon.ico', timeout=10)"]
 CMD ["melanoma_app", "--host", "0.0.0.0", "--port", "8866"]

@@ -14,7 +14,7 @@ bin_dir = Path(sys.executable).parent
 began = time.time()
 deadline = began + 60*float(os.environ.get('MELANOMA_TEST_MINUTES', 50))
 ansi = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
-counts, failures, skips = dict(passed=0, failed=0, skipped=0), [], []
+counts, failures, skips, live = dict(passed=0, failed=0, skipped=0), [], [], set()
 
 def tally(what, outcome, seconds=None, note=''):
     "Count one test and say so"
@@ -38,18 +38,23 @@ def run(cmd, limit, cwd=root, stream=False, drop=(), **kw):
     env = {k: v for k, v in environment(**kw).items() if k not in drop}
     p = subprocess.Popen([str(c) for c in cmd], cwd=cwd, env=env, stdin=subprocess.DEVNULL, text=True, errors='replace', start_new_session=True,
                          stdout=None if stream else subprocess.PIPE, stderr=None if stream else subprocess.STDOUT)
+    live.add(p)
     try: out = p.communicate(timeout=limit)[0]; rc = p.returncode
     except subprocess.TimeoutExpired:
         kill(p); rc = 'timeout'
         try: out = p.communicate(timeout=10)[0]
         except subprocess.TimeoutExpired: out = ''
-    except BaseException: kill(p); raise
-    kill(p)  # whatever it left behind
+    kill(p); live.discard(p)  # whatever it left behind
     return rc, ansi.sub('', out or ''), time.time() - start
 
 def kill(p):
     try: os.killpg(p.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError): pass
+
+def stopped(sig, frame):
+    "Ctrl-C or the end of a time limit: nothing that was started goes on running"
+    for p in list(live): kill(p)
+    print(f'stopped by {signal.Signals(sig).name}', flush=True); os._exit(128 + sig)
 
 def last(text, n=25): return '\n'.join([l[:240] for l in text.rstrip().splitlines() if l.strip(' ^~\t')][-n:])
 def verdict(rc, out, limit): return (f'stopped: no end after {limit:.0f} s\n' if rc == 'timeout' else f'exit status {rc}\n') + last(out)
@@ -116,7 +121,7 @@ def flagged(fs):
             for k in n: n[k] += bool(re.search(rf'#\|\s*{k}\s*$', lead, flags=re.M))
     return {k: v for k, v in n.items() if v}
 
-def nbdev_tests(limit=600):
+def nbdev_tests(limit=900):
     fs = notebooks()
     if not fs: return tally('notebooks under nbs/', 'failed', note='there are none')
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as ex:
@@ -146,7 +151,7 @@ def pytests(limit=1500):
     elif rc == 1 and counts['failed'] == before: tally('pytest tests/', 'failed', s, 'pytest failed outside its tests')
 
 if __name__ == '__main__':
-    signal.signal(signal.SIGTERM, lambda *a: sys.exit(143))
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(sig, stopped)
     steps = {'1': ('the stack', stack), '2': ('the tree', tree), '3': ('nbdev_test', nbdev_tests), '4': ('pytest', pytests)}
     for k in sys.argv[1:] or steps:
         title, f = steps[k]
