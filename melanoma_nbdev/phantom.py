@@ -204,7 +204,7 @@ def _changed_size(wh, change):
         elif k == 'rotate' and v != '180': wh = wh[::-1]
     return wh
 
-# %% ../nbs/01_phantom.ipynb #b724f7e3
+# %% ../nbs/01_phantom.ipynb #497dff7d
 def _plant_duplicates(df, seed, share=.05):
     "Copies of `share` of the images (at least 6) as further rows, under other patients' ids; `change` says what the copy went through."
     n = max(6, round(share * len(df))); g = stream(seed, _PLANT, 0)
@@ -218,7 +218,8 @@ def _plant_duplicates(df, seed, share=.05):
 
 def _changes(g)->list:
     "One to three of the changes that copies on the web go through."
-    words = [f'resize={g.uniform(.6, 1.4):.3f}', f'quality={g.integers(60, 96)}', f'rotate={g.integers(1, 4) * 90}', 'flip', f'colour={g.integers(1e6)}']
+    words = [f'resize={g.uniform(.6, 1.4):.3f}', f'quality={g.integers(60, 96)}', f'rotate={g.integers(1, 4) * 90}', 'flip',
+             f'colour={g.integers(1e6)}']
     return [words[i] for i in sorted(g.permutation(5)[:g.integers(1, 4)])]
 
 # %% ../nbs/01_phantom.ipynb #cd70a5e0
