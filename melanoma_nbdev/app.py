@@ -60,9 +60,8 @@ def caveat(card:dict)->str:
     return (f"In that study {100*r['n_melanoma']/r['n']:.0f} of 100 images were melanoma, because it was collected from suspicious lesions. "
             "Among spots that nobody worried about it is far fewer, and the same score then means a smaller risk.")
 
-# %% ../nbs/13_app.ipynb #45fbef8a
-WARM, COLD = np.array([226, 74, 28.]), np.array([38, 110, 190.])
-"Colours of the map: for melanoma, against it"
+# %% ../nbs/13_app.ipynb #662b895d
+WARM, COLD = np.array([226, 74, 28.]), np.array([38, 110, 190.])   # RGB, for melanoma and against it
 
 def overlay(
     im:Image.Image, # RGB square, what the model saw
@@ -106,7 +105,7 @@ def _others(probs:dict)->str:
                    for c, p in sorted(probs.items(), key=lambda x: -x[1]))
     return f'<details><summary>All {len(probs)} diagnoses that the model knows</summary><table>{rows}</table></details>' if len(probs) > 1 else ''
 
-# %% ../nbs/13_app.ipynb #75d659f2
+# %% ../nbs/13_app.ipynb #9aae6a6b
 def answer_html(
     name:str, # File name
     im:Image.Image, # The image as `read_image` gives it
@@ -117,7 +116,7 @@ def answer_html(
     "The card of an image that was answered."
     sq = square(im, 320, card.get('crop', 'centre')); p = a['p_melanoma']; r = card.get('reliability') or {}
     base = r['n_melanoma']/r['n'] if r.get('n') else None
-    warn = ''.join(f'<li>{E(s[0].upper() + s[1:])}.</li>' for s in a['warnings'])
+    warn = ''.join(f"<li>{E(s[0].upper() + s[1:])}{'' if s[-1] in '?.!' else '.'}</li>" for s in a['warnings'])
     return f'''<article class="answer" data-p="{p:.6f}"><header><h3>{E(name)}</h3><small>{im.size[0]} &times; {im.size[1]} px{' &middot; ' + E(note) if note else ''}</small></header>
 <div class="body"><div class="pics"><figure><img alt="the square of the image that the model looks at" src="{data_uri(sq)}"><figcaption>What the model looks at</figcaption></figure>
 <figure><img alt="map of what speaks for and against melanoma" src="{data_uri(overlay(sq, a['cam']))}"><figcaption><span><i class="k warm"></i>for melanoma</span> <span><i class="k cold"></i>against</span></figcaption></figure></div>
@@ -300,7 +299,7 @@ def server_settings(port:int)->dict:
     return dict(ws_ping_timeout=30000, websocket_max_message_size=MAX_UPLOAD + 2**20, max_body_size=MAX_UPLOAD + 2**20,
                 headers={'Content-Security-Policy': csp, 'Referrer-Policy': 'no-referrer', 'X-Content-Type-Options': 'nosniff'})
 
-# %% ../nbs/13_app.ipynb #be98422f
+# %% ../nbs/13_app.ipynb #4390f3e5
 def make_server(
     port:int, # A free port
     open_browser:bool=False, # Open a browser where there is one
@@ -321,7 +320,8 @@ def make_server(
 
     c = Config()
     c.Voila.update(ip='127.0.0.1', port=port, port_retries=0, open_browser=open_browser, notebook_path=str(folder/'app.ipynb'), tornado_settings=server_settings(port), log_level='ERROR')
-    c.VoilaConfiguration.update(template='lab', theme='light', allow_template_override='NO', allow_theme_override='NO', file_allowlist=[], show_tracebacks=False)
+    c.VoilaConfiguration.update(template='lab', theme='light', allow_template_override='NO', allow_theme_override='NO', file_allowlist=[], show_tracebacks=False,
+        extension_allowlist=['@jupyter-widgets/jupyterlab-manager', '@voila-dashboards/widgets-manager8'])   # and nothing that else is installed for JupyterLab
     c.AsyncMappingKernelManager.update(cull_idle_timeout=1800, cull_interval=60, cull_connected=False)
     if os.name == 'posix': c.KernelManager.transport = 'ipc'   # server and kernel speak through a file of this user, not through open ports
     c.ZMQChannelsWebsocketConnection.limit_rate = False

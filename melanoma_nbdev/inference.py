@@ -18,15 +18,14 @@ from PIL import Image, ImageOps
 
 from .core import DX, ArtefactError, ImageError, MelanomaError, friendly, package_dir, read_json, sha256, square, to_input, write_csv
 
-# %% ../nbs/12_inference.ipynb #593118a7
+# %% ../nbs/12_inference.ipynb #0299d44e
 MAX_BYTES = 256 * 2**20
 "Largest file that is opened, in bytes"
 MAX_PIXELS = 120_000_000
 "Largest image that is unpacked, in pixels"
 MIN_SIDE, SMALL_SIDE = 32, 100
 "Shorter side in pixels: below the first an image is refused, below the second it is answered with a warning"
-FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'JPEG2000', 'PPM')
-"What Pillow may try; formats that start other programs (EPS) or that nobody's dermatoscope writes are left out"
+FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'JPEG2000', 'PPM')   # not EPS, which would start another program
 
 # %% ../nbs/12_inference.ipynb #badc19e9
 _SAYS = [  # (where, what the bytes there are, what that means)
@@ -301,11 +300,14 @@ def predict_files(
     cols = ['file', 'p_melanoma', 'error', *[f'p_{c}' for c in predictor.classes], 'width', 'height', 'warning']
     return pd.DataFrame(rows, columns=cols).astype(dict(width='Int64', height='Int64', p_melanoma='float64'))
 
-# %% ../nbs/12_inference.ipynb #de0e86f9
-def _counter(done, n):
-    "Progress on stderr: a line that rewrites itself on a terminal, one line for every hundred files elsewhere."
-    if sys.stderr.isatty(): print(f'\r{done}/{n}', end='\n' if done == n else '', file=sys.stderr, flush=True)
-    elif done == n or done % 104 == 0: print(f'{done}/{n}', file=sys.stderr, flush=True)
+# %% ../nbs/12_inference.ipynb #5a8cc135
+def _counter():
+    "Progress on stderr: a line that rewrites itself on a terminal, ten lines in all elsewhere."
+    last = [0]
+    def _show(done, n):
+        if sys.stderr.isatty(): print(f'\r{done}/{n}', end='\n' if done == n else '', file=sys.stderr, flush=True)
+        elif 10*done//n > last[0]: last[0] = 10*done//n; print(f'{done}/{n}', file=sys.stderr, flush=True)
+    return _show
 
 @call_parse
 @friendly
@@ -319,7 +321,7 @@ def melanoma_predict(
     if not Path(out).absolute().parent.is_dir(): raise MelanomaError(f"the folder of {out} does not exist; create it first")
     todo = [(n, p) for n, p in list_files([files] if isinstance(files, (str, Path)) else files) if p.absolute() != Path(out).absolute()]
     if not todo: print("melanoma_predict: error: no file in what was named; name images or a folder that holds some", file=sys.stderr); raise SystemExit(2)
-    df = predict_files(todo, load_artefact(model), batch, _counter)
+    df = predict_files(todo, load_artefact(model), batch, _counter())
     write_csv(out, df)
     bad = int((df.error != '').sum())
     print(f"{len(df) - bad} of {len(df)} files answered, {bad} not; {out}")

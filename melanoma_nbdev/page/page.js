@@ -22,7 +22,10 @@
     return keep;
   }
   function setFiles(input, files) { const d = new DataTransfer(); files.forEach(f => d.items.add(f)); input.files = d.files; }
+  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  const toAnswers = () => { const b = document.querySelector('.bar'); if (b) b.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' }); };
   function busy(files) {
+    toAnswers();
     const n = files.length, el = document.querySelector('.status .widget-html-content');
     const sum = files.reduce((s, f) => s + f.size, 0);
     if (el) el.innerHTML = '<span role="status" class="work">Reading ' + n + (n > 1 ? ' files' : ' file') + ' (' + mb(sum) + ')</span>';
@@ -54,6 +57,11 @@
   };
   addEventListener('drop', ev => { over(ev, false); take([...ev.dataTransfer.files]); });
   addEventListener('paste', ev => take([...(ev.clipboardData || {}).files || []]));
+
+  addEventListener('click', ev => {
+    if (ev.target.matches('.thumbs img')) document.querySelector('.mel-btn.second')?.click();
+    if (ev.target.closest('.mel-btn.second')) { note(''); toAnswers(); }
+  });
 
   /* The uploader writes the number of files behind its name; here it is emptied after each upload, and "(0)" says nothing. */
   new MutationObserver(() => {
