@@ -39,7 +39,7 @@ def _pair_links(df:pd.DataFrame, pairs)->np.ndarray:
     e = np.stack([row.reindex(a[:, i]).to_numpy() for i in (0, 1)], 1)
     return e[~np.isnan(e.astype(float)).any(1)].astype(int)
 
-# %% ../nbs/03_splits.ipynb #1d838a2d
+# %% ../nbs/03_splits.ipynb #5cbd990c
 def add_groups(
     df:pd.DataFrame, # A manifest; `image_id` unique
     duplicates=None, # Pairs of image ids that show one picture: a table whose first two columns are ids, or a sequence of pairs
@@ -47,7 +47,7 @@ def add_groups(
     "The manifest with `group`, the connected component over patient, lesion and duplicates. `ManifestError` where an id stands twice."
     if df.image_id.duplicated().any():
         raise ManifestError(f"image id {df.image_id[df.image_id.duplicated()].iloc[0]} stands twice; combine() gives colliding ids a prefix")
-    bare = df.image_id.astype(str).str.split(':').str[-1]  # combine() writes source:id where two sources share an id, that is, an image
+    bare = df.image_id.astype(str).str.split(':').str[-1].str.removesuffix('_downsampled')  # one image of the archive under two sources' names
     edges = [_links(df[c]) for c in ('patient_id', 'lesion_id') if c in df] + [_links(bare), _pair_links(df, duplicates)]
     comp = _components(len(df), np.concatenate(edges))
     return df.assign(group=df.image_id.astype(str).groupby(comp).transform('min').astype('object').to_numpy())
@@ -138,13 +138,18 @@ def _register(a:np.ndarray, b:np.ndarray, p:np.ndarray, steps:int=6)->np.ndarray
         p = p + np.linalg.solve(jac @ jac.transpose(0, 2, 1) + ridge, jac @ ((a - w)*ok).reshape(n, -1, 1))[..., 0].clip(-most, most).astype(np.float32)
     return p
 
-# %% ../nbs/03_splits.ipynb #5ddf48ad
-def _bands(t:np.ndarray)->tuple:
-    "Coarse (n x 32 x 32) and fine (n x 64 x 64, contrast evened out) structure of thumbnails."
+# %% ../nbs/03_splits.ipynb #a7b6e3ad
+def _coarse(t:np.ndarray)->np.ndarray:
+    "Coarse structure of thumbnails at half their side, n x 32 x 32."
     from scipy.ndimage import gaussian_filter as gf
-    t = t.astype(np.float32); half = t.reshape(len(t), SIDE//2, 2, SIDE//2, 2).mean((2, 4)); band = lambda x, lo, hi: gf(x, (0, lo, lo)) - gf(x, (0, hi, hi))
-    fine = band(t, .7, 3); fine = fine / (np.sqrt(gf(fine*fine, (0, 3, 3))) + 1)
-    return [_even(x, np.ones_like(x, bool)) for x in (band(half, .5, 3), fine)]
+    t = t.astype(np.float32).reshape(len(t), SIDE//2, 2, SIDE//2, 2).mean((2, 4)); t = gf(t, (0, .5, .5)) - gf(t, (0, 3, 3))
+    return _even(t, np.ones_like(t, bool))
+
+def _fine(t:np.ndarray)->np.ndarray:
+    "Fine structure of thumbnails, contrast evened out, n x 64 x 64."
+    from scipy.ndimage import gaussian_filter as gf
+    t = t.astype(np.float32); t = gf(t, (0, .7, .7)) - gf(t, (0, 3, 3)); t = t / (np.sqrt(gf(t*t, (0, 3, 3))) + 1)
+    return _even(t, np.ones_like(t, bool))
 
 def _match(a:np.ndarray, b:np.ndarray, p:np.ndarray, radius:float=.45)->np.ndarray:
     "Correlation of a with b seen through p, inside the disc of that radius (in sides): the rim is the camera's, not the lesion's."
@@ -155,12 +160,11 @@ def _verify(thumbs:np.ndarray, pairs:np.ndarray, chunk:int=48)->np.ndarray:
     "A score in -1..1 for each row (i, j, orientation): the correlation of fine structure after registration; 0 where the coarse structure differs."
     out = np.zeros(len(pairs), np.float32)
     for s in range(0, len(pairs), chunk):
-        i, j, o = pairs[s:s + chunk].T; b = np.stack([_orient(thumbs[[r]], q)[0] for r, q in zip(j, o)])
-        (ca, fa), (cb, fb) = _bands(thumbs[i]), _bands(b)
+        i, j, o = pairs[s:s + chunk].T; a, b = thumbs[i], np.stack([_orient(thumbs[[r]], q)[0] for r, q in zip(j, o)]); ca, cb = _coarse(a), _coarse(b)
         p = _register(ca, cb, np.zeros((len(i), 6), np.float32)); k = np.flatnonzero(_match(ca, cb, p, 1) > .9)
         if not len(k): continue
-        p = p[k] * np.array([1, 1, 2, 1, 1, 2], np.float32); better = _register(fa[k], fb[k], p, steps=5)
-        out[s + k] = np.maximum(_match(fa[k], fb[k], p), _match(fa[k], fb[k], better))
+        fa, fb = _fine(a[k]), _fine(b[k]); p = p[k] * np.array([1, 1, 2, 1, 1, 2], np.float32); better = _register(fa, fb, p, steps=5)
+        out[s + k] = np.maximum(_match(fa, fb, p), _match(fa, fb, better))
     return out
 
 # %% ../nbs/03_splits.ipynb #2d7b420f
