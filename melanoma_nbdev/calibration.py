@@ -151,7 +151,7 @@ def reliability(
         rows.append(dict(n=n, n_pos=int(y[m].sum()), predicted=float(p[m].mean()), observed=float(q), lo=float(lo), hi=float(hi), design_effect=deff))
     return pd.DataFrame(rows)
 
-# %% ../nbs/09_calibration.ipynb #967e2c3f
+# %% ../nbs/09_calibration.ipynb #796a2f44
 def plot_reliability(
     y, # (n,) targets 0/1
     p, # (n,) probabilities
@@ -169,7 +169,7 @@ def plot_reliability(
     ax.errorbar(t.predicted, obs, yerr=[(obs - t.lo.clip(lower=lo)).clip(lower=0), (t.hi - obs).clip(lower=0)], fmt='o-', ms=4, lw=1.2, capsize=2, label=f"{label or 'observed'} ({len(t)} bins of about {t.n.median():.0f} images)")
     ax.plot([lo, 1], [lo, 1], ':', c='gray', lw=1)
     if log: ax.set(xscale='log', yscale='log')
-    ax.set(xlabel='predicted probability of melanoma (mean of bin)', ylabel='observed share of melanomas', title=f'Reliability, {len(y)} images, {int(np.sum(y))} melanomas')
+    ax.set(xlabel='predicted probability of melanoma (mean of bin)', ylabel='observed share of melanomas', title=f'Reliability, {len(y):,} images, {int(np.sum(y)):,} melanomas')
     ax.legend(loc='upper left', frameon=False, fontsize=9); return ax
 
 # %% ../nbs/09_calibration.ipynb #7a04af9c
@@ -411,7 +411,7 @@ def decision_curve(
     d['lo'], d['hi'] = q(bs[:, :m]); d['gain'] = d['model'] - np.maximum(d['all'], 0); d['gain_lo'], d['gain_hi'] = q(gain)
     return d[['threshold', 'model', 'lo', 'hi', 'all', 'none', 'gain', 'gain_lo', 'gain_hi']]
 
-# %% ../nbs/09_calibration.ipynb #96ae7f31
+# %% ../nbs/09_calibration.ipynb #ede23b07
 def plot_decision(
     dc:pd.DataFrame, # From `decision_curve`
     label:str='model', # Name in the legend
@@ -423,7 +423,7 @@ def plot_decision(
         ax = plt.subplots(figsize=(5.4, 3.8))[1]
     line, = ax.plot(dc.threshold, dc.model, lw=1.6, label=label); ax.fill_between(dc.threshold, dc.lo, dc.hi, alpha=.2, color=line.get_color(), lw=0)
     ax.plot(dc.threshold, dc['all'], '--', c='tab:gray', lw=1, label='remove all'); ax.axhline(0, c='k', lw=1, label='remove none')
-    top = dc.hi.max(); ax.set(xscale='log', ylim=(-.15*top, 1.1*top), xlabel='risk threshold (accepted: one melanoma in 1/threshold excisions)', ylabel='net benefit per image', title='Decision curve')
+    top = dc.hi.max(); ax.set(xscale='log', ylim=(-.15*top, 1.1*top), xlabel='risk threshold', ylabel='net benefit per image', title='Decision curve')
     ax.set_xticks([.005, .01, .02, .05, .1, .2, .5], ['0.5%', '1%', '2%', '5%', '10%', '20%', '50%']); ax.minorticks_off(); ax.legend(frameon=False, fontsize=9); return ax
 
 # %% ../nbs/09_calibration.ipynb #90648d80

@@ -346,7 +346,7 @@ def curve_points(
     tp, n = np.bincount(inv, weights=y).cumsum(), np.bincount(inv).cumsum()
     return pd.DataFrame(dict(threshold=-t, sensitivity=tp/max(y.sum(), 1), specificity=1 - (n - tp)/max((1 - y).sum(), 1), precision=tp/n))
 
-# %% ../nbs/08_metrics.ipynb #fd1573e8
+# %% ../nbs/08_metrics.ipynb #9b575294
 def _band(y, p, cluster, grid, kind, n_boot, seed):
     "Pointwise 95% band over `grid`: sensitivity at a false positive rate ('roc') or precision at a sensitivity ('pr')."
     r, rows = RocSteps(y, p, cluster), []
@@ -377,7 +377,7 @@ def plot_roc(
     line, = ax.plot(np.r_[0, 1 - pts.specificity], np.r_[0, pts.sensitivity], lw=1.6, label=txt)
     if cluster is not None: ax.fill_between(grid, *_band(y, p, cluster, grid, 'roc', n_boot, seed), alpha=.2, color=line.get_color(), lw=0)
     ax.plot([0, 1], [0, 1], ':', c='gray', lw=1)
-    ax.set(xlabel='1 - specificity', ylabel='sensitivity', xlim=(-.01, 1.01), ylim=(-.01, 1.01), title=f'ROC, {len(y)} images, {y.sum()} melanomas')
+    ax.set(xlabel='1 - specificity', ylabel='sensitivity', xlim=(-.01, 1.01), ylim=(-.01, 1.01), title=f'ROC, {len(y):,} images, {y.sum():,} melanomas')
     ax.legend(loc='lower right', frameon=False, fontsize=9); ax.set_aspect('equal'); return ax
 
 # %% ../nbs/08_metrics.ipynb #5e88da70
@@ -613,7 +613,7 @@ def heterogeneity(
     from scipy.stats import chi2
     return dict(chi2=x, df=m - 1, p=float(chi2.sf(x, m - 1)))
 
-# %% ../nbs/08_metrics.ipynb #d7e0c795
+# %% ../nbs/08_metrics.ipynb #ca537e0b
 def subgroups(
     df:pd.DataFrame, # Predictions as `read_oof` gives them, with the column `by`
     by:str, # Column whose levels are compared
@@ -624,7 +624,7 @@ def subgroups(
     "AUC in each level of a column, and whether the levels differ. Rows without a value are a level of their own that the test leaves out."
     g = clusters(df, warn=False); J = int(g.max() + 1); rows, keep = [], {}
     lv = df[by].astype('object').where(df[by].notna(), 'not recorded')
-    for v in sorted(lv.unique(), key=lambda x: (x == 'not recorded', str(x) if not isinstance(x, (int, float)) else f'{x:012.4f}')):
+    for v in sorted(lv.unique(), key=lambda x: (x == 'not recorded', not str(x).startswith('<'), str(x) if not isinstance(x, (int, float)) else f'{x:012.4f}')):
         m = (lv == v).to_numpy(); y, p = df['target'].to_numpy()[m], df['p_melanoma'].to_numpy()[m]
         few = [f"{n} {w}" for n, w in ((int(y.sum()), 'melanomas'), (int((1 - y).sum()), 'benign lesions')) if n < min_class]
         row = dict(level=str(v), n=int(m.sum()), n_pos=int(y.sum()), n_clusters=len(np.unique(g[m])), prevalence=float(y.mean()), mean_p=float(p.mean()),
