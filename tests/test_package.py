@@ -76,10 +76,10 @@ def test_imports_point_down():
 def test_no_machine_paths():
     "No path of the machine on which it was made stands in a notebook, a module or the README"
     bad = re.compile(r'(?<![\w.])/(?:work|root|home|tmp|Users)/[\w.-]+')
-    for f in [*(ROOT/'nbs').rglob('*.ipynb'), *(ROOT/'melanoma_nbdev').rglob('*.py'), ROOT/'README.md']:
-        if any(x in f.parts for x in ('.ipynb_checkpoints',)): continue
-        m = bad.search(f.read_text(encoding='utf-8'))
-        assert not m, f'{f.relative_to(ROOT)}: {m.group()}'
+    files = [p for p in [*(ROOT/'nbs').rglob('*.ipynb'), *(ROOT/'melanoma_nbdev').rglob('*.py'), *(ROOT/'melanoma_nbdev').rglob('*.json'), *(ROOT/'results').rglob('*.json'), ROOT/'README.md']
+             if '.ipynb_checkpoints' not in p.parts]
+    found = [f'{f.relative_to(ROOT)}: {m.group()}' for f in files if (m := bad.search(f.read_text(encoding='utf-8')))]
+    assert not found, '\n'.join(found)
 
 @pytest.mark.parametrize('command', COMMANDS)
 def test_help(command, tmp_path):
