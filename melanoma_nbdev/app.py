@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['WARM', 'COLD', 'E', 'MAX_UPLOAD', 'KINDS', 'percent', 'find_bin', 'in_100', 'sentence', 'caveat', 'overlay',
            'data_uri', 'answer_html', 'problem_html', 'about_html', 'examples', 'thumbs_html', 'crash_html',
-           'MelanomaPage', 'show_page', 'free_port', 'server_settings', 'make_server', 'melanoma_app']
+           'MelanomaPage', 'show_page', 'free_port', 'server_settings', 'has_screen', 'make_server', 'melanoma_app']
 
-# %% ../nbs/13_app.ipynb #db74d2d2
-import base64, html, io, os, socket, sys, traceback
+# %% ../nbs/13_app.ipynb #4601f0fb
+import base64, html, io, os, socket, sys, tempfile, threading, traceback, webbrowser
 from pathlib import Path
 
 import ipywidgets as w, numpy as np, pandas as pd
@@ -27,7 +27,7 @@ def percent(
     if p < .01: return 'under 1%'
     return 'over 99%' if p > .99 else f'{100*p:.0f}%'
 
-# %% ../nbs/13_app.ipynb #6666b1f1
+# %% ../nbs/13_app.ipynb #57f2a387
 def find_bin(
     card:dict, # The model's card
     p:float, # A melanoma probability
@@ -57,8 +57,8 @@ def caveat(card:dict)->str:
     "Why the same score means less outside the study: its share of melanomas."
     r = card.get('reliability') or {}
     if not r.get('n'): return ''
-    return (f"In that study {100*r['n_melanoma']/r['n']:.0f} of 100 images were melanoma, because it was collected from suspicious lesions. "
-            "Among spots that nobody worried about it is far fewer, and the same score then means a smaller risk.")
+    return (f"In that study {100*r['n_melanoma']/r['n']:.0f} of 100 images were melanoma: it holds lesions that somebody found worth a closer look. "
+            "Among all the spots that people have it is far fewer, and the same score then means a smaller risk.")
 
 # %% ../nbs/13_app.ipynb #662b895d
 WARM, COLD = np.array([226, 74, 28.]), np.array([38, 110, 190.])   # RGB, for melanoma and against it
@@ -299,7 +299,12 @@ def server_settings(port:int)->dict:
     return dict(ws_ping_timeout=30000, websocket_max_message_size=MAX_UPLOAD + 2**20, max_body_size=MAX_UPLOAD + 2**20,
                 headers={'Content-Security-Policy': csp, 'Referrer-Policy': 'no-referrer', 'X-Content-Type-Options': 'nosniff'})
 
-# %% ../nbs/13_app.ipynb #4390f3e5
+# %% ../nbs/13_app.ipynb #92277250
+def has_screen()->bool:
+    "Whether a browser window could open here: on a server without a display, a text browser would take the terminal instead."
+    return sys.platform in ('win32', 'darwin') or any(os.environ.get(k) for k in ('DISPLAY', 'WAYLAND_DISPLAY', 'BROWSER'))
+
+# %% ../nbs/13_app.ipynb #68fbe7bb
 def make_server(
     port:int, # A free port
     open_browser:bool=False, # Open a browser where there is one
@@ -317,18 +322,19 @@ def make_server(
             self.template_paths.insert(0, str(folder)); self.static_paths.insert(0, str(folder))
         def listen(self):
             print(f"The page is at http://127.0.0.1:{self.port}/ (this machine only; Ctrl-C ends it)", flush=True); super().listen()
+        def launch_browser(self): threading.Thread(target=webbrowser.open, args=(f'http://127.0.0.1:{self.port}/',), daemon=True).start()
 
     c = Config()
     c.Voila.update(ip='127.0.0.1', port=port, port_retries=0, open_browser=open_browser, notebook_path=str(folder/'app.ipynb'), tornado_settings=server_settings(port), log_level='ERROR')
     c.VoilaConfiguration.update(template='lab', theme='light', allow_template_override='NO', allow_theme_override='NO', file_allowlist=[], show_tracebacks=False,
         extension_allowlist=['@jupyter-widgets/jupyterlab-manager', '@voila-dashboards/widgets-manager8'])   # and nothing that else is installed for JupyterLab
     c.AsyncMappingKernelManager.update(cull_idle_timeout=1800, cull_interval=60, cull_connected=False)
-    if os.name == 'posix': c.KernelManager.transport = 'ipc'   # server and kernel speak through a file of this user, not through open ports
+    if os.name == 'posix' and len(tempfile.gettempdir()) < 33: c.KernelManager.transport = 'ipc'   # server and kernel speak through a socket file, whose path may be about 100 letters long, and not through ports
     c.ZMQChannelsWebsocketConnection.limit_rate = False
     server = PageServer(config=c); server.initialize([])
     return server
 
-# %% ../nbs/13_app.ipynb #e22a2e1e
+# %% ../nbs/13_app.ipynb #26644c0b
 @call_parse
 @friendly
 def melanoma_app(
@@ -341,5 +347,5 @@ def melanoma_app(
     load_artefact()   # a broken model is said here, and not to the first visitor
     p = free_port(port)
     if p != port: print(f"port {port} is taken; using {p}")
-    make_server(p, not no_browser).start()
+    make_server(p, has_screen() and not no_browser).start()
     print("The page is closed.")

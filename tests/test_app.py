@@ -1,5 +1,5 @@
 "The page in a real browser: what people upload gets its answer or its reason, on a laptop and on a phone, and nothing leaves the machine."
-import base64, re, socket, sys, urllib.request
+import base64, os, re, socket, sys, urllib.request
 from pathlib import Path
 
 import numpy as np, pytest
@@ -100,6 +100,14 @@ def test_drop(visit, files):
         d.items.add(new File([Uint8Array.from(atob(b), c => c.charCodeAt(0))], name, {type: 'image/jpeg'}));
         document.querySelector('.drop').dispatchEvent(new DragEvent('drop', {dataTransfer: d, bubbles: true, cancelable: true})); }""", [b, 'dropped.jpg'])
     answered(page, 1); assert page.locator('h3').inner_text() == 'dropped.jpg'
+
+def test_real_photo(visit):
+    "A real dermoscopic JPEG, where the data is at hand"
+    home = os.environ.get('MELANOMA_DATA')
+    photos = sorted(Path(home).glob('ham10000/**/ISIC_*.jpg')) if home else []
+    if not photos: pytest.skip('MELANOMA_DATA names no folder with HAM10000: no real photo was uploaded')
+    page = visit(); choose(page, photos[:3]); answered(page, 3)
+    assert page.locator('article.answer').count() == 3
 
 def test_two_visitors(visit, files):
     "What one visitor uploads is not on another's page"
