@@ -6,10 +6,14 @@
 __all__ = ['PRESETS', 'GeM', 'AvgPool', 'DermModel', 'body_head', 'read_weights', 'load_backbone', 'model_config', 'save_model',
            'load_model']
 
-# %% ../nbs/06_models.ipynb #b65e5c89
+# %% ../nbs/06_models.ipynb #fb110a01
+import warnings
 from pathlib import Path
 
-import numpy as np, timm, torch, torch.nn.functional as F
+import numpy as np, torch
+
+warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)  # said by a library on import, nothing a user can do
+import timm
 from safetensors.torch import load_file, save_file
 from torch import nn
 

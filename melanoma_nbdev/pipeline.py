@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['DermImage', 'SquareCrop', 'label_classes', 'derm_tfms', 'sample_order', 'get_block', 'get_dls']
 
-# %% ../nbs/04_pipeline.ipynb #ca51806e
-import random
+# %% ../nbs/04_pipeline.ipynb #a7de6fa1
+import random, warnings
 
 import numpy as np, pandas as pd, torch
+
+warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)  # said by a library on import, nothing a user can do
 from fastai.data.block import CategoryBlock, DataBlock, RegressionBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, Normalize
