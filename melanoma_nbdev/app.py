@@ -27,7 +27,7 @@ def percent(
     if p < .01: return 'under 1%'
     return 'over 99%' if p > .99 else f'{100*p:.0f}%'
 
-# %% ../nbs/13_app.ipynb #57f2a387
+# %% ../nbs/13_app.ipynb #577c01a5
 def find_bin(
     card:dict, # The model's card
     p:float, # A melanoma probability
@@ -49,9 +49,9 @@ def sentence(
     "What the score means in counts, as far as the card knows it."
     b = find_bin(card, p)
     if not b or not b['n']: return "This model's card does not say how often such scores came true, so take the figure as a rank and not as a risk."
-    lo, hi = b['ci']
+    lo, hi = b['ci']; d = 0 if lo > .1 else 1
     return (f"Of 100 images of the training study that got a score like this one, {in_100(b['n_melanoma']/b['n'])} "
-            f"{'was' if in_100(b['n_melanoma']/b['n']) == 'about 1' else 'were'} melanoma (95% interval {100*lo:.1f} to {100*hi:.1f}; {_n(b['n'])} such images).")
+            f"{'was' if in_100(b['n_melanoma']/b['n']) == 'about 1' else 'were'} melanoma (95% interval {100*lo:.{d}f} to {100*hi:.{d}f}; {_n(b['n'])} such images).")
 
 def caveat(card:dict)->str:
     "Why the same score means less outside the study: its share of melanomas."
@@ -232,7 +232,7 @@ def _clear(self:MelanomaPage, *_):
     self.answers.children, self.rows, self._at = (), [], 0
     self.clear.layout.display = 'none'; self._say('')
 
-# %% ../nbs/13_app.ipynb #30ee48d7
+# %% ../nbs/13_app.ipynb #e0fa1c67
 @patch
 def _one(self:MelanomaPage, name:str, src, note:str=''):
     "Answer one image, or say why not."
@@ -254,7 +254,7 @@ def answer(self:MelanomaPage,
     n, bad = len(self.rows), sum(bool(r['error']) for r in self.rows)
     table = base64.b64encode(pd.DataFrame(self.rows).to_csv(index=False).encode()).decode()
     said = f'{n - bad} {"image" if n - bad == 1 else "images"} answered' + (f', {bad} {"file" if bad == 1 else "files"} not' if bad else '')
-    self._say(f'{said}. <a download="risks.csv" href="data:text/csv;base64,{table}">Download as CSV</a>')
+    self._say(f'{said}. &ensp;<a download="risks.csv" href="data:text/csv;base64,{table}">Download as CSV</a>')
 
 @patch
 def _uploaded(self:MelanomaPage, change):

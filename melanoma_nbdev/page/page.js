@@ -24,8 +24,15 @@
   function setFiles(input, files) { const d = new DataTransfer(); files.forEach(f => d.items.add(f)); input.files = d.files; }
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
   const toAnswers = () => { const b = document.querySelector('.bar'); if (b) b.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' }); };
+  let awaited = false, shown = 0;   // answers that somebody waits for are brought into view as they come
+  new MutationObserver(() => {
+    const n = document.querySelectorAll('.answers article').length;
+    if (awaited && n > shown) toAnswers();
+    if (n !== shown && document.querySelector('.status a')) awaited = false;
+    shown = n;
+  }).observe(document, { childList: true, subtree: true });
   function busy(files) {
-    toAnswers();
+    awaited = true;
     const n = files.length, el = document.querySelector('.status .widget-html-content');
     const sum = files.reduce((s, f) => s + f.size, 0);
     if (el) el.innerHTML = '<span role="status" class="work">Reading ' + n + (n > 1 ? ' files' : ' file') + ' (' + mb(sum) + ')</span>';
@@ -60,7 +67,7 @@
 
   addEventListener('click', ev => {
     if (ev.target.matches('.thumbs img')) document.querySelector('.mel-btn.second')?.click();
-    if (ev.target.closest('.mel-btn.second')) { note(''); toAnswers(); }
+    if (ev.target.closest('.mel-btn.second')) { note(''); awaited = true; }
   });
 
   /* The uploader writes the number of files behind its name; here it is emptied after each upload, and "(0)" says nothing. */
