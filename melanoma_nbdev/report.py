@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'NAMES', 'UNKNOWN', 'CLEAR_DERM', 'TRIPOD_AI', 'with_facts', 'discrimination', 'calibration', 'decisions',
-           'by_subgroup', 'floor_predictions', 'shortcut_floor', 'optimism', 'worst_errors', 'evaluate', 'fmt',
-           'headline', 'text_table', 'against_table', 'svg', 'plot_scores', 'plot_forest', 'figures', 'html_table',
-           'html_report', 'melanoma_evaluate', 'run_facts', 'model_card', 'checklist', 'checklists_text', 'lookup',
-           'shown', 'fill_text', 'text_problems', 'numbers']
+           'by_subgroup', 'floor_predictions', 'shortcut_floor', 'optimism', 'worst_errors', 'main_rows', 'evaluate',
+           'fmt', 'headline', 'text_table', 'against_table', 'svg', 'plot_scores', 'plot_forest', 'figures',
+           'html_table', 'html_report', 'skin_tones', 'melanoma_evaluate', 'run_facts', 'model_card', 'checklist',
+           'checklists_text', 'write_cards', 'lookup', 'shown', 'fill_text', 'text_problems', 'numbers']
 
-# %% ../nbs/10_report.ipynb #20a631d5
+# %% ../nbs/10_report.ipynb #831ea657
 import base64, html, io, json, re, sys, warnings
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.script import call_parse, store_true
 
 from .core import DX, RunError, atomic_path, friendly, read_json, sha256, write_csv, write_json, write_text
-from .metrics import (MEASURES, age_band, auc, balanced_accuracy, clusters, compare, delong, estimate_ita, interval, ita_group, measure, nested_epoch, plot_pr, plot_roc, read_oof,
+from .metrics import (MEASURES, age_band, auc, auc_ci, balanced_accuracy, clusters, compare, delong, estimate_ita, ita_group, nested_epoch, plot_pr, plot_roc, read_oof,
                                     simulate_oof, subgroups, summarise, summarise_dx, top_k)
 from .calibration import (CLINIC, SIIM_PREVALENCE, at_prevalence, brier_parts, calibration_line, calibration_table, conformal_table, decision_card, decision_curve, ece, logit, operating_point,
                                         plot_decision, plot_reliability, recalibrate, reliability)
@@ -141,13 +141,25 @@ def optimism(
     if len(hist) > 1 and all('mel_auc' in h for h in hist): out['nested'] = nested_epoch(pd.concat(hist).rename(columns=dict(mel_auc='auc')))
     return out
 
-# %% ../nbs/10_report.ipynb #6926cc34
+# %% ../nbs/10_report.ipynb #850b2ed1
 def worst_errors(d:pd.DataFrame, n:int=10)->dict:
     "The `n` benign lesions with the highest scores and the `n` melanomas with the lowest: lists of records."
     cols = [c for c in ('image_id', 'fold', 'dx', 'p_melanoma') if c in d and d[c].notna().any()]
     benign, mel = d[d['target'] == 0].sort_values('p_melanoma', ascending=False, kind='stable'), d[d['target'] == 1].sort_values('p_melanoma', kind='stable')
     return dict(benign_called_high=benign[cols].head(n).to_dict('records'), melanomas_called_low=mel[cols].head(n).to_dict('records'))
 
+def main_rows(
+    oof:pd.DataFrame, # Predictions as `read_oof` gives them
+    main:str|None=None, # The main data set; the largest where it is None or not among the sources
+)->tuple: # Rows of the main source, and {other source: AUC with interval}
+    "A run may mix sources. Its figures are those of its main data set; the others are reported beside it."
+    d = oof[pd.to_numeric(oof['fold'], errors='coerce').fillna(0) >= 0] if 'fold' in oof else oof
+    if 'source' not in d or d['source'].nunique() < 2: return d.reset_index(drop=True), {}
+    main = main if main in set(d['source']) else d['source'].value_counts().idxmax(); others = {}
+    for s in sorted(set(d['source'].dropna()) - {main}): t = d[d['source'] == s]; others[str(s)] = auc_ci(t['target'], t['p_melanoma'], clusters(t, warn=False))
+    return d[d['source'] == main].reset_index(drop=True), others
+
+# %% ../nbs/10_report.ipynb #4e612768
 def evaluate(
     oof:pd.DataFrame, # Predictions as `read_oof` gives them
     run:str|Path|None=None, # Run folder: its manifest, best-epoch file and histories are used where they are there
@@ -157,8 +169,10 @@ def evaluate(
 )->tuple: # The figures (what metrics.json holds), and the table with facts
     "All figures of a table of predictions."
     run = Path(run) if run else None; man = run/'manifest.csv' if run else None; notes = []
+    n_all = len(oof); oof, others = main_rows(oof, read_json(run/'config.json').get('data') if run and (run/'config.json').exists() else None)
+    if others: notes.append(f"{n_all - len(oof)} images of other sources ({', '.join(others)}) are not in these figures; see other_sources")
     manifest = pd.read_csv(man, low_memory=False) if man and man.exists() else None
-    if manifest is not None and (run/'ita.csv').exists(): manifest = manifest.merge(pd.read_csv(run/'ita.csv'), on='image_id', how='left')
+    if manifest is not None and (run/'ita.csv').exists(): manifest = manifest.assign(image_id=manifest['image_id'].map(str)).merge(pd.read_csv(run/'ita.csv', dtype={'image_id': str}), on='image_id', how='left')
     d = with_facts(oof, manifest); say = (lambda s: print(f'\r{s:<60}', end='', file=sys.stderr, flush=True)) if progress else (lambda s: None)
     with warnings.catch_warnings(record=True) as w:
         warnings.simplefilter('always'); clusters(d); say('discrimination'); m = discrimination(d, n_boot, seed)
@@ -173,9 +187,9 @@ def evaluate(
     if not prob: notes.append(f"scores go from {d['p_melanoma'].min():.4g} to {d['p_melanoma'].max():.4g}: they are not probabilities, so calibration and decisions were left out")
     if not both: notes.append('only one class is there: discrimination is not defined')
     if d['fold'].nunique() < 2: notes.append('no folds in the file: thresholds are judged on the images that they were chosen on, and nothing is recalibrated')
-    return dict(m, notes=notes), d
+    return dict(m, notes=notes, **(dict(other_sources=others) if others else {})), d
 
-# %% ../nbs/10_report.ipynb #4385ba94
+# %% ../nbs/10_report.ipynb #fd140b0e
 NAMES = dict(auc='AUC', pauc80='partial AUC above 80% sensitivity (0 to 0.2)', ap='average precision', sens_at_spec90='sensitivity at 90% specificity',
              sens_at_spec95='sensitivity at 95% specificity', spec_at_sens90='specificity at 90% sensitivity', spec_at_sens95='specificity at 95% sensitivity', balanced_accuracy='balanced accuracy, threshold out of fold')
 "Measures in words"
@@ -197,7 +211,7 @@ def headline(m:dict)->list:
     if o := m.get('optimism', {}).get('best_epoch'): rows.append(('optimism of the best epoch', _diff(o, 4)))
     return rows
 
-def _diff(d, digits=3): return f"{d['diff']:+.{digits}f} ({d['lo']:+.{digits}f} to {d['hi']:+.{digits}f}), p = {d['p']:.3g}"
+def _diff(d, digits=3): return f"{d['diff']:+.{digits}f} ({d['lo']:+.{digits}f} to {d['hi']:+.{digits}f}), p {'<=' if d['p'] <= .001 else '='} {d['p']:.2g}"
 
 def text_table(
     m:dict, # Figures as `evaluate` gives them
@@ -358,7 +372,7 @@ def html_report(
 <body><main><h1>{_esc(title)}</h1><p class=dim>Melanoma against the rest, out-of-fold predictions. {m['level']:.0%} intervals from {m['n_boot']:,} resamples of whole patients or groups, seed {m['seed']}. Research software, not a medical device.</p>{s}</main></body></html>
 """
 
-# %% ../nbs/10_report.ipynb #9d16516c
+# %% ../nbs/10_report.ipynb #3816205e
 def _write_figures(dest:Path, figs:dict, d:pd.DataFrame, m:dict):
     "ROC and PR as PNG beside the page, for papers and slides."
     if 'roc' not in figs: return []
@@ -368,6 +382,24 @@ def _write_figures(dest:Path, figs:dict, d:pd.DataFrame, m:dict):
         with atomic_path(dest/f'{name}.png') as tmp: ax.figure.savefig(tmp, dpi=150, format='png', metadata=dict(Software=None))
     return ['roc.png', 'pr.png']
 
+def skin_tones(
+    run:str|Path, # A run folder with config.json, whose data are at hand
+    progress:bool=False, # Show a progress bar
+)->pd.DataFrame: # image_id, ita (degrees); also written to `ita.csv` in the run folder
+    "Estimated typology angle of every image of the run, unreliable as it is; computed once."
+    from PIL import Image
+    from melanoma_nbdev.data import load_manifest, open_image
+    run = Path(run)
+    if (run/'ita.csv').exists(): return pd.read_csv(run/'ita.csv', dtype={'image_id': str})
+    man = load_manifest(read_json(run/'config.json')['data'], missing='drop'); paths = zip(man['image_id'], man['path'])
+    if progress:
+        from tqdm.auto import tqdm
+        paths = tqdm(list(paths), desc='skin tone', leave=False)
+    def one(p): im = open_image(p); im.thumbnail((128, 128), Image.Resampling.BILINEAR); return estimate_ita(np.asarray(im))
+    t = pd.DataFrame([dict(image_id=str(i), ita=round(one(p), 2)) for i, p in paths]); write_csv(run/'ita.csv', t)
+    return t
+
+# %% ../nbs/10_report.ipynb #d3c3ea64
 @call_parse
 @friendly
 def melanoma_evaluate(
@@ -381,11 +413,13 @@ def melanoma_evaluate(
     patient:str=None, # Column with the patient id
     truth:str=None, # A second CSV that holds the truth (and patients), joined by image id
     out:str=None, # Folder to write to; the run folder, or `<csv name>-evaluation` beside the CSV
+    skin_tone:store_true=False, # Estimate skin tones from the images of the run first (unreliable), for the subgroups
     quick:store_true=False, # Only the table and metrics.json of discrimination
 ):
     "Print how well predictions separate melanoma from the rest, with intervals, and write metrics.json, report.html and figures."
     src = Path(run)
     oof = read_oof(_join_truth(src, truth, image) if truth else src, target, score, image, patient)
+    if skin_tone and src.is_dir(): skin_tones(src, progress=sys.stderr.isatty())
     dest = Path(out) if out else src if src.is_dir() else src.with_name(src.stem + '-evaluation')
     with warnings.catch_warnings(): warnings.simplefilter('ignore'); m, d = (summarise(oof, n_boot, seed), oof) if quick else evaluate(oof, src if src.is_dir() else None, n_boot, seed, progress=sys.stderr.isatty())
     name = src.resolve().name if src.is_dir() else src.stem; cmp = None
@@ -411,7 +445,7 @@ def _join_truth(src:Path, truth:str, image:str|None)->pd.DataFrame:
     drop = [c for c in b if c in a and c != '_id']
     return a.merge(b.drop(columns=drop), on='_id', how='left').drop(columns='_id')
 
-# %% ../nbs/10_report.ipynb #c8e0c92c
+# %% ../nbs/10_report.ipynb #88e0921e
 UNKNOWN = 'unknown (not recorded in the files of the run)'
 
 def _read(p:Path): return read_json(p) if p.exists() else {}
@@ -450,6 +484,7 @@ def _flat(f:dict)->dict:
     if x := (m.get('optimism') or {}).get('best_epoch'): d['optimism'] = _diff(x, 4)
     if e.get('versions'): d['versions'] = ', '.join(f'{a} {b}' for a, b in e['versions'].items())
     if e.get('device'): d['device'] = str(e['device'])
+    if t := (m.get('subgroups') or {}).get('skin_tone'): d['skin_tone'] = 'estimated from the images (unreliable): ' + ', '.join(f"{r['level']} {r['n']:,}" for r in t['rows'])
     return d
 
 # %% ../nbs/10_report.ipynb #1dd6abd8
@@ -520,11 +555,11 @@ Probability of melanoma from one dermoscopic image. {use}
 
 def _nan(d): return {k: float('nan') if v is None else v for k, v in d.items()}
 
-# %% ../nbs/10_report.ipynb #3eead9aa
+# %% ../nbs/10_report.ipynb #a9b7d28c
 CLEAR_DERM = [
  ('1', 'data', 'image types', 'Dermoscopic images of single lesions. {data}.'), ('2', 'data', 'image artefacts', None), ('3', 'data', 'technical details of acquisition', None),
  ('4', 'data', 'preprocessing', 'Centre square crop, resized to {size} pixels, scaled to the network\'s mean and deviation; the same code in training and use.'), ('5', 'data', 'synthetic images', 'Where phantom images were used they are drawn by the published code from a seed: {data}.'),
- ('6', 'data', 'public images referenced', '{data}.'), ('7', 'data', 'patient-level metadata', 'Age, sex and site as the source gives them, in subgroups only, not as input. {subgroups}.'), ('8', 'data', 'skin colour and how it was assessed', None),
+ ('6', 'data', 'public images referenced', '{data}.'), ('7', 'data', 'patient-level metadata', 'Age, sex and site as the source gives them, in subgroups only, not as input. {subgroups}.'), ('8', 'data', 'skin colour and how it was assessed', '{skin_tone}.'),
  ('9', 'data', 'bias through metadata', 'AUC without a pixel (metadata and image size): {floor}. Subgroups: {subgroups}.'), ('10', 'data', 'partitions', '{folds} folds that cut no patient, lesion or known duplicate; every figure is out of fold.'),
  ('11', 'data', 'sample sizes', '{n} images, {n_pos} melanomas, {n_clusters} patients or groups.'), ('12', 'data', 'external test set', None), ('13', 'data', 'several vendors', None), ('14', 'data', 'class distribution', 'Prevalence {prevalence}; diagnoses: {class_counts}.'),
  ('15', 'data', 'images out of distribution', None), ('16', 'technique', 'how labels were made', None), ('17', 'technique', 'accepted diagnostic labels', 'Codes of the ISIC challenges: {classes}.'), ('18', 'technique', 'histology for malignant lesions', None),
@@ -549,7 +584,7 @@ TRIPOD_AI = [
  ('25', 'discussion', 'interpretation', 'To be read against the floor without pixels, {floor}.'), ('26', 'discussion', 'limitations', 'In the card\'s last part.'), ('27a', 'discussion', 'poor input', 'Unreadable files are refused with a reason.'), ('27b', 'discussion', 'user interaction and expertise', 'None needed to run; a doctor to act.'), ('27c', 'discussion', 'next steps', 'External validation on consecutive patients.')]
 "Items of TRIPOD+AI in short, as above"
 
-# %% ../nbs/10_report.ipynb #ec06cf85
+# %% ../nbs/10_report.ipynb #7b9127da
 def checklist(
     items:list, # `CLEAR_DERM` or `TRIPOD_AI`
     run:str|Path, # A run or results folder with metrics.json
@@ -570,6 +605,10 @@ def checklists_text(run:str|Path, artefact:str|Path|None=None)->str:
         t = checklist(items, run, artefact)
         out.append(f"## {title}\n\n{int(t.known.sum())} of {len(t)} items answered from the files.\n\n| no | item | answer |\n|---|---|---|\n" + '\n'.join(f"| {r.no} | {r.item} | {str(r.answer).replace('|', '/')} |" for r in t.itertuples()))
     return f"# Reporting checklists of {f['name']}\n\n" + '\n\n'.join(out) + '\n'
+
+def write_cards(run:str|Path, artefact:str|Path)->list:
+    "Write the card (`README.md`, the name that the Hugging Face hub reads) and `CHECKLISTS.md` into an artefact's folder; the paths."
+    return [write_text(Path(artefact)/name, f(run, artefact)) for name, f in (('README.md', model_card), ('CHECKLISTS.md', checklists_text))]
 
 # %% ../nbs/10_report.ipynb #7f6faceb
 _OPEN, _CLOSE = '<!-- num:', '<!-- /num -->'
