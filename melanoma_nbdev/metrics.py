@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ALIASES', 'MEASURES', 'simulate_oof', 'read_oof', 'clusters', 'auc', 'RocSteps', 'Curve', 'measure', 'boot',
-           'interval', 'auc_ci', 'curve_points', 'plot_roc', 'plot_pr', 'summarise', 'delong_cov', 'delong', 'align',
-           'compare', 'boot_ratio', 'called', 'balanced_accuracy', 'in_top_k', 'top_k', 'summarise_dx', 'age_band',
-           'heterogeneity', 'subgroups', 'estimate_ita', 'ita_group', 'nested_epoch']
+           'interval', 'auc_interval', 'auc_ci', 'curve_points', 'plot_roc', 'plot_pr', 'summarise', 'delong_cov',
+           'delong', 'align', 'compare', 'boot_ratio', 'called', 'balanced_accuracy', 'in_top_k', 'top_k',
+           'summarise_dx', 'age_band', 'heterogeneity', 'subgroups', 'estimate_ita', 'ita_group', 'nested_epoch']
 
 # %% ../nbs/08_metrics.ipynb #d84d9544
 import re, warnings
@@ -308,18 +308,37 @@ def boot(
             for k in names: out[k].append(np.where(ok, MEASURES[k](c), np.nan) if r.K else np.full(W.shape[1], np.nan))
     return {k: np.concatenate(v) for k, v in out.items()}
 
-# %% ../nbs/08_metrics.ipynb #d313ed0a
+# %% ../nbs/08_metrics.ipynb #396629c5
 def interval(
     bs:np.ndarray, # (n_boot,) values of the resamples, NaN where not defined
     value:float|None=None, # The measure on the data itself
     level:float=.95, # Coverage
 )->dict: # value, lo, hi, se, n_ok (resamples on which the measure is defined)
-    "Percentile interval of a bootstrap."
+    "Percentile interval of a bootstrap, and its standard error."
     ok = bs[np.isfinite(bs)]
     if len(ok) < 2: return dict(value=value, lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=len(ok))
     lo, hi = np.quantile(ok, [(1 - level)/2, (1 + level)/2])
     return dict(value=value, lo=float(lo), hi=float(hi), se=float(ok.std(ddof=1)), n_ok=len(ok))
 
+def auc_interval(
+    bs:np.ndarray, # (n_boot,) AUCs of the resamples
+    y, # (n,) targets 0/1
+    cluster, # (n,) integer codes of the clusters; every image its own where None
+    value:float, # The AUC itself
+    level:float=.95, # Coverage
+)->dict: # value, lo, hi, se (of the AUC as it is), n_ok
+    "Interval of an AUC on the logit scale: bootstrap standard error and Student's quantile with as many clusters as hold the rarer class. Perfect separation: the percentile interval."
+    from scipy.stats import t
+    out = interval(bs, value, level); y = np.asarray(y).astype(int); c = np.arange(len(y)) if cluster is None else np.asarray(cluster)
+    m = min(len(np.unique(c[y == k])) for k in (0, 1))
+    if out['n_ok'] < 2 or m < 2 or not 0 < value < 1: return out
+    half_pair = .5/(y.sum()*(1 - y).sum())
+    lg = lambda x: np.log(x) - np.log1p(-x)
+    s = lg(np.clip(bs[np.isfinite(bs)], half_pair, 1 - half_pair)).std(ddof=1)*np.sqrt(m/(m - 1)); q = t.ppf((1 + level)/2, m - 1)
+    lo, hi = (1/(1 + np.exp(-(lg(value) + sign*q*s))) for sign in (-1, 1))
+    return dict(out, lo=float(lo), hi=float(hi))
+
+# %% ../nbs/08_metrics.ipynb #3e1a4631
 def auc_ci(
     y, # (n,) targets 0/1
     p, # (n,) scores
@@ -332,7 +351,7 @@ def auc_ci(
     y, p = _check(y, p)
     J = len(np.unique(cluster)) if cluster is not None else len(y)
     out = dict(auc=auc(y, p), lo=float('nan'), hi=float('nan'), n=len(y), n_pos=int(y.sum()), n_clusters=J, seed=seed, n_boot=n_boot, level=level)
-    if np.isfinite(out['auc']): out.update({k: v for k, v in interval(boot(y, p, cluster, n_boot=n_boot, seed=seed)['auc'], level=level).items() if k in ('lo', 'hi')})
+    if np.isfinite(out['auc']): out.update({k: v for k, v in auc_interval(boot(y, p, cluster, n_boot=n_boot, seed=seed)['auc'], y, cluster, out['auc'], level).items() if k in ('lo', 'hi')})
     return out
 
 # %% ../nbs/08_metrics.ipynb #2dfad856
@@ -400,21 +419,21 @@ def plot_pr(
     ax.set(xlabel='sensitivity', ylabel='precision (positive predictive value)', xlim=(-.01, 1.01), ylim=(-.01, 1.01), title=f'Precision, prevalence {y.mean():.2%}')
     ax.legend(loc='upper right', frameon=False, fontsize=9); return ax
 
-# %% ../nbs/08_metrics.ipynb #e44991db
+# %% ../nbs/08_metrics.ipynb #4f309613
 def summarise(
     oof:pd.DataFrame, # Predictions as `read_oof` gives them
     n_boot:int=2000, # Resamples
     seed:int=0, # Seed
     level:float=.95, # Coverage
     progress:bool=False, # Show a progress bar
-)->dict: # n, n_pos, prevalence, n_clusters, seed, n_boot, level; then for each measure value, lo, hi, se, n_ok
+)->dict: # n, n_pos, prevalence, n_clusters, seed, n_boot, level; for each measure value, lo, hi, se, n_ok; method of the intervals
     "The measures of discrimination of a run, each with its interval from resampling whole clusters."
     y, p, g = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy(), clusters(oof)
     out = dict(n=len(y), n_pos=int(y.sum()), prevalence=float(y.mean()), n_clusters=int(g.max() + 1), n_boot=n_boot, seed=seed, level=level)
     point = measure(y, p, MEASURES)
     bs = boot(y, p, g, MEASURES, n_boot, seed, progress=progress)
-    for k in MEASURES: out[k] = interval(bs[k], point[k], level)
-    return out
+    for k in MEASURES: out[k] = auc_interval(bs[k], y, g, point[k], level) if k == 'auc' else interval(bs[k], point[k], level)
+    return dict(out, method='clusters resampled; AUC: standard error on the logit scale and Student quantile, other measures: percentiles')
 
 # %% ../nbs/08_metrics.ipynb #18e2a11f
 def _placements(y, p):
@@ -574,7 +593,7 @@ def top_k(
     return dict(interval(boot_ratio(y*hit, y, clusters(d, warn=False), n_boot, seed)[:, 0], float((y*hit).sum()/y.sum())),
                 chance=float((y*k/size).sum()/y.sum()), n_pos=int(y.sum()), n_patients=int(d['patient_id'].nunique()))
 
-# %% ../nbs/08_metrics.ipynb #171055ee
+# %% ../nbs/08_metrics.ipynb #60841ace
 def summarise_dx(
     oof:pd.DataFrame, # Predictions with the true code in `dx` and a column `p_<code>` for each class
     n_boot:int=2000, # Resamples
@@ -591,7 +610,7 @@ def summarise_dx(
     bs = {i: boot(one(i)[0].astype(int), one(i)[1], g, n_boot=n_boot, seed=seed)['auc'] for i in have}
     val = {i: auc(T[:, i].astype(int), P[:, i]) for i in have}
     acc = boot_ratio(np.c_[hit, hit.sum(1)], np.c_[T[:, have], np.ones(len(d))], g, n_boot, seed)
-    return dict(n=len(d), classes={codes[i]: dict(n=int(T[:, i].sum()), **(interval(bs[i], val[i]) if i in val else dict(value=float('nan')))) for i in range(len(codes))},
+    return dict(n=len(d), classes={codes[i]: dict(n=int(T[:, i].sum()), **(auc_interval(bs[i], T[:, i], g, val[i]) if i in val else dict(value=float('nan')))) for i in range(len(codes))},
                 macro_auc=interval(np.mean(list(bs.values()), axis=0), float(np.mean(list(val.values())))),
                 balanced_accuracy=interval(acc[:, :-1].mean(1), float((hit.sum(0)/T[:, have].sum(0)).mean())), accuracy=interval(acc[:, -1], float(hit.any(1).mean())))
 
@@ -613,7 +632,7 @@ def heterogeneity(
     from scipy.stats import chi2
     return dict(chi2=x, df=m - 1, p=float(chi2.sf(x, m - 1)))
 
-# %% ../nbs/08_metrics.ipynb #ca537e0b
+# %% ../nbs/08_metrics.ipynb #bf0f6af9
 def subgroups(
     df:pd.DataFrame, # Predictions as `read_oof` gives them, with the column `by`
     by:str, # Column whose levels are compared
@@ -630,7 +649,7 @@ def subgroups(
         row = dict(level=str(v), n=int(m.sum()), n_pos=int(y.sum()), n_clusters=len(np.unique(g[m])), prevalence=float(y.mean()), mean_p=float(p.mean()),
                    auc=float('nan'), lo=float('nan'), hi=float('nan'), note=f"too small to say: {' and '.join(few)}" if few else '')
         if not few:
-            d = boot(y, p, g[m], n_boot=n_boot, seed=seed, n_clusters=J)['auc']; i = interval(d, auc(y, p)); row.update(auc=i['value'], lo=i['lo'], hi=i['hi'])
+            d = boot(y, p, g[m], n_boot=n_boot, seed=seed, n_clusters=J)['auc']; i = auc_interval(d, y, g[m], auc(y, p)); row.update(auc=i['value'], lo=i['lo'], hi=i['hi'])
             if v != 'not recorded': keep[str(v)] = (i['value'], d)
         rows.append(row)
     het = heterogeneity(np.array([a for a, _ in keep.values()]), np.stack([d for _, d in keep.values()], 1) if keep else np.zeros((0, 0)))

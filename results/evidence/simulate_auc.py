@@ -7,10 +7,10 @@ import argparse, time
 from pathlib import Path
 import numpy as np, pandas as pd
 from melanoma_nbdev.core import write_csv
-from melanoma_nbdev.metrics import RocSteps, boot, clusters, delong, interval, simulate_oof
+from melanoma_nbdev.metrics import RocSteps, auc, auc_interval, boot, clusters, delong, interval, simulate_oof
 
 TRUE, PREV, PER = .90, .0176, 16.
-METHODS = dict(patients='percentile bootstrap of patients', images='percentile bootstrap of images', delong='DeLong (images independent)', obuchowski='Obuchowski (clustered DeLong)')
+METHODS = dict(patients='patients resampled, logit scale (used here)', percentile='patients resampled, percentiles', images='images resampled, percentiles', delong='DeLong (images independent)', obuchowski='Obuchowski (clustered DeLong)')
 
 def boot_images(y, p, n_boot, seed):
     "Bootstrap of single images: only the counts at the curve's levels matter, and they are multinomial."
@@ -22,7 +22,8 @@ def one(positives, icc, seed, n_boot=2000):
     "One simulated set and its four intervals."
     df = simulate_oof(max(20, round(positives/PREV/PER)), PER, PREV, TRUE, icc=icc, seed=seed)
     y, p, g = df['target'].to_numpy(), df['p_melanoma'].to_numpy(), clusters(df)
-    iv = dict(patients=interval(boot(y, p, g, n_boot=n_boot, seed=seed)['auc']), images=interval(boot_images(y, p, n_boot, seed)), delong=delong(y, p), obuchowski=delong(y, p, g))
+    bs = boot(y, p, g, n_boot=n_boot, seed=seed)['auc']
+    iv = dict(patients=auc_interval(bs, y, g, auc(y, p)), percentile=interval(bs), images=interval(boot_images(y, p, n_boot, seed)), delong=delong(y, p), obuchowski=delong(y, p, g))
     row = dict(positives=positives, icc=icc, seed=seed, n=len(y), n_pos=int(y.sum()), n_patients=int(g.max() + 1))
     for k, v in iv.items(): row.update({f'{k}_lo': v['lo'], f'{k}_hi': v['hi']})
     return row
