@@ -72,17 +72,18 @@ def parity(
     if not max(out['max_prob'], out['max_cam'] / max(1., np.abs(want[1]).max())) <= tol: raise ArtefactError(f"onnxruntime and torch disagree ({out}); the model was not exported")
     return out
 
-# %% ../nbs/11_export.ipynb #21508f98
+# %% ../nbs/11_export.ipynb #1d8b5ce8
 def score_bins(
     y:np.ndarray, # (n,) targets 0/1
     p:np.ndarray, # (n,) probabilities
     cluster:np.ndarray, # (n,) codes of what must stay together
-    n_bins:int=10, # At most; equal scores stay in one bin
+    n_bins:int=12, # At most; equal scores stay in one bin
 )->list: # dicts: lo <= p < hi, n, n_melanoma, ci (95% of the share)
     "Counts of melanomas by score; the first bin begins at 0 and the last one ends at 1."
     y, p, cluster = map(np.asarray, (y, p, cluster))
-    cuts = np.unique(np.quantile(p, np.linspace(0, 1, n_bins + 1)[1:-1], method='inverted_cdf')) if len(p) else np.array([])
-    edges = [0., *cuts[cuts > p.min()], 1.] if len(cuts) else [0., 1.]
+    w = np.where(y == 1, 1/max(y.sum(), 1), 1/max((1 - y).sum(), 1)); o = np.argsort(p, kind='stable'); mass = w[o].cumsum()/w.sum()
+    cuts = np.unique(p[o][np.minimum(np.searchsorted(mass, np.arange(1, n_bins)/n_bins), len(p) - 1)])
+    edges = [0., *cuts[cuts > p.min()], 1.]
     b = np.searchsorted(edges[1:-1], p, side='right'); out = []
     for k, (lo, hi) in enumerate(zip(edges[:-1], edges[1:])):
         m = b == k; n, q = int(m.sum()), float(y[m].mean()) if m.any() else 0.
@@ -131,12 +132,12 @@ def _metrics(run:Path, oof:pd.DataFrame)->dict:
     else: out = auc_ci(oof['target'], oof['p_melanoma'], clusters(oof, warn=False))
     return out | dict(folds=int(oof['fold'].nunique()), kind='out-of-fold')
 
-# %% ../nbs/11_export.ipynb #e227a736
+# %% ../nbs/11_export.ipynb #94a1cd30
 def make_card(
     run:str|Path, # A run folder with config.json, manifest.csv and oof.csv
     cfg:dict, # Its configuration
     part:str|int='full', # Whose weights the card is for
-    n_bins:int=10, # Bins of the reliability counts
+    n_bins:int=12, # Bins of the reliability counts
     n_boot:int=1000, # Resamples of the operating points' intervals
 )->dict:
     "Everything on the card but the hash, read from the run's files."
