@@ -362,7 +362,7 @@ def set_words(sets:np.ndarray)->np.ndarray:
     "`benign`, `melanoma` or `not sure` (both labels, or neither)."
     return np.select([sets[:, 0] & ~sets[:, 1], sets[:, 1] & ~sets[:, 0]], ['benign', 'melanoma'], 'not sure')
 
-# %% ../nbs/09_calibration.ipynb #f7911c8e
+# %% ../nbs/09_calibration.ipynb #f1014d53
 def conformal_table(
     oof:pd.DataFrame, # Predictions as `read_oof` gives them
     by:str|None=None, # Column whose levels get a row each
@@ -375,7 +375,7 @@ def conformal_table(
     if len(folds) < 2 or f.isna().any(): raise RunError("conformal sets are judged out of fold: a column 'fold' with at least two folds is needed")
     for k in folds: m = (f == k).to_numpy(); S[m] = conformal_sets(p[m], conformal_fit(y[~m], p[~m], alpha))
     words, lv = set_words(S), pd.Series('all', index=oof.index) if by is None else oof[by].astype('object').where(oof[by].notna(), 'not recorded'); rows = []
-    for v in sorted(lv.unique(), key=lambda x: (x == 'not recorded', str(x))):
+    for v in sorted(lv.unique(), key=lambda x: (x == 'not recorded', not str(x).startswith('<'), str(x))):
         m = (lv == v).to_numpy(); yy = y[m]; bs = boot_ratio(np.stack([yy*S[m, 1], (1 - yy)*S[m, 0]], 1), np.stack([yy, 1 - yy], 1), np.unique(g[m], return_inverse=True)[1], n_boot, seed); r = dict(level=str(v), n=int(m.sum()), n_pos=int(yy.sum()))
         for j, (name, c) in enumerate((('melanoma', 1), ('benign', 0))):
             w = yy == c; i = interval(bs[:, j], float(S[m][w, c].mean()) if w.any() else float('nan')); r.update({f'cover_{name}': i['value'], f'cover_{name}_lo': i['lo'], f'cover_{name}_hi': i['hi']})
