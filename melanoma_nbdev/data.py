@@ -86,7 +86,7 @@ def pool_map(
     try: yield from bar(ex.map(f, items, chunksize=chunk))
     finally: ex.shutdown(wait=True, cancel_futures=True)
 
-# %% ../nbs/02_data.ipynb #30915132
+# %% ../nbs/02_data.ipynb #579fbf97
 @dataclass
 class Source:
     "A public data set: its folder, the names that its files go by, its licence and its published counts."
@@ -100,6 +100,7 @@ class Source:
     counts: dict = field(default_factory=dict) # What was published: images, melanomas, patients, lesions
     files: tuple = () # What `melanoma_data get` fetches: (file name, address, folder to unpack into or None, published checksum or None)
 
+# %% ../nbs/02_data.ipynb #4aa63fd7
 _S3 = 'https://isic-challenge-data.s3.amazonaws.com/'
 _DV = 'https://dataverse.harvard.edu/api/access/datafile/'
 def _s3(year, *names, **unzip): return tuple((n, f'{_S3}{year}/{n}', unzip.get(n.split('.')[0].replace('-', '')), None) for n in names)
@@ -616,7 +617,7 @@ def status_of(
     parts.append('no image files' if not len(part) else 'all image files' if len(part) == len(df) else f"image files for {_say(_counts(part)).replace(' images', '', 1)}")
     return f"{name}: {'; '.join(parts)}"
 
-# %% ../nbs/02_data.ipynb #f5f73d45
+# %% ../nbs/02_data.ipynb #ab2af7e6
 def _check(name:str, report:str)->None:
     "Validate a source's table, decode all of its images, print the result; raises where anything is wrong."
     df = load_manifest(name, missing='drop'); faults = check_images(df, report=report or None, progress=True)
@@ -630,6 +631,7 @@ def _phantom(root:str, n:int, size:int, seed:int, plant:str)->None:
     make_phantom(root, n_images=n, n_patients=max(2, n//4), size=size, seed=seed, plant=tuple(plant.split(',')) if plant else (), progress=True)
     print(f"phantom: {_say(_counts(load_manifest('phantom', root)))}; made of numbers, no licence needed")
 
+# %% ../nbs/02_data.ipynb #400c1d5c
 @call_parse
 @friendly
 def melanoma_data(
