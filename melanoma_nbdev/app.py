@@ -144,7 +144,7 @@ def about_html(card:dict)->str:
     rows.append(('Fingerprint', f"<code>{E(card['sha256'][:16])}</code> (SHA-256 of the model, checked when this page started)"))
     return '<dl class="about">' + ''.join(f'<dt>{k}</dt><dd>{v}</dd>' for k, v in rows) + '</dl>'
 
-# %% ../nbs/13_app.ipynb #cc5af44c
+# %% ../nbs/13_app.ipynb #89c5da94
 def examples(
     n:int=6, # How many; half of them melanomas
 )->list: # (label, path, remark)
@@ -155,7 +155,7 @@ def examples(
     t['path'] = [root/'jpeg'/'train'/f'{i}.jpg' for i in t.image_name]
     picks = []
     for y, k in ((1, n - n//2), (0, n//2)):
-        s = t[(t.target == y) & ((t.p > .6) if y else (t.p < .15))].sort_values(['tone', 'image_name'])
+        s = t[(t.target == y) & ((t.p > .9) if y else (t.p < .05))].sort_values(['tone', 'image_name'])
         picks.append(s.iloc[np.linspace(0, len(s) - 1, min(k, len(s))).round().astype(int)])
     both = [r for i in range(max(map(len, picks))) for r in (s.iloc[i] for s in picks if i < len(s))]
     return [(f"Example {i+1}", r.path, f"drawn, not photographed; drawn as {'a melanoma' if r.target else 'a benign lesion'}") for i, r in enumerate(both)]
