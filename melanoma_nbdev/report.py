@@ -323,7 +323,7 @@ def _part_calibration(m, figs):
     s += f"<p>At the prevalence of SIIM-ISIC 2020 ({a['prevalence']:.2%}), if melanomas look the same there: mean risk {a['mean_p']:.2%} and debiased ECE {a['ece_debiased']:.4f} after prior correction; {a['unshifted']['mean_p']:.2%} and {a['unshifted']['ece_debiased']:.4f} without.</p>"
     return s + f"<div class=figs>{_fig(figs, 'reliability', 'Reliability: observed share of melanomas against predicted, bins of equal mass')}</div>"
 
-# %% ../nbs/10_report.ipynb #9ff25d45
+# %% ../nbs/10_report.ipynb #9b8ba388
 def _point_rows(points):
     return [dict(goal=' '.join(f'{v:.0%} {k}' for k, v in x['target'].items()), promise='none' if x['confidence'] is None else f"{x['confidence']:.0%} confidence" if x['reachable'] else 'cannot be promised: too few images', threshold=x['threshold'],
                  at=f"{x['prevalence']:.2%}", sens=fmt(x['sensitivity']), spec=fmt(x['specificity']), per=fmt(x['called_per_melanoma'], 1)) for x in points]
@@ -344,7 +344,7 @@ def _part_rest(m, figs):
     if m.get('subgroups'):
         s += f"<h2>Subgroups</h2><p>The test asks whether the AUCs of the levels differ at all; cells with fewer than ten melanomas or benign lesions are not judged. Where skin tone is shown it is estimated from the image and unreliable.</p>{_fig(figs, 'subgroups', 'AUC by subgroup')}"
         s += html_table([dict(by=GROUPS[k], chi2=v['test']['chi2'], df=v['test']['df'], p=v['test']['p'], levels=', '.join(v['test']['levels'])) for k, v in m['subgroups'].items()], dict(by='column', chi2='chi-square', df='df', p='p of heterogeneity', levels='levels compared'))
-    if f := m.get('floor'): s += f"<h2>The floor without a pixel</h2><p>{_esc(', '.join(GROUPS.get(x, x) for x in f['features']))} alone reach an AUC of {fmt(f['auc'])}. The image's score is {_diff(f['image_over_floor'])} above that; added to them it brings {_diff(f['image_adds'])}.</p>"
+    if f := m.get('floor'): s += f"<h2>The floor without a pixel</h2><p>{_esc(', '.join({'age_band': 'age', 'camera': 'image size'}.get(x, x) for x in f['features']).capitalize())} alone reach an AUC of {fmt(f['auc'])}. The image's score is {_diff(f['image_over_floor'])} above that; added to them it brings {_diff(f['image_adds'])}.</p>"
     if o := m.get('optimism'):
         s += '<h2>Optimism</h2>' + (f"<p>Best epoch of each fold, chosen on the fold itself, minus the fixed epoch: {_diff(o['best_epoch'], 4)}.</p>" if 'best_epoch' in o else '')
         if n := o.get('nested'): s += f"<p>Mean fold AUC: last epoch {n['last']:.4f}, each fold's own best {n['best']:.4f}, epoch chosen by the other folds {n['nested']:.4f}.</p>"
@@ -584,7 +584,7 @@ TRIPOD_AI = [
  ('25', 'discussion', 'interpretation', 'To be read against the floor without pixels, {floor}.'), ('26', 'discussion', 'limitations', 'In the card\'s last part.'), ('27a', 'discussion', 'poor input', 'Unreadable files are refused with a reason.'), ('27b', 'discussion', 'user interaction and expertise', 'None needed to run; a doctor to act.'), ('27c', 'discussion', 'next steps', 'External validation on consecutive patients.')]
 "Items of TRIPOD+AI in short, as above"
 
-# %% ../nbs/10_report.ipynb #7b9127da
+# %% ../nbs/10_report.ipynb #c8e32392
 def checklist(
     items:list, # `CLEAR_DERM` or `TRIPOD_AI`
     run:str|Path, # A run or results folder with metrics.json
@@ -603,7 +603,7 @@ def checklists_text(run:str|Path, artefact:str|Path|None=None)->str:
     f, out = run_facts(run, artefact), []
     for title, items in (('CLEAR Derm', CLEAR_DERM), ('TRIPOD+AI', TRIPOD_AI)):
         t = checklist(items, run, artefact)
-        out.append(f"## {title}\n\n{int(t.known.sum())} of {len(t)} items answered from the files.\n\n| no | item | answer |\n|---|---|---|\n" + '\n'.join(f"| {r.no} | {r.item} | {str(r.answer).replace('|', '/')} |" for r in t.itertuples()))
+        out.append(f"## {title}\n\n{int(t.known.sum())} of {len(t)} items answered; the others are unknown.\n\n| no | item | answer |\n|---|---|---|\n" + '\n'.join(f"| {r.no} | {r.item} | {str(r.answer).replace('|', '/')} |" for r in t.itertuples()))
     return f"# Reporting checklists of {f['name']}\n\n" + '\n\n'.join(out) + '\n'
 
 def write_cards(run:str|Path, artefact:str|Path)->list:
