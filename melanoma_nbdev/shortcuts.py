@@ -7,7 +7,7 @@ __all__ = ['FEATURES', 'SETS', 'PIXELS', 'feature_names', 'encode', 'with_sizes'
            'camera_groups', 'auc_within', 'dark_corners', 'ruler_marks', 'hair_share', 'pixel_scores', 'combine_oof',
            'what_the_image_adds', 'rate_elsewhere', 'suspects', 'shortcut_audit', 'fired']
 
-# %% ../nbs/08b_shortcuts.ipynb #1442f3aa
+# %% ../nbs/08b_shortcuts.ipynb #0638a21e
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -15,7 +15,7 @@ from PIL import Image
 
 from .core import LeakError, ManifestError, SITES
 from .data import open_image, pool_map
-from .metrics import Curve, RocSteps, _draws, align, auc, auc_ci, boot, clusters, interval
+from .metrics import Curve, RocSteps, _draws, align, auc, auc_ci, auc_interval, boot, clusters, interval
 from .splits import audit
 
 # %% ../nbs/08b_shortcuts.ipynb #1711380a
@@ -110,7 +110,7 @@ def floor_table(
         if encode(df, fs).nunique().gt(1).any(): rows.append(dict(features=label, **floor(df, fs, seed=seed, n_boot=n_boot)[1]))
     return pd.DataFrame(rows)[['features', 'auc', 'lo', 'hi', 'n', 'n_pos', 'n_clusters']]
 
-# %% ../nbs/08b_shortcuts.ipynb #91ae3072
+# %% ../nbs/08b_shortcuts.ipynb #7cd00fb7
 def plot_floor(
     table:pd.DataFrame, # Columns features, auc, lo, hi, n, n_pos, n_clusters, a row a line of the picture
     ax=None, # Axes
@@ -123,7 +123,7 @@ def plot_floor(
         c = colors[i] if colors is not None else '#2b5c8a'
         ax.plot([r.lo, r.hi], [i, i], lw=2.4, color=c, solid_capstyle='round'); ax.plot(r.auc, i, 'o', ms=7, color=c)
         ax.annotate(f'{r.auc:.3f} ({r.lo:.3f} to {r.hi:.3f})', (1.01, i), xycoords=('axes fraction', 'data'), va='center', fontsize=9)
-    ax.axvline(.5, ls=':', c='gray'); ax.set_yticks(range(len(table)), table.features); ax.invert_yaxis()
+    ax.axvline(.5, ls=':', c='gray'); ax.set_yticks(range(len(table)), table.features); ax.set_ylim(len(table) - .5, -.6)
     ax.set(xlabel='AUC out of fold, 95% interval clustered by patient', xlim=(min(.48, table.lo.min() - .01), max(table.hi.max() + .01, .6)))
     ax.set_title(f'{int(table.n.max()):,} images, {int(table.n_pos.max()):,} melanomas, {int(table.n_clusters.max()):,} groups', fontsize=10, loc='left')
     ax.spines[['top', 'right', 'left']].set_visible(False); ax.tick_params(left=False); return ax
@@ -138,7 +138,7 @@ def camera_groups(
     wh = wh.where(df.width.notna() & df.height.notna(), 'unknown')
     return wh.where(wh.map(wh.value_counts()) >= min_n, 'other').rename('camera')
 
-# %% ../nbs/08b_shortcuts.ipynb #78247c7a
+# %% ../nbs/08b_shortcuts.ipynb #ff874487
 def auc_within(
     y, # (n,) targets 0/1
     p, # (n,) scores
@@ -163,7 +163,7 @@ def auc_within(
         with np.errstate(invalid='ignore', divide='ignore'): return np.where(bottom > 0, top/bottom, np.nan), bottom
     if not rocs: return dict(auc=float('nan'), lo=float('nan'), hi=float('nan'), all=auc(y, p), pairs=0., strata=0)
     value, pairs = one(np.ones((J, 1), np.float32)); bs = np.concatenate([one(W)[0] for W in _draws(J, n_boot, seed)])
-    i = interval(bs, float(value[0]), level)
+    i = auc_interval(bs, y, c, float(value[0]), level)
     return dict(auc=i['value'], lo=i['lo'], hi=i['hi'], all=auc(y, p), pairs=float(pairs[0]/(y.sum()*(1 - y).sum())), strata=len(rocs))
 
 # %% ../nbs/08b_shortcuts.ipynb #37268b7c
@@ -246,7 +246,7 @@ def combine_oof(
     for k in np.unique(f): p[f == k] = LogisticRegression().fit(X[f != k], y[f != k]).predict_proba(X[f == k])[:, 1]
     return a.assign(p_melanoma=p)
 
-# %% ../nbs/08b_shortcuts.ipynb #ce89f585
+# %% ../nbs/08b_shortcuts.ipynb #ca5b7fad
 def what_the_image_adds(
     oof:pd.DataFrame, # The image model's out-of-fold predictions, as `read_oof` gives them
     floor:pd.DataFrame, # The floor's, from `floor`
@@ -258,7 +258,8 @@ def what_the_image_adds(
     a, b = align(oof, floor); c = combine_oof(a, b); y, g = a.target.to_numpy(), clusters(a, warn=False)
     v = {k: (auc(y, d.p_melanoma), boot(y, d.p_melanoma, g, n_boot=n_boot, seed=seed)['auc']) for k, d in dict(image=a, floor=b, both=c).items()}
     v |= {f'{i} - {j}': (v[i][0] - v[j][0], v[i][1] - v[j][1]) for i, j in (('image', 'floor'), ('both', 'floor'), ('both', 'image'))}
-    rows = [dict(what=k, **{'auc' if n == 'value' else n: x for n, x in interval(s, val, level).items() if n in ('value', 'lo', 'hi')}) for k, (val, s) in v.items()]
+    out = {k: interval(s, val, level) if ' - ' in k else auc_interval(s, y, g, val, level) for k, (val, s) in v.items()}
+    rows = [dict(what=k, auc=i['value'], lo=i['lo'], hi=i['hi']) for k, i in out.items()]
     return pd.DataFrame(rows).assign(n=len(y), n_pos=int(y.sum()), n_clusters=int(g.max() + 1)).set_index('what')
 
 # %% ../nbs/08b_shortcuts.ipynb #ff9e00db
