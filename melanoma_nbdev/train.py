@@ -7,7 +7,7 @@ __all__ = ['DEFAULTS', 'OPTIONS', 'make_config', 'EpochSeed', 'mel_prob', 'MelAU
            'make_learner', 'train_part', 'oof_rows', 'dihedral', 'predict_logits', 'prepare', 'environment',
            'command_of', 'open_run', 'collect', 'train_run', 'melanoma_train']
 
-# %% ../nbs/07_train.ipynb #538b9e0a
+# %% ../nbs/07_train.ipynb #092343e8
 import ctypes, gc, platform, sys, time, warnings
 from datetime import date
 from functools import cache
@@ -23,6 +23,7 @@ from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner
 from fastai.learner import Metric
 from fastai.optimizer import Adam
+from fastcore.basics import patch
 from fastcore.script import call_parse, store_true
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
@@ -96,7 +97,7 @@ class MelAUC(Metric):
     @property
     def name(self): return 'mel_auc'
 
-# %% ../nbs/07_train.ipynb #08aeaf38
+# %% ../nbs/07_train.ipynb #ba621ddd
 def _opt_tensors(opt)->dict:
     "The state of a fastai optimizer as named tensors."
     return {f'{i}|{k}': (v.detach().cpu().clone() if torch.is_tensor(v) else torch.tensor(float(v))) for i, s in enumerate(opt.state_dict()['state']) for k, v in s.items()}
@@ -112,19 +113,7 @@ def _opt_restore(opt, tensors:dict):
 class Checkpoint(Callback):
     "After each epoch keep the validation logits (`epochs.npz`), the losses (`history.csv`) and what is needed to resume."
     order = 65
-    def __init__(self, path:Path, metric:MelAUC|None, cfg:dict): self.path, self.metric, self.cfg = Path(path), metric, cfg
-    def restore(self, learn)->int:
-        "The number of epochs that are done already, with model and optimizer as they were then."
-        f = self.path/'checkpoint.safetensors'
-        self.rows, self.logits, self.start = [], [], 0
-        if not f.exists(): return 0
-        t = load_file(f); done = int(t.pop('done')); learn.create_opt()
-        learn.model.load_state_dict({k[2:]: v for k, v in t.items() if k.startswith('m|')})
-        _opt_restore(learn.opt, {k[2:]: v.to(learn.dls.device) for k, v in t.items() if k.startswith('o|')})
-        self.rows = pd.read_csv(self.path/'history.csv').to_dict('records')[:done]
-        if self.metric: self.logits = list(np.load(self.path/'epochs.npz')['logits'][:done])
-        self.start = done
-        return done
+    def __init__(self, path:Path, metric:MelAUC|None): self.path, self.metric, self.rows, self.logits, self.start = Path(path), metric, [], [], 0
     def after_epoch(self):
         if self.epoch < self.start: return  # fastai announces the epochs that it skips, too
         v = self.recorder.values[-1]
@@ -135,6 +124,20 @@ class Checkpoint(Callback):
             with atomic_path(self.path/'epochs.npz') as tmp: np.savez_compressed(tmp, logits=np.stack(self.logits).astype(np.float32))
         t = {f'm|{k}': v for k, v in self.learn.model.state_dict().items()} | {f'o|{k}': v for k, v in _opt_tensors(self.opt).items()}
         with atomic_path(self.path/'checkpoint.safetensors') as tmp: save_file({k: v.contiguous() for k, v in t.items()} | dict(done=torch.tensor(self.epoch+1)), tmp)
+
+# %% ../nbs/07_train.ipynb #db46fc69
+@patch
+def restore(self:Checkpoint, learn)->int:
+    "The number of epochs that are done already, with model and optimizer as they were then."
+    f = self.path/'checkpoint.safetensors'
+    if not f.exists(): return 0
+    t = load_file(f); done = int(t.pop('done')); learn.create_opt()
+    learn.model.load_state_dict({k[2:]: v for k, v in t.items() if k.startswith('m|')})
+    _opt_restore(learn.opt, {k[2:]: v.to(learn.dls.device) for k, v in t.items() if k.startswith('o|')})
+    self.rows = pd.read_csv(self.path/'history.csv').to_dict('records')[:done]
+    if self.metric: self.logits = list(np.load(self.path/'epochs.npz')['logits'][:done])
+    self.start = done
+    return done
 
 # %% ../nbs/07_train.ipynb #044926c8
 class Bar(Callback):
@@ -158,7 +161,7 @@ def keep_freed_memory()->bool:
     except (OSError, AttributeError): return False
     return all(mallopt(k, v) == 1 for k, v in ((-4, 0), (-1, 2**31-1), (-2, 2**27)))  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of malloc.h
 
-# %% ../nbs/07_train.ipynb #5e88866c
+# %% ../nbs/07_train.ipynb #61001647
 def make_learner(
     cfg:dict, # From `make_config`, with `classes`
     df:pd.DataFrame, # Manifest with `fold`
@@ -178,7 +181,7 @@ def make_learner(
     loss = make_loss(cfg['loss'], counts, binary, smoothing=cfg['smoothing'], **cfg['loss_args']).to(dls.device)
     metric = None if fold is None else MelAUC()
     learn = Learner(dls, model.to(memory_format=torch.channels_last), loss, opt_func=Adam, splitter=body_head, metrics=[] if metric is None else [metric], path=Path(path), wd=cfg['wd'],
-                    cbs=[EpochSeed(cfg['seed'], num, cfg['pos_rate']), Checkpoint(path, metric, cfg), Bar(f'fold {part}' if fold is not None else 'full', quiet)])
+                    cbs=[EpochSeed(cfg['seed'], num, cfg['pos_rate']), Checkpoint(path, metric), Bar(f'fold {part}' if fold is not None else 'full', quiet)])
     learn.logger = lambda *a: None
     learn.remove_cbs([c for c in learn.cbs if isinstance(c, ProgressCallback)])
     if cfg['amp'] and torch.cuda.is_available(): learn = learn.to_bf16() if torch.cuda.is_bf16_supported() else learn.to_fp16()
@@ -204,7 +207,7 @@ def train_part(cfg:dict, df:pd.DataFrame, part:int|str, run:str|Path, quiet:bool
     del learn; gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
 
-# %% ../nbs/07_train.ipynb #154d52e2
+# %% ../nbs/07_train.ipynb #f343561a
 def oof_rows(
     df:pd.DataFrame, # Manifest rows with group and fold
     logits:np.ndarray, # (n, c)
@@ -216,8 +219,7 @@ def oof_rows(
     out = df[['image_id', 'patient_id', 'group', 'fold', 'target']].assign(p_melanoma=p[:, list(classes).index('MEL')], source=df.source).reset_index(drop=True)
     for k, c in enumerate(classes): out[f'p_{c}'] = p[:, k]
     for k, c in enumerate(classes): out[f'logit_{c}'] = z[:, k]
-    num = [c for c in out if c.startswith(('p_m', 'p_', 'logit_'))]
-    num.remove('patient_id') if 'patient_id' in num else None
+    num = ['p_melanoma', *(f'{s}_{c}' for s in ('p', 'logit') for c in classes)]
     out[num] = out[num].map(lambda v: float(f'{v:.7g}'))
     return out
 
@@ -326,7 +328,7 @@ def train_run(
     if full: train_part(cfg, df, 'full', run, quiet)
     return collect(run, cfg)
 
-# %% ../nbs/07_train.ipynb #73097bd5
+# %% ../nbs/07_train.ipynb #5a42eb83
 @call_parse
 @friendly
 def melanoma_train(
@@ -352,16 +354,15 @@ def melanoma_train(
     augment:float=None, # Strength of augmentation, 0 to 1
     tta:int=None, # Symmetries averaged at prediction, 1 to 8
     aux:str=None, # Auxiliary data, in training only: a source or a folder
-    mean:float=None, # Normalisation, if not the backbone's own
-    std:float=None, # Normalisation, if not the backbone's own
+    mean:float=None, # Normalisation (with std), if not the backbone's own
+    std:float=None, # See mean
     num_workers:int=None, # Processes that decode images
     threads:int=None, # CPU threads of this process; give 1 to each of several processes that train folds side by side
     shuffle_labels:store_true=False, # Control experiment: labels without meaning
 ):
     "Train out of fold: manifest -> leak-free folds -> models -> oof.csv in a run folder."
     kw = {k: v for k, v in locals().items() if k in OPTIONS}
-    if threads: torch.set_num_threads(threads)
-    out = Path(out or f"runs/{Path(data).name}-{preset}-{seed}")
+    out = Path(out or f"runs/{Path(data).name}-{preset}-{seed}"); torch.set_num_threads(threads or torch.get_num_threads())
     folds_ = [int(k) for k in str(only).split(',')] if only is not None else None
     print(f"run {out}: {data}, preset {preset}, {folds} folds, seed {seed}, {environment()['device']}", flush=True)
     oof = train_run(out, only=folds_, full=full, resume=resume, **kw)
