@@ -281,7 +281,7 @@ def measure(
     c = Curve(*r.steps(np.ones((1, 1), np.float32)))
     return {k: float(MEASURES[k](c)[0]) for k in names}
 
-# %% ../nbs/08_metrics.ipynb #a88a069b
+# %% ../nbs/08_metrics.ipynb #fd796987
 def boot(
     y, # (n,) targets 0/1
     p, # (n,) scores
@@ -290,7 +290,7 @@ def boot(
     n_boot:int=2000, # Resamples
     seed:int=0, # Seed: equal seeds and clusters give the same resamples, so two calls are paired
     n_clusters:int|None=None, # Number of clusters where `y` is a part of a larger set
-    max_mb:float=64., # Memory of one block of resamples
+    max_mb:float=16., # Memory of one block of resamples; small blocks stay in the cache
     progress:bool=False, # Show a progress bar (needs tqdm)
 )->dict: # name -> (n_boot,) values; NaN for a resample with one class only
     "Measures on resamples of whole clusters. Time grows with rows times resamples, memory stays at one block."

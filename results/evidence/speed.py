@@ -22,7 +22,7 @@ def timed(f):
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__); ap.add_argument('--loop', type=int, default=100); ap.add_argument('--big', type=int, nargs='*', default=[100_000, 1_000_000]); a = ap.parse_args(); rows = []
     for n in [33_126] + a.big:
-        d = simulate_oof(round(n/16.0), seed=1); d = d.iloc[:n]; y, p, g = d['target'].to_numpy(), d['p_melanoma'].to_numpy(), clusters(d); boot(y, p, g, n_boot=10)
+        d = simulate_oof(round(n/15.0), seed=1).iloc[:n]; y, p, g = d['target'].to_numpy(), d['p_melanoma'].to_numpy(), clusters(d); boot(y, p, g, n_boot=10)
         best = min((timed(lambda: boot(y, p, g)) for _ in range(3 if n < 200_000 else 1)), key=lambda t: t[2]); r = dict(rows=len(y), positives=int(y.sum()), clusters=int(g.max() + 1), resamples=2000, wall_s=best[1], cpu_s=best[2], peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)
         if n == 33_126:
             t = min((timed(lambda: loop(y, p, g, a.loop)) for _ in range(2)), key=lambda t: t[2]); r.update(loop_resamples=a.loop, loop_wall_s_for_2000=t[1]*2000/a.loop, loop_cpu_s_for_2000=t[2]*2000/a.loop, times_faster_wall=t[1]*2000/a.loop/best[1], times_faster_cpu=t[2]*2000/a.loop/best[2], se_loop=t[0].std(), se_boot=best[0]['auc'].std())
