@@ -244,11 +244,11 @@ def predict_logits(
         out.append(torch.stack([model(dihedral(x, k)).float() for k in range(tta)]).mean(0).cpu().numpy())
     return np.concatenate(out)
 
-# %% ../nbs/07_train.ipynb #b060cdc1
+# %% ../nbs/07_train.ipynb #54d1ff7b
 def prepare(cfg:dict, df:pd.DataFrame|None=None)->pd.DataFrame:
     "The manifest of a run with groups and audited folds; auxiliary rows have fold -1. Sets `cfg['classes']`. Raises `LeakError` for folds that cut a group."
     df = load_manifest(cfg['data'], missing='drop') if df is None else df
-    if 'fold' not in df: df = make_folds(add_groups(df, find_duplicates(df) if cfg['duplicates'] else None), k=cfg['folds'], seed=cfg['seed'])
+    if 'fold' not in df: df = make_folds(add_groups(df, find_duplicates(df, min_score=.9) if cfg['duplicates'] else None), k=cfg['folds'], seed=cfg['seed'])
     audit(df)
     cfg['classes'] = label_classes(df, cfg['target'])
     if cfg['shuffle_labels']:
