@@ -130,14 +130,14 @@ def problem_html(
     "The card of a file that could not be answered."
     return f'<article class="problem" role="alert"><header><h3>{E(name)}</h3></header><p><b>No answer for this file:</b> {E(why)}.</p></article>'
 
-# %% ../nbs/13_app.ipynb #b37a7fe1
+# %% ../nbs/13_app.ipynb #c666b690
 def about_html(card:dict)->str:
     "What the card says of the model, for a reader of the page."
     m = card.get('metrics') or {}; data = card.get('data') or []
     rows = [('Model', f"{E(card['name'])} ({E(card.get('arch', ''))}, {card['size']} px), {E(card.get('created', ''))}")]
     if data: rows.append(('Trained on', '; '.join(f"{E(d['name'])}: {_n(d['n'])} images, {_n(d['n_melanoma'])} melanomas ({E(d['licence'])})" for d in data)))
     if m.get('auc') is not None:
-        rows.append(('How good', f"AUC {m['auc']:.3f} (95% interval {m['lo']:.3f} to {m['hi']:.3f}) on {_n(m['n'])} images that the model had not seen, {_n(m['n_pos'])} of them melanomas. "
+        rows.append(('How good', f"AUC {m['auc']:.3f} (95% interval {m['lo']:.3f} to {m['hi']:.3f}) on {_n(m['n'])} images, {_n(m['n_pos'])} of them melanomas, each scored by a sister model that had not seen it. "
             "A coin has 0.5, a perfect model 1. On images from other cameras and clinics it is lower."))
     if card.get('intended_use'): rows.append(('Made for', E(card['intended_use'])))
     if card.get('licence'): rows.append(('Licence', E(card['licence'])))
