@@ -31,7 +31,7 @@ def feature_names(
     if bad := [w for w in words if w not in FEATURES and w not in known]: raise ManifestError(f"unknown feature {bad[0]!r}; use {', '.join(FEATURES)}, all, or {', '.join(known)}")
     return list(dict.fromkeys(c for w in words for c in FEATURES.get(w, (w,))))
 
-# %% ../nbs/08b_shortcuts.ipynb #dd681d8a
+# %% ../nbs/08b_shortcuts.ipynb #0d0087ed
 def _bytes_of(path)->float:
     return float(Path(path).stat().st_size) if isinstance(path, str) and Path(path).is_file() else np.nan
 
@@ -39,8 +39,9 @@ def encode(
     df:pd.DataFrame, # A manifest
     features='all', # As in `feature_names`
 )->pd.DataFrame: # float columns, one a feature; what is not known is NaN
-    "The features as numbers. Sex and site become codes; `images` counts the rows of the image's patient, `bytes` is the size of its file."
-    make = dict(sex=lambda: df.sex.map(dict(male=0., female=1.)), site=lambda: df.site.map({s: float(i) for i, s in enumerate(SITES)}),
+    "The features as numbers. Sex and site become codes (a finer word for a site than the manifest's six is a code of its own); `images` counts the rows of the image's patient, `bytes` is the size of its file."
+    words = [*SITES, *sorted(set(df.site.dropna()) - set(SITES))] if 'site' in df else []
+    make = dict(sex=lambda: df.sex.map(dict(male=0., female=1.)), site=lambda: df.site.map({s: float(i) for i, s in enumerate(words)}),
                 images=lambda: df.patient_id.map(df.patient_id.value_counts()), bytes=lambda: df.path.map(_bytes_of))
     cols = feature_names(features)
     return pd.DataFrame({c: pd.to_numeric(make[c]() if c in make else df[c], errors='coerce').to_numpy(dtype=float, na_value=np.nan) for c in cols}, index=df.index)
