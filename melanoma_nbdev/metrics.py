@@ -338,18 +338,19 @@ def auc_interval(
     lo, hi = (1/(1 + np.exp(-(lg(value) + sign*q*s))) for sign in (-1, 1))
     return dict(out, lo=float(lo), hi=float(hi))
 
-# %% ../nbs/08_metrics.ipynb #3e1a4631
+# %% ../nbs/08_metrics.ipynb #e51080ea
 def auc_ci(
     y, # (n,) targets 0/1
     p, # (n,) scores
-    cluster=None, # (n,) integer codes of the clusters; every image its own where None
+    cluster=None, # (n,) names or codes of the clusters (patients, groups); every image its own where None
     n_boot:int=2000, # Resamples
     seed:int=0, # Seed
     level:float=.95, # Coverage
 )->dict: # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot, level
     "AUC and its interval from resampling whole clusters. One class only: NaN and a warning."
     y, p = _check(y, p)
-    J = len(np.unique(cluster)) if cluster is not None else len(y)
+    cluster = None if cluster is None else np.asarray(cluster) if np.asarray(cluster).dtype.kind in 'iu' else pd.factorize(np.asarray(cluster))[0]
+    J = cluster.max() + 1 if cluster is not None and len(cluster) else len(y)
     out = dict(auc=auc(y, p), lo=float('nan'), hi=float('nan'), n=len(y), n_pos=int(y.sum()), n_clusters=J, seed=seed, n_boot=n_boot, level=level)
     if np.isfinite(out['auc']): out.update({k: v for k, v in auc_interval(boot(y, p, cluster, n_boot=n_boot, seed=seed)['auc'], y, cluster, out['auc'], level).items() if k in ('lo', 'hi')})
     return out
