@@ -304,10 +304,11 @@ def has_screen()->bool:
     "Whether a browser window could open here: on a server without a display, a text browser would take the terminal instead."
     return sys.platform in ('win32', 'darwin') or any(os.environ.get(k) for k in ('DISPLAY', 'WAYLAND_DISPLAY', 'BROWSER'))
 
-# %% ../nbs/13_app.ipynb #68fbe7bb
+# %% ../nbs/13_app.ipynb #e7b8a1e1
 def make_server(
     port:int, # A free port
     open_browser:bool=False, # Open a browser where there is one
+    host:str='127.0.0.1', # Address to listen on; anything else opens the page to other machines
 ): # A Voila application, ready for `.start()`
     "Voila, set up for the page: this machine only, our template, room for uploads, kernels that end."
     os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'   # the kernel of this environment, not one that the user once installed elsewhere
@@ -321,11 +322,11 @@ def make_server(
             super().setup_template_dirs()
             self.template_paths.insert(0, str(folder)); self.static_paths.insert(0, str(folder))
         def listen(self):
-            print(f"The page is at http://127.0.0.1:{self.port}/ (this machine only; Ctrl-C ends it)", flush=True); super().listen()
+            print(f"The page is at http://127.0.0.1:{self.port}/ ({'this machine only' if host == '127.0.0.1' else f'listening on {host}'}; Ctrl-C ends it)", flush=True); super().listen()
         def launch_browser(self): threading.Thread(target=webbrowser.open, args=(f'http://127.0.0.1:{self.port}/',), daemon=True).start()
 
     c = Config()
-    c.Voila.update(ip='127.0.0.1', port=port, port_retries=0, open_browser=open_browser, notebook_path=str(folder/'app.ipynb'), tornado_settings=server_settings(port), log_level='ERROR')
+    c.Voila.update(ip=host, port=port, port_retries=0, open_browser=open_browser, notebook_path=str(folder/'app.ipynb'), tornado_settings=server_settings(port), log_level='ERROR')
     c.VoilaConfiguration.update(template='lab', theme='light', allow_template_override='NO', allow_theme_override='NO', file_allowlist=[], show_tracebacks=False,
         extension_allowlist=['@jupyter-widgets/jupyterlab-manager', '@voila-dashboards/widgets-manager8'])   # and nothing that else is installed for JupyterLab
     c.AsyncMappingKernelManager.update(cull_idle_timeout=1800, cull_interval=60, cull_connected=False)
@@ -334,12 +335,13 @@ def make_server(
     server = PageServer(config=c); server.initialize([])
     return server
 
-# %% ../nbs/13_app.ipynb #26644c0b
+# %% ../nbs/13_app.ipynb #266bd837
 @call_parse
 @friendly
 def melanoma_app(
     port:Param("The port to serve on; the next free one where it is taken", int)=8866,
     no_browser:Param("Do not open a browser", bool)=False,
+    host:Param("Address to listen on; leave it, unless a container or a proxy of yours stands in front", str)='127.0.0.1',
 ):
     "Serve the page on this machine: drop dermoscopic images, get risks. Not a medical device."
     folder = package_dir()/'page'
@@ -347,5 +349,5 @@ def melanoma_app(
     load_artefact()   # a broken model is said here, and not to the first visitor
     p = free_port(port)
     if p != port: print(f"port {port} is taken; using {p}")
-    make_server(p, has_screen() and not no_browser).start()
+    make_server(p, has_screen() and not no_browser, host).start()
     print("The page is closed.")
