@@ -380,7 +380,7 @@ def _entry(job:tuple)->tuple:
         if e.errno == 28: raise ManifestError(f"the disk is full at {Path(dst).parent}; free some space and run it again, what is done stays") from None
         return None, f"{Path(src).name}: {e}"
 
-# %% ../nbs/02_data.ipynb #d2ce6909
+# %% ../nbs/02_data.ipynb #137eeb7b
 def _read_list(path:Path)->pd.DataFrame:
     "The entries that a cache lists; a line that a kill cut short is left out, of two lines for one entry the later counts."
     if not path.is_file(): return pd.DataFrame(columns=CACHE_COLS).set_index('entry')
@@ -401,7 +401,7 @@ def _alive(pid:int)->bool:
     except ProcessLookupError: return False
     except OSError: return True
     stat = Path(f'/proc/{pid}/stat')
-    try: return not stat.exists() or stat.read_text().rsplit(')', 1)[1].split()[0] != 'Z'
+    try: return not stat.exists() or stat.read_text().rsplit(')', 1)[1].split()[0] not in 'ZX'
     except OSError: return False
 
 def _sweep(folder:Path)->None:
