@@ -617,21 +617,21 @@ def status_of(
     parts.append('no image files' if not len(part) else 'all image files' if len(part) == len(df) else f"image files for {_say(_counts(part)).replace(' images', '', 1)}")
     return f"{name}: {'; '.join(parts)}"
 
-# %% ../nbs/02_data.ipynb #ab2af7e6
+# %% ../nbs/02_data.ipynb #fa3f6319
 def _check(name:str, report:str)->None:
     "Validate a source's table, decode all of its images, print the result; raises where anything is wrong."
     df = load_manifest(name, missing='drop'); faults = check_images(df, report=report or None, progress=True)
     print(f"{name}: {_say(_counts(df))}; {len(faults):,} images cannot be read" + (f"; listed in {report}" if report else ''))
     _raise([] if faults.empty else [f"{len(faults):,} images cannot be read, first: {faults.reason[0]}"], name)
 
-def _phantom(root:str, n:int, size:int, seed:int, plant:str)->None:
+def _phantom(root:str, n:int, prevalence:float, size:int, seed:int, plant:str)->None:
     "Write a phantom set."
     from melanoma_nbdev.phantom import make_phantom
     if not root: raise ManifestError("where to? name the folder with --root")
-    make_phantom(root, n_images=n, n_patients=max(2, n//4), size=size, seed=seed, plant=tuple(plant.split(',')) if plant else (), progress=True)
+    make_phantom(root, n_images=n, n_patients=max(2, n//4), size=size, prevalence=prevalence, seed=seed, plant=tuple(plant.split(',')) if plant else (), progress=True)
     print(f"phantom: {_say(_counts(load_manifest('phantom', root)))}; made of numbers, no licence needed")
 
-# %% ../nbs/02_data.ipynb #400c1d5c
+# %% ../nbs/02_data.ipynb #8d47f322
 @call_parse
 @friendly
 def melanoma_data(
@@ -643,6 +643,7 @@ def melanoma_data(
     keep:Param("get: keep the zip files after unpacking", store_true)=False,
     report:Param("check: write the unreadable images to this CSV", str)='',
     n:Param("phantom: number of images", int)=240,
+    prevalence:Param("phantom: expected share of melanomas", float)=.0176,
     seed:Param("phantom: seed", int)=0,
     plant:Param("phantom: faults to plant, comma separated: duplicates, leak, camera, ruler", str)='',
 ):
@@ -652,7 +653,7 @@ def melanoma_data(
         for s in ([source] if source in SOURCES else SOURCES): print(status_of(s))
     elif action == 'check':
         for s in ([source] if source else here or ['phantom']): _check(s, report)
-    elif action == 'phantom': _phantom(root or source, n, size, seed, plant)
+    elif action == 'phantom': _phantom(root or source, n, prevalence, size, seed, plant)
     elif not source: raise ManifestError(f"melanoma_data {action} needs a source: {', '.join(SOURCES)}")
     elif action == 'get':
         if source in SOURCES: print(f"{SOURCES[source].title}: licence {SOURCES[source].licence}, terms at {SOURCES[source].url}")
