@@ -262,7 +262,7 @@ def at_prevalence(
         out.update(r if not name else {name: r})
     return out
 
-# %% ../nbs/09_calibration.ipynb #d17fa9cd
+# %% ../nbs/09_calibration.ipynb #c75ab5ce
 def design_effect(
     cluster, # (n,) codes of the images' clusters
     icc:float=1., # Correlation within a cluster; 1 is the worst case
@@ -284,6 +284,7 @@ def rank_icc(
     n0 = (n - (m*m).sum()/n)/(J - 1)
     return float(np.clip((between - within)/max(between + (n0 - 1)*within, 1e-12), 0, 1))
 
+# %% ../nbs/09_calibration.ipynb #1b4164f5
 def safe_threshold(
     y, # (n,) targets 0/1
     p, # (n,) scores

@@ -445,7 +445,7 @@ def _join_truth(src:Path, truth:str, image:str|None)->pd.DataFrame:
     drop = [c for c in b if c in a and c != '_id']
     return a.merge(b.drop(columns=drop), on='_id', how='left').drop(columns='_id')
 
-# %% ../nbs/10_report.ipynb #88e0921e
+# %% ../nbs/10_report.ipynb #27107a16
 UNKNOWN = 'unknown (not recorded in the files of the run)'
 
 def _read(p:Path): return read_json(p) if p.exists() else {}
@@ -460,6 +460,7 @@ def run_facts(
     cfg = _read(run/'config.json')
     return dict(config=cfg, environment=_read(run/'environment.json'), metrics=read_json(run/'metrics.json'), card=card, name=card.get('name') or cfg.get('name') or run.resolve().name)
 
+# %% ../nbs/10_report.ipynb #e48faa74
 class _Say(dict):
     "Look-ups for `str.format_map` that go unknown instead of failing."
     def __missing__(self, k): raise KeyError(k)
@@ -487,7 +488,7 @@ def _flat(f:dict)->dict:
     if t := (m.get('subgroups') or {}).get('skin_tone'): d['skin_tone'] = 'estimated from the images (unreliable): ' + ', '.join(f"{r['level']} {r['n']:,}" for r in t['rows'])
     return d
 
-# %% ../nbs/10_report.ipynb #1dd6abd8
+# %% ../nbs/10_report.ipynb #d31e2845
 def _yaml_head(f:dict)->str:
     "The machine-readable head of a Hugging Face card."
     m, c = f['metrics'], f['card']; lic = str(c.get('licence', '')).lower(); known = next((x for x in ('cc-by-nc-sa-4.0', 'cc-by-nc-4.0', 'cc-by-4.0', 'apache-2.0', 'cc0-1.0') if x.replace('-', ' ').replace(' 4.0', '') in lic.replace('-', ' ')), 'other')
@@ -496,6 +497,7 @@ def _yaml_head(f:dict)->str:
             '    dataset:', f"      name: {json.dumps('; '.join(x['name'] for x in c.get('data', [])) or str(f['config'].get('data', 'unknown')))}", '      type: image', '    metrics:', *[v for v in (val('roc_auc', 'auc'), val('average_precision', 'ap')) if v], '---']
     return '\n'.join(head)
 
+# %% ../nbs/10_report.ipynb #bbc93b8f
 def model_card(
     run:str|Path, # A run or results folder with metrics.json
     artefact:str|Path|None=None, # The artefact's folder with card.json
