@@ -497,38 +497,14 @@ def _yaml_head(f:dict)->str:
             '    dataset:', f"      name: {json.dumps('; '.join(x['name'] for x in c.get('data', [])) or str(f['config'].get('data', 'unknown')))}", '      type: image', '    metrics:', *[v for v in (val('roc_auc', 'auc'), val('average_precision', 'ap')) if v], '---']
     return '\n'.join(head)
 
-# %% ../nbs/10_report.ipynb #bbc93b8f
-def model_card(
-    run:str|Path, # A run or results folder with metrics.json
-    artefact:str|Path|None=None, # The artefact's folder with card.json
-)->str: # Markdown with a YAML head
-    "The model's card. Same files, same text."
-    f = run_facts(run, artefact); d = _flat(f); g = lambda k: d.get(k, UNKNOWN); m = f['metrics']
+# %% ../nbs/10_report.ipynb #a5f135dd
+def _card_evidence(f:dict, d:dict)->str:
+    "The part of a card that holds its figures and limits."
+    m, g = f['metrics'], lambda k: d.get(k, UNKNOWN)
     rows = '\n'.join(f'| {a} | {b} |' for a, b in headline(m)); pts = (m.get('decisions') or {}).get('points') or []
     ops = '\n'.join(f"| {r['goal']} | {r['promise']} | {r['at']} | {r['sens']} | {r['spec']} | {r['per']} |" for r in _point_rows([dict(x, threshold=x['threshold'] if x['threshold'] is not None else float('nan'), **{k: _nan(x[k]) for k in ('sensitivity', 'specificity', 'called_per_melanoma')}) for x in pts]))
     sub = '\n'.join(f"| {GROUPS[b]} | {r['level']} | {r['n']:,} | {r['n_pos']:,} | {fmt(dict(value=r['auc'], lo=r['lo'], hi=r['hi'])) if r['auc'] is not None else r['note']} |" for b, s in (m.get('subgroups') or {}).items() for r in s['rows'])
-    use = d.get('intended_use', 'Research and teaching. Not a medical device; not for diagnosis, screening or triage.')
-    return f"""{_yaml_head(f)}
-
-# {f['name']}
-
-Probability of melanoma from one dermoscopic image. {use}
-
-## Model
-
-- Architecture: {g('arch')}, input {g('size')} pixels square
-- Classes: {g('classes')}; the probability of melanoma is the score
-- Training: {g('epochs')} epochs, loss {g('loss')}, seed {g('seed')}; command: `{g('command')}`
-- Software: {g('versions')}; device: {g('device')}
-- Temperature: {g('temperature')}
-- SHA-256 of the network: {g('sha256')}
-- Licence: {g('licence')}
-
-## Data
-
-{g('data')}. Out-of-fold evaluation on {g('n')} images with {g('n_pos')} melanomas ({g('prevalence')}), {g('n_clusters')} patients or groups, {g('folds')} folds that cut no patient, lesion or duplicate.
-
-## Evaluation
+    return f"""## Evaluation
 
 {m['level']:.0%} intervals from {g('n_boot')} resamples of whole patients or groups.
 
@@ -554,6 +530,36 @@ Probability of melanoma from one dermoscopic image. {use}
 - Skin tone of the training images: {g('skin_tone')}; dark skin is rare in public dermoscopy sets, so nothing is claimed for it.
 - A low probability does not rule melanoma out.
 """
+
+# %% ../nbs/10_report.ipynb #87bb2627
+def model_card(
+    run:str|Path, # A run or results folder with metrics.json
+    artefact:str|Path|None=None, # The artefact's folder with card.json
+)->str: # Markdown with a YAML head
+    "The model's card. Same files, same text."
+    f = run_facts(run, artefact); d = _flat(f); g = lambda k: d.get(k, UNKNOWN)
+    use = d.get('intended_use', 'Research and teaching. Not a medical device; not for diagnosis, screening or triage.')
+    return f"""{_yaml_head(f)}
+
+# {f['name']}
+
+Probability of melanoma from one dermoscopic image. {use}
+
+## Model
+
+- Architecture: {g('arch')}, input {g('size')} pixels square
+- Classes: {g('classes')}; the probability of melanoma is the score
+- Training: {g('epochs')} epochs, loss {g('loss')}, seed {g('seed')}; command: `{g('command')}`
+- Software: {g('versions')}; device: {g('device')}
+- Temperature: {g('temperature')}
+- SHA-256 of the network: {g('sha256')}
+- Licence: {g('licence')}
+
+## Data
+
+{g('data')}. Out-of-fold evaluation on {g('n')} images with {g('n_pos')} melanomas ({g('prevalence')}), {g('n_clusters')} patients or groups, {g('folds')} folds that cut no patient, lesion or duplicate.
+
+{_card_evidence(f, d)}"""
 
 def _nan(d): return {k: float('nan') if v is None else v for k, v in d.items()}
 
