@@ -14,13 +14,14 @@ from .core import MelanomaError
 # %% ../nbs/05_losses.ipynb #bd9f8930
 class CELoss(nn.Module):
     "Mean cross-entropy of logits: (n,) with float labels in {0, 1}, or (n, c) with integer labels. Weighted means are divided by n, so that `weight` scales gradients and nothing else."
+    y_int = True  # fastai's MixUp then mixes losses, not labels
     def __init__(self,
         weight=None, # c weights (or 2: benign, melanoma for one logit); None is 1 for all
         smoothing:float=0., # Share of the label that is spread evenly
         adjust=None, # c numbers (or one) added to the logits in training: logit adjustment
     ):
         super().__init__()
-        self.smoothing = smoothing
+        self.smoothing, self.reduction = smoothing, 'mean'
         for k, v in dict(weight=weight, adjust=adjust).items(): self.register_buffer(k, None if v is None else torch.as_tensor(v, dtype=torch.float32))
     def forward(self, logits, y):
         z = _plain(logits).float()
@@ -34,7 +35,7 @@ class CELoss(nn.Module):
         else:
             l = F.cross_entropy(z, y.long(), label_smoothing=self.smoothing, reduction='none')
             w = 1. if self.weight is None else self.weight[y.long()]
-        return (l*w).mean()
+        return (l*w).mean() if self.reduction == 'mean' else l*w
 
 def _plain(t):
     "fastai's tensor types carry a dispatch that losses do not need."
@@ -43,19 +44,21 @@ def _plain(t):
 # %% ../nbs/05_losses.ipynb #9ab9a457
 class FocalLoss(nn.Module):
     "Mean focal loss of logits, shapes as in `CELoss` (Lin et al. 2017, equation 4 with alpha as class weight)."
+    y_int = True
     def __init__(self,
         gamma:float=2., # How fast easy images fade
         weight=None, # As in `CELoss`
     ):
         super().__init__()
-        self.gamma = gamma
+        self.gamma, self.reduction = gamma, 'mean'
         self.register_buffer('weight', None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
     def forward(self, logits, y):
         z, y = _plain(logits).float(), _plain(y)
         if z.ndim == 2 and z.shape[-1] == 1: z = z[:, 0]
         ce = F.binary_cross_entropy_with_logits(z, y.float(), reduction='none') if z.ndim == 1 else F.cross_entropy(z, y.long(), reduction='none')
         w = 1. if self.weight is None else self.weight[y.long()]
-        return (w * (-torch.expm1(-ce)).clamp_min(0)**self.gamma * ce).mean()
+        l = w * (-torch.expm1(-ce)).clamp_min(0)**self.gamma * ce
+        return l.mean() if self.reduction == 'mean' else l
 
 # %% ../nbs/05_losses.ipynb #d48ad2d8
 def class_weights(
