@@ -24,7 +24,7 @@ def _file(run)->Path:
 def member_names(
     runs, # Tables, CSV files or run folders
 )->list: # One name each, no two alike
-    "Names of members: a folder's own, a file's without its ending (`oof.csv` is called after its folder), a table's place in the list; names that are taken, and 'ensemble', which is the result's, get a number."
+    "Names of members: a folder's own, a file's without its ending (`oof.csv` is called after its folder), a table's place in the list. A name that stands twice gets a number, and so does 'ensemble', the result's own."
     def one(i, r):
         if isinstance(r, pd.DataFrame): return f'table {i}'
         f = _file(r).resolve(); return f.parent.name if f.name == 'oof.csv' else f.stem
@@ -70,7 +70,8 @@ def _differ(
     fa, fb = ([_label(x) for x in t['fold']] for t in (a, b))
     bad = dict(truth=(a['target'] != b['target']).to_numpy(), fold=np.array(fa) != np.array(fb), group=_regrouped(a, b))
     say = dict(truth=lambda i: (f"disagree about the truth of {{n}} (first {{id}}: {a['target'][i]} and {b['target'][i]})", "correct the file that is wrong"),
-               fold=lambda i: (f"have {{n}} in different folds (first {{id}}: {fa[i] or 'none'} and {fb[i] or 'none'}), so a model of one would be averaged with a model of the other that has trained on images of the fold it is judged on",
+               fold=lambda i: (f"have {{n}} in different folds (first {{id}}: {fa[i] or 'none'} and {fb[i] or 'none'}), so a model of one would be averaged "
+                               "with a model of the other that has trained on images of the fold it is judged on",
                                "train both with the same data, --folds and --seed"),
                group=lambda i: ("group {n} with different other images (first {id}), so the two do not agree about what no fold may cut", "make both from one manifest"))
     for k, m in bad.items():
@@ -245,11 +246,12 @@ def ensemble_text(
 )->str: # Lines for a terminal
     "Members and ensemble as a plain table, and how the average was made."
     best, w = table['auc'][:-1].idxmax(), max(map(len, table.index)); g = clusters(oof, warn=False)
+    span = lambda s: f'{s.iloc[0]:.2f}' if len(s) == 1 else f'{s.min():.2f} to {s.max():.2f}'
     diff = lambda r: 'the best member' if r.Index == best else f"{r.diff:+.3f} ({r.diff_lo:+.3f} to {r.diff_hi:+.3f}), p {'<=' if r.p <= .001 else '='} {r.p:.2g}"
     rows = [f"  {r.Index:<{w}}  {r.auc:.3f} ({r.lo:.3f} to {r.hi:.3f})  {diff(r)}" for r in table.itertuples()]
     say = f"{HOW[record['how']]}, " + ('equal weights' if len(set(record['weights'])) == 1 else f"weights {', '.join(f'{x:g}' for x in record['weights'])}") + '; weights were given, not fitted'
     return '\n'.join([f"{len(oof)} images, {int(oof.target.sum())} melanomas, {g.max() + 1} patients or groups; AUC (95% interval), difference from the best member in pairs", *rows, say,
-                      f"members agree (Spearman) {pairs['all'].min():.2f} to {pairs['all'].max():.2f} over all images, {pairs.benign.min():.2f} to {pairs.benign.max():.2f} among benign lesions"] +
+                      f"members agree (Spearman's correlation) {span(pairs['all'])} over all images, {span(pairs['benign'])} among benign lesions"] +
                      ["scores are ranks, not probabilities: calibration and thresholds of risk do not apply"]*(record['score'] == 'rank'))
 
 # %% ../nbs/08c_ensemble.ipynb #7074afa8
