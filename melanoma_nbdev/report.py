@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'NAMES', 'UNKNOWN', 'CLEAR_DERM', 'TRIPOD_AI', 'with_facts', 'discrimination', 'calibration', 'decisions',
-           'by_subgroup', 'floor_predictions', 'shortcut_floor', 'optimism', 'worst_errors', 'main_rows', 'evaluate',
-           'fmt', 'headline', 'text_table', 'against_table', 'svg', 'plot_scores', 'plot_forest', 'figures',
-           'html_table', 'html_report', 'skin_tones', 'melanoma_evaluate', 'run_facts', 'model_card', 'checklist',
-           'checklists_text', 'write_cards', 'lookup', 'shown', 'fill_text', 'text_problems', 'numbers']
+           'by_subgroup', 'floor_predictions', 'shortcut_floor', 'optimism', 'worst_errors', 'main_rows',
+           'is_probability', 'evaluate', 'fmt', 'headline', 'text_table', 'against_table', 'svg', 'plot_scores',
+           'plot_forest', 'figures', 'html_table', 'html_report', 'skin_tones', 'melanoma_evaluate', 'run_facts',
+           'model_card', 'checklist', 'checklists_text', 'write_cards', 'lookup', 'shown', 'fill_text', 'text_problems',
+           'numbers']
 
 # %% ../nbs/10_report.ipynb #831ea657
 import base64, html, io, json, re, sys, warnings
@@ -159,6 +160,13 @@ def main_rows(
     for s in sorted(set(d['source'].dropna()) - {main}): t = d[d['source'] == s]; others[str(s)] = auc_ci(t['target'], t['p_melanoma'], clusters(t, warn=False))
     return d[d['source'] == main].reset_index(drop=True), others
 
+# %% ../nbs/10_report.ipynb #c7d0a9e4
+def is_probability(
+    d:pd.DataFrame, # Predictions as `read_oof` gives them
+)->bool:
+    "Whether the scores may be read as probabilities: all in 0..1, and not marked as ranks in `score_scale`, as `ensemble.combine` marks them."
+    return bool(d['p_melanoma'].between(0, 1).all()) and not ('score_scale' in d and d['score_scale'].eq('rank').any())
+
 # %% ../nbs/10_report.ipynb #4e612768
 def evaluate(
     oof:pd.DataFrame, # Predictions as `read_oof` gives them
@@ -176,15 +184,16 @@ def evaluate(
     d = with_facts(oof, manifest); say = (lambda s: print(f'\r{s:<60}', end='', file=sys.stderr, flush=True)) if progress else (lambda s: None)
     with warnings.catch_warnings(record=True) as w:
         warnings.simplefilter('always'); clusters(d); say('discrimination'); m = discrimination(d, n_boot, seed)
-        both = 0 < m['n_pos'] < m['n']; prob = bool(d['p_melanoma'].between(0, 1).all())
+        both = 0 < m['n_pos'] < m['n']; prob, unit = is_probability(d), bool(d['p_melanoma'].between(0, 1).all())
         if both and prob: say('calibration'); m['calibration'] = calibration(d, n_boot, seed)
         if both: say('decisions'); m['decisions'] = decisions(d, min(n_boot, 1000), seed) if prob else None
         if both: say('subgroups'); m['subgroups'] = by_subgroup(d, n_boot, seed)
-        if both and d['fold'].nunique() > 1 and d['fold'].notna().all() and prob: say('floor without pixels'); m['floor'] = shortcut_floor(d, n_boot, seed)
+        if both and d['fold'].nunique() > 1 and d['fold'].notna().all() and unit: say('floor without pixels'); m['floor'] = shortcut_floor(d, n_boot, seed)
         if run: say('optimism'); m['optimism'] = optimism(oof, run, n_boot, seed)
         m['worst'] = worst_errors(d); say('')
     notes += sorted({str(x.message) for x in w if issubclass(x.category, UserWarning)})
-    if not prob: notes.append(f"scores go from {d['p_melanoma'].min():.4g} to {d['p_melanoma'].max():.4g}: they are not probabilities, so calibration and decisions were left out")
+    if unit and not prob: notes.append("scores are ranks within each fold, not probabilities, so calibration and decisions were left out")
+    elif not prob: notes.append(f"scores go from {d['p_melanoma'].min():.4g} to {d['p_melanoma'].max():.4g}: they are not probabilities, so calibration and decisions were left out")
     if not both: notes.append('only one class is there: discrimination is not defined')
     if d['fold'].nunique() < 2: notes.append('no folds in the file: thresholds are judged on the images that they were chosen on, and nothing is recalibrated')
     return dict(m, notes=notes, **(dict(other_sources=others) if others else {})), d
@@ -241,7 +250,7 @@ def svg(ax)->str:
 
 def plot_scores(d:pd.DataFrame, ax=None):
     "Distribution of the score in melanomas and benign lesions, each normalised to itself."
-    ax = ax if ax is not None else _axes(); y = d['target'].to_numpy(); p = d['p_melanoma'].to_numpy(); prob = p.min() >= 0 and p.max() <= 1
+    ax = ax if ax is not None else _axes(); y = d['target'].to_numpy(); p = d['p_melanoma'].to_numpy(); prob = is_probability(d)
     x = logit(p, 1e-5)/np.log(10) if prob else p; b = np.linspace(x.min(), x.max() + 1e-9, 41)
     for t, name, c in ((0, 'benign', 'tab:blue'), (1, 'melanoma', 'tab:red')):
         if (y == t).any(): ax.hist(x[y == t], bins=b, weights=np.full((y == t).sum(), 1/(y == t).sum()), alpha=.55, color=c, label=f'{name} (n = {(y == t).sum()})')
