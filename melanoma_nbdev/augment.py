@@ -214,7 +214,7 @@ def derm_tfms(
     max_lighting:float=.25, # Brightness and contrast, as in fastai
     kind:str='light', # 'light', or 'full' with colour, optics and holes
 )->list: # Batch transforms for fastai, applied to training batches only
-    "Augmentation of dermoscopic images: all eight symmetries of the square, rotation, zoom, brightness, contrast, and for 'full' all transforms of this notebook. Raises `MelanomaError` for another kind."
+    "Augmentation of dermoscopic images: the symmetries of the square, rotation, zoom, brightness, contrast, and for 'full' those of this notebook. Raises `MelanomaError`."
     _check(strength, kind)
     if not strength: return []
     light = aug_transforms(mult=1., do_flip=True, flip_vert=True, max_rotate=max_rotate*min(strength, 1), min_zoom=1/(1+(max_zoom-1)*strength/2), max_zoom=1+(max_zoom-1)*strength,
@@ -229,6 +229,6 @@ def derm_item_tfms(
     kind:str='light', # 'light' has none; 'full' has hairs and rulers
     seed:int=0, # The run's
 )->list: # Item transforms for fastai, to come after the square crop
-    "Augmentation that is drawn on the picture. Raises `MelanomaError` for another kind."
+    "Augmentation that is drawn on the picture. Raises `MelanomaError` for another kind or a negative strength."
     _check(strength, kind)
     return [Hair(.2*min(strength, 1), seed=seed), Ruler(.1*min(strength, 1), seed=seed)] if strength and kind == 'full' else []
