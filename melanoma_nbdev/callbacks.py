@@ -6,7 +6,7 @@
 __all__ = ['EpochSeed', 'mel_prob', 'MelAUC', 'Watch', 'Accumulate', 'Ema', 'FreezeBody', 'stopped', 'Stop', 'memory_mb',
            'opt_tensors', 'opt_restore', 'Checkpoint', 'best_epoch', 'Bar', 'keep_freed_memory']
 
-# %% ../nbs/06c_callbacks.ipynb #b15fa531
+# %% ../nbs/06c_callbacks.ipynb #eeb4868f
 import ctypes, resource, sys, time, warnings
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from .core import RunError, atomic_path, seed_everything, write_csv
 from .pipeline import sample_order
 
-# %% ../nbs/06c_callbacks.ipynb #90fc147f
+# %% ../nbs/06c_callbacks.ipynb #d526bac9
 class EpochSeed(Callback):
     "Seed each epoch from (seed, part, epoch), and draw its order of images with `sample_order`; network inputs in channels-last."
     order = -8
@@ -50,7 +50,7 @@ class EpochSeed(Callback):
         dl.shuffle_fn = lambda idxs: [int(i) for i in o]
     def before_batch(self): self.learn.xb = tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in self.xb)
 
-# %% ../nbs/06c_callbacks.ipynb #e3aa4fbf
+# %% ../nbs/06c_callbacks.ipynb #b89039cc
 def mel_prob(
     logits:np.ndarray, # (n, c), or (n,) or (n, 1) for one logit
     mel:int=0, # Index of melanoma among c > 1
@@ -61,7 +61,7 @@ def mel_prob(
     e = np.exp(z - z.max(1, keepdims=True))
     return e[:, mel]/e.sum(1)
 
-# %% ../nbs/06c_callbacks.ipynb #aefbfcfa
+# %% ../nbs/06c_callbacks.ipynb #7655acb2
 class MelAUC(Metric):
     "Melanoma AUC over a whole validation epoch; NaN where a fold has only one kind. Keeps the logits."
     def __init__(self, mel:int=0): self.mel = mel
@@ -76,7 +76,7 @@ class MelAUC(Metric):
     @property
     def name(self): return 'mel_auc'
 
-# %% ../nbs/06c_callbacks.ipynb #90e5ca54
+# %% ../nbs/06c_callbacks.ipynb #b80de000
 class Watch(Callback):
     "Raise `RunError` at a loss that is not finite; nothing is written of that epoch."
     order = 60
@@ -87,7 +87,7 @@ class Watch(Callback):
         "Raise if that loss is no number."
         if not torch.isfinite(loss): raise RunError(f"the loss is {float(loss)} {where}; lower --lr and --head_lr, or look for broken images with melanoma_data check. Finished folds and epochs are kept")
 
-# %% ../nbs/06c_callbacks.ipynb #bea7c3c9
+# %% ../nbs/06c_callbacks.ipynb #bf7966c7
 class Accumulate(Callback):
     "Step once per `k` batches, with the mean of their gradients."
     order, run_valid = 6, False  # before mixed precision's
@@ -100,7 +100,7 @@ class Accumulate(Callback):
     def before_step(self):
         if (self.iter + 1) % self.k and self.iter + 1 < self.n_iter: raise CancelBatchException()  # skips the step and keeps the gradients
 
-# %% ../nbs/06c_callbacks.ipynb #6c870d96
+# %% ../nbs/06c_callbacks.ipynb #18dddc1a
 class Ema(Callback):
     "Validate and keep an exponential moving average of weights and buffers (torch's `AveragedModel`)."
     order = 58  # its model comes back before `Checkpoint` looks
@@ -112,7 +112,7 @@ class Ema(Callback):
     def before_validate(self): self.own, self.learn.model = self.learn.model, self.avg.module.eval()
     def after_validate(self): self.learn.model = self.own
 
-# %% ../nbs/06c_callbacks.ipynb #2cfe1ec3
+# %% ../nbs/06c_callbacks.ipynb #2c01eb06
 class FreezeBody(Callback):
     "The backbone does not learn in the first `epochs` epochs (its batch norm goes on averaging)."
     order = -7
@@ -120,7 +120,7 @@ class FreezeBody(Callback):
     def before_epoch(self):
         for p in getattr(self.learn.model, 'module', self.learn.model).backbone.parameters(): p.requires_grad_(self.epoch >= self.epochs)
 
-# %% ../nbs/06c_callbacks.ipynb #2ff2a367
+# %% ../nbs/06c_callbacks.ipynb #da8a7359
 def stopped(
     rows:list, # Records of the epochs so far, with `mel_auc`
     patience:int, # Epochs to wait for a better one; 0: for ever
@@ -136,7 +136,7 @@ class Stop(Callback):
     def after_epoch(self):
         if stopped(self.learn.checkpoint.rows, self.patience): raise CancelFitException()
 
-# %% ../nbs/06c_callbacks.ipynb #37b908d4
+# %% ../nbs/06c_callbacks.ipynb #e29a84a4
 def memory_mb()->dict: # now, peak: MiB; gpu_peak where there is a GPU
     "Resident memory of this process, now and at most so far."
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == 'darwin' else 2**10)
@@ -153,7 +153,7 @@ def opt_restore(opt, tensors:dict):
     for k, v in tensors.items(): i, name = k.split('|'); state.setdefault(int(i), {})[name] = v
     opt.opt.load_state_dict(dict(state=state, param_groups=opt.opt.state_dict()['param_groups']))
 
-# %% ../nbs/06c_callbacks.ipynb #108e8661
+# %% ../nbs/06c_callbacks.ipynb #0ca2e881
 class Checkpoint(Callback):
     "After each epoch keep the validation logits (`epochs.npz`), the records (`history.csv`) and what is needed to resume."
     order = 65
@@ -172,7 +172,7 @@ class Checkpoint(Callback):
         if self.metric: self.logits.append(self.metric.logits.astype(np.float32))
         if self.write: self.save()
 
-# %% ../nbs/06c_callbacks.ipynb #0cd8b566
+# %% ../nbs/06c_callbacks.ipynb #eaa420ef
 @patch
 def save(self:Checkpoint):
     "Write the three files, the checkpoint last."
@@ -192,7 +192,7 @@ def best_epoch(rows:list)->int:
     v = [r.get('mel_auc', float('nan')) for r in rows]
     return int(np.nanargmax(v)) if np.isfinite(v).any() else len(v) - 1
 
-# %% ../nbs/06c_callbacks.ipynb #2ac0d018
+# %% ../nbs/06c_callbacks.ipynb #f03c74e0
 @patch
 def restore(self:Checkpoint, learn)->int:
     "The number of epochs that are done already, with weights, their average and optimizer as they were then."
@@ -208,7 +208,7 @@ def restore(self:Checkpoint, learn)->int:
     self.start = done
     return done
 
-# %% ../nbs/06c_callbacks.ipynb #783eed53
+# %% ../nbs/06c_callbacks.ipynb #08f11ae8
 class Bar(Callback):
     "One progress bar for the epochs of a part, with loss and time left; on a terminal or in a notebook only. A line per epoch in any case."
     order = 70
@@ -225,7 +225,7 @@ class Bar(Callback):
         tqdm.write(f"{self.part} epoch {self.epoch+1}/{self.n_epoch}: " + ', '.join(f'{k} {x:.4f}' for k, x in v.items()) + f", {s:.0f} s" + (f", {left/60:.0f} min left in this part" if left > 120 else ''))
     def after_fit(self): self.pbar.close()
 
-# %% ../nbs/06c_callbacks.ipynb #f162f167
+# %% ../nbs/06c_callbacks.ipynb #93b6e48a
 @cache
 def keep_freed_memory()->bool:
     "Have glibc keep freed blocks for the next batch; True where that worked (Linux with glibc), False elsewhere, where nothing changes."
