@@ -10,7 +10,7 @@ cfg = cfg['DEFAULT']
 readme = root/'README.md'
 words = lambda key: cfg.get(key, '').split()
 lines = lambda key: [l.strip() for l in cfg.get(key, '').splitlines() if l.strip()]
-extras = {name: words(f'{name}_requirements') for name in ('train', 'dicom', 'dev')}
+extras = {name: words(f'{name}_requirements') for name in ('train', 'dicom', 'ray', 'accelerate', 'dev')}
 extras['dev'] += extras['train']
 data = [p.relative_to(root/'melanoma_nbdev').as_posix() for d in ('weights', 'examples', 'page') for p in sorted((root/'melanoma_nbdev'/d).rglob('*')) if p.is_file()]
 
