@@ -19,6 +19,7 @@ from fastai.data.block import CategoryBlock, DataBlock, RegressionBlock, Transfo
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, Normalize
 from fastai.torch_core import TensorBase
+from fastai.vision.augment import RandTransform
 from fastai.vision.core import PILImage
 from fasttransform import DisplayedTransform
 
@@ -188,5 +189,6 @@ def get_dls(
     random.seed(seed)
     block = get_block(classes or label_classes(df), size, mean, std, crop, augment, lambda _: (list(train), list(valid)), tfms, len(meta) > 0, store)
     dls = block.dataloaders(items, bs=bs, val_bs=bs*2, num_workers=num_workers, device=torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
+    for t in [t for t in dls.valid.after_batch.fs if isinstance(t, RandTransform)]: dls.valid.after_batch.fs.remove(t)  # fastai would resample validation images onto themselves
     dls.train.targets = (df.target if df.target.notna().all() else df.dx == 'MEL').to_numpy()[train].astype(int)
     return dls

@@ -20,13 +20,13 @@ import numpy as np, pandas as pd, torch
 
 warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)  # said by a library on import, nothing a user can do
 import timm
-from fastai.callback.mixup import CutMix, MixUp
+from fastai.callback.mixup import CutMix
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner
 from fastai.optimizer import OptimWrapper
 from fastcore.script import call_parse, store_true
 
-from .callbacks import (Accumulate, Bar, Checkpoint, Ema, EpochSeed, FreezeBody, MelAUC, Stop, Watch, best_epoch, keep_freed_memory, mel_prob, memory_mb, stopped)
+from .callbacks import (Accumulate, Bar, Checkpoint, Ema, EpochSeed, FreezeBody, MelAUC, MixAll, Stop, Watch, best_epoch, keep_freed_memory, mel_prob, memory_mb, stopped)
 from .core import DX, ImageError, MelanomaError, OOF_COLS, RunError, friendly, read_json, seed_everything, sha256, to_input, write_csv, write_json
 from .data import cached, load_manifest
 from .engine import Task, run_tasks
@@ -66,6 +66,7 @@ def check_config(cfg:dict):
     if cfg['loss'] not in LOSSES: raise MelanomaError(f"loss {cfg['loss']!r} is not known; use one of {', '.join(LOSSES)}")
     if cfg['folds'] < 2: raise MelanomaError(f"folds is {cfg['folds']}; out-of-fold prediction needs at least 2")
     if cfg['mixup'] and cfg['cutmix']: raise MelanomaError("mixup and cutmix both mix a batch; choose one")
+    if cfg['cutmix'] and cfg['meta']: raise MelanomaError("cutmix pastes a piece of a picture, and there is no piece of metadata; use mixup, or leave meta out")
     if (cfg['mixup'] or cfg['cutmix']) and cfg['loss'] == 'auc_margin': raise MelanomaError("auc_margin is a loss of pairs and has no mixed labels; leave mixup and cutmix at 0")
     if not timm.is_model(cfg['arch']): raise MelanomaError(f"timm has no model {cfg['arch']!r}; see timm.list_models()")
     for k, lo, hi in (('accumulate', 1, None), ('epochs', 1, None), ('times', 1, None), ('bs', 2, None), ('ema', 0, 1), ('mixup', 0, None), ('cutmix', 0, None), ('patience', 0, None), ('freeze', 0, None), ('tta', 1, 8)):
@@ -123,7 +124,7 @@ def recipe_cbs(
 )->list: # Callbacks
     "The callbacks that a recipe asks for."
     wants = ((cfg['accumulate'] > 1, lambda: Accumulate(cfg['accumulate'])), (cfg['ema'], lambda: Ema(model, cfg['ema'])), (cfg['freeze'], lambda: FreezeBody(cfg['freeze'])),
-             (cfg['patience'], lambda: Stop(cfg['patience'])), (cfg['mixup'], lambda: MixUp(cfg['mixup'])), (cfg['cutmix'], lambda: CutMix(cfg['cutmix'])))
+             (cfg['patience'], lambda: Stop(cfg['patience'])), (cfg['mixup'], lambda: MixAll(cfg['mixup'])), (cfg['cutmix'], lambda: CutMix(cfg['cutmix'])))
     return [make() for on, make in wants if on]
 
 # %% ../nbs/07_train.ipynb #7a5ecb7b
