@@ -266,7 +266,7 @@ def what_the_image_adds(
 
 # %% ../nbs/08b_shortcuts.ipynb #7e5b90d4
 USUAL_GAIN = .02
-"Gain in AUC from sex, age and site that nobody need explain (an ablation of SIIM-ISIC 2020's first place: 0.907 with metadata, 0.910 without; see `independent_gain`)"
+"Gain in AUC from sex, age and site that nobody need explain (an ablation of SIIM-ISIC 2020's first place: 0.907 with, 0.910 without them)"
 
 def independent_gain(
     image:float, # AUC of the image alone, 0.5 to 1
@@ -301,7 +301,7 @@ def metadata_gain(
     seed:int=0, # Seed
     level:float=.95, # Coverage
 )->pd.DataFrame: # One row, as in `shortcut_audit`: kind, image and both (AUCs), gain, lo, hi, n, n_pos, n_clusters, verdict, see
-    """The gain in AUC by metadata beside the image, paired, its interval from resampling whole groups. It `fires` where the interval lies above `usual`: then see the record.
+    """The gain in AUC by metadata beside the image, paired, groups resampled whole. It `fires` where the interval lies above `usual`: then see the record.
     Other images, other folds or a class in fewer than two groups raise `RunError`."""
     image, both = read_oof(image), read_oof(both); _one_study(image, both, ('image', 'image + metadata'))
     y, g = image.target.to_numpy(), clusters(image, warn=False)
@@ -357,7 +357,7 @@ def _gain_rows(df, image, both, **kwargs)->list:
     return [dict(row, count=pd.NA) for row in out.to_dict('records')]
 
 def _spread(y, s, g)->tuple:
-    "The rows, and one more in a class whose scores are all alike: a bootstrap of a class without spread is too sure (a few missing values, by chance none of a melanoma)."
+    "The rows, and one more in a class whose scores are all alike: resampling a class without spread is too sure (few gaps, by chance none of a melanoma)."
     for k in (0, 1):
         v = s[y == k][0]; far = s[(y != k) & (s != v)]
         if (s[y == k] == v).all() and len(far): y, s, g = np.append(y, k), np.append(s, np.median(far)), np.append(g, g.max() + 1)
@@ -373,8 +373,8 @@ def shortcut_audit(
     oof_image=None, # Out-of-fold predictions by the image alone, as `metadata_gain` takes them
     oof_both=None, # Those with image and metadata, on the same images and folds
     usual:float=USUAL_GAIN, # As in `metadata_gain`
-)->pd.DataFrame: # suspect, kind, auc, lo, hi (at the corrected level), count, n, verdict: fires, quiet, reported, constant; with two `oof_` also gain, to which lo, hi belong there
-    "Which suspects tell the label, and what the folds cut."
+)->pd.DataFrame: # suspect, kind, auc, lo, hi (at the corrected level), count, n, verdict: fires, quiet, reported, constant
+    "Which suspects tell the label, and what the folds cut. With predictions there is a column `gain` too, and lo and hi of that row belong to it."
     y, g = df.target.to_numpy(dtype=int), clusters(df, warn=False); S = suspects(df, pixels)
     varies = {k: len(np.unique(v[1][~np.isnan(v[1])])) > 1 for k, v in S.items()}
     looks = max(1, sum(varies[k] and S[k][0] != 'patient' for k in S) + (oof_image is not None)); kw = dict(n_boot=n_boot, seed=seed, level=1 - (1 - level)/looks)
