@@ -645,7 +645,7 @@ def melanoma_data(
     n:Param("phantom: number of images", int)=240,
     prevalence:Param("phantom: expected share of melanomas", float)=.0176,
     seed:Param("phantom: seed", int)=0,
-    plant:Param("phantom: faults to plant, comma separated: duplicates, leak, camera, ruler", str)='',
+    plant:Param("phantom: faults to plant, comma separated: duplicates, leak, camera, ruler, metadata", str)='',
 ):
     "Fetch, list, check and cache dermoscopy data. MELANOMA_DATA names the data folder."
     here = [s for s in SOURCES if (h := data_home()) and (h/SOURCES[s].folder).is_dir()]

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SITE_P', 'SITE_RISK', 'MISSING', 'OWN', 'CEILING', 'PLANTS', 'AGAIN', 'CAMERA_P', 'CAMERA_PLANT', 'RULER_P',
-           'RULER_PLANT', 'TRAIN_COLS', 'TRUTH_COLS', 'DRAWING', 'EMBEDDED', 'draw_patient', 'risk', 'draw_latents',
-           'expected_auc', 'reference_population', 'solve_label', 'phantom_table', 'change_copy', 'draw_row',
-           'arithmetic', 'make_phantom', 'embedded_phantom', 'show_phantom', 'best_auc', 'best_auc_ci']
+           'RULER_PLANT', 'TRAIN_COLS', 'SITE_PLANT', 'TRUTH_COLS', 'DRAWING', 'EMBEDDED', 'draw_patient', 'risk',
+           'draw_latents', 'expected_auc', 'reference_population', 'solve_label', 'phantom_table', 'change_copy',
+           'draw_row', 'arithmetic', 'make_phantom', 'embedded_phantom', 'show_phantom', 'best_auc', 'best_auc_ci']
 
 # %% ../nbs/01_phantom.ipynb #d450d298
 import math
@@ -109,7 +109,8 @@ def solve_label(
 
 # %% ../nbs/01_phantom.ipynb #6f29730a
 PLANTS = dict(duplicates='copies of images, altered, under other patient ids', leak='patients whose lesions appear under two patient ids',
-              camera='camera and its tint go with the target', ruler='a ruler goes with the target')
+              camera='camera and its tint go with the target', ruler='a ruler goes with the target',
+              metadata='the body site is on record once histology is: for most melanomas, for few benign lesions')
 "Faults that can be planted"
 AGAIN = .05   # share of photographs that show a lesion for the second time
 
@@ -169,6 +170,7 @@ def phantom_table(
     df['duplicate_of'] = df['change'] = None
     if 'leak' in plant: df = _plant_leak(df, seed, plant)
     if 'duplicates' in plant: df = _plant_duplicates(df, seed)
+    if 'metadata' in plant: df = _plant_metadata(df, seed)
     return _recorded(df.reset_index(drop=True), seed, size)
 
 # %% ../nbs/01_phantom.ipynb #956dc8b6
@@ -187,7 +189,7 @@ def _recorded(df, seed, size):
     miss = np.array([stream(seed, _CHOICE, i, 2).random(3) for i in range(len(df))])
     no_sex = miss[:, 0] < MISSING['sex']; no_age = no_sex | (miss[:, 1] < MISSING['age'])
     df['age_approx'] = (np.round(df.age / 5) * 5).where(~no_age)
-    df['anatom_site_general_challenge'] = df.site.where(miss[:, 2] >= MISSING['site'], None)
+    df['anatom_site_general_challenge'] = df.site.where(df.on_record if 'on_record' in df else miss[:, 2] >= MISSING['site'], None)
     df['true_sex'] = df.sex; df['sex'] = df.sex.where(~no_sex, None)
     df['diagnosis'] = np.where(df.target == 1, 'melanoma', np.where(df.keratosis, 'seborrheic keratosis', 'nevus'))
     df['benign_malignant'] = np.where(df.target == 1, 'malignant', 'benign')
@@ -264,6 +266,17 @@ def _plant_leak(df, seed, plant, share=.1):
         for k, v in _photograph(seed, r.photo, r.target, r.sex, plant).items(): r[k] = v
         rows.append(r)
     return pd.concat([df, pd.DataFrame(rows)], ignore_index=True)
+
+# %% ../nbs/01_phantom.ipynb #3b7c1e52
+SITE_PLANT = {0: .4, 1: .95}
+"Share of lesions whose body site is on record, by target, where `metadata` is planted; it takes the place of `MISSING['site']`"
+
+def _plant_metadata(df, seed):
+    "`on_record`: the registry fills in a lesion's body site when its histology report comes, so that the gaps go with the target. What they give away is added to `llr`."
+    u = {k: stream(seed, _PLANT, 2, *k).random() for k in set(zip(df.patient, df.lesion))}   # a stream of its own: nothing else of the set moves
+    on = np.array([u[k] for k in zip(df.patient, df.lesion)]) < df.target.map(SITE_PLANT)
+    told = math.log(SITE_PLANT[1] / SITE_PLANT[0]), math.log((1 - SITE_PLANT[1]) / (1 - SITE_PLANT[0]))
+    return df.assign(on_record=on, llr=df.llr + np.where(on, *told))
 
 # %% ../nbs/01_phantom.ipynb #77c182af
 TRUTH_COLS = ['image_name', 'patient_id', 'true_patient_id', 'lesion_id', 'target', 'z', 'p', 'p_shortcut', 'keratosis', 'tone', 'camera', 'ruler', 'hairs',
