@@ -108,7 +108,7 @@ PRESETS = dict(
     b3_512=_b | dict(arch='tf_efficientnet_b3.ns_jft_in1k', size=512, bs=32),
     b5_512=_b | dict(arch='tf_efficientnet_b5.ns_jft_in1k', size=512, bs=16),
     b6_640=_b | dict(arch='tf_efficientnet_b6.ns_jft_in1k', size=640, bs=16),
-    small=_s | dict(arch='mobilenetv2_100', arch_kwargs=dict(pad_type='same'), size=128, bs=64, epochs=5, lr=1e-3, head_lr=4e-3, drop=.2),
+    small=_s | dict(arch='mobilenetv2_100', arch_kwargs=dict(pad_type='same'), size=128, bs=64, epochs=4, lr=1e-3, head_lr=4e-3, drop=.2),
     nano=_s | dict(arch='test_efficientnet', size=64, bs=16, pretrained=False, epochs=3, lr=3e-3, head_lr=3e-3, augment=.5))
 "Named recipes; `melanoma_train --preset NAME` starts from one, and each of its entries can be overridden"
 
