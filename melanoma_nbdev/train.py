@@ -26,7 +26,7 @@ from fastai.callback.schedule import Learner
 from fastai.optimizer import OptimWrapper
 from fastcore.script import call_parse, store_true
 
-from .callbacks import (Accumulate, Bar, Checkpoint, Ema, EpochSeed, FreezeBody, MelAUC, MixAll, Stop, Watch, best_epoch, keep_freed_memory, mel_prob, memory_mb, stopped)
+from .callbacks import (Accumulate, Bar, Checkpoint, Distributed, Ema, EpochSeed, FreezeBody, MelAUC, MixAll, Stop, Watch, best_epoch, keep_freed_memory, mel_prob, processes, stopped, wait_for_all)
 from .core import DX, ImageError, MelanomaError, OOF_COLS, RunError, friendly, read_json, seed_everything, sha256, to_input, write_csv, write_json
 from .data import cached, load_manifest
 from .engine import Task, run_tasks
@@ -108,10 +108,11 @@ def make_learner(
     seed_everything(cfg['seed']*1009 + num)
     tr = df[df.fold != fold] if fold is not None else df; binary = cfg['classes'] == ['MEL']
     dls = get_dls(df, fold, cfg['classes'], cfg['size'], min(cfg['bs'], len(tr)), cfg['mean'], cfg['std'], cfg['crop'], cfg['augment'], cfg['num_workers'], cfg['seed'], cfg['tfms'], cfg['meta'])
-    model, metric = build_model(cfg), None if fold is None else MelAUC()
+    model, metric = build_model(cfg), None if fold is None else MelAUC(); rank, world = processes()
     loss = make_loss(cfg['loss'], class_counts(tr, cfg['classes']), binary, smoothing=cfg['smoothing'], **cfg['loss_args']).to(dls.device)
     learn = Learner(dls, model, loss, opt_func=AdamW, splitter=body_head, metrics=[] if metric is None else [metric], path=Path(path), wd=cfg['wd'],
-                    cbs=[EpochSeed(cfg['seed'], num, cfg['pos_rate'], cfg['times']), Watch(), Checkpoint(path, metric, keep_best=cfg['tta'] > 1 and fold is not None), Bar(f"fold {part}" if fold is not None else 'full', quiet)])
+                    cbs=[EpochSeed(cfg['seed'], num, cfg['pos_rate'], cfg['times'], rank, world), Watch(), Checkpoint(path, metric, rank == 0, cfg['tta'] > 1 and fold is not None),
+                         Bar(f"fold {part}" if fold is not None else 'full', quiet or rank > 0), *([Distributed()] if world > 1 else [])])
     learn.logger = lambda *a: None
     learn.remove_cbs([c for c in learn.cbs if isinstance(c, ProgressCallback)])
     learn.add_cbs(recipe_cbs(cfg, model.to(dls.device)))
@@ -139,10 +140,11 @@ def train_part(cfg:dict, df:pd.DataFrame, part:int|str, run:str|Path, quiet:bool
         done = ck.restore(learn)
         if done < cfg['epochs'] and not stopped(ck.rows, cfg['patience']): learn.fit_one_cycle(cfg['epochs'], lr_max=[cfg['lr'], cfg['head_lr']], pct_start=cfg['warmup'], start_epoch=done)
         if cfg['ema']: learn.model = learn.ema.avg.module
-        if part != 'full': write_oof(cfg, df[df.fold == part], learn.model, ck, path)
-        save_model(learn.model, path/'model.safetensors')
-        for f in ('checkpoint.safetensors', 'best.safetensors'): (path/f).unlink(missing_ok=True)
-    del learn, ck; gc.collect()
+        if processes()[0] == 0:
+            if part != 'full': write_oof(cfg, df[df.fold == part], learn.model, ck, path)
+            save_model(learn.model, path/'model.safetensors')
+            for f in ('checkpoint.safetensors', 'best.safetensors'): (path/f).unlink(missing_ok=True)
+    wait_for_all(); del learn, ck; gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
     return 'trained'
 
@@ -311,7 +313,9 @@ def plan_run(
     bad = [k for k in only or [] if not 0 <= k < cfg['folds']]
     if bad: raise RunError(f"there is no fold {bad[0]}; this run has folds 0 to {cfg['folds']-1}")
     df = prepare(cfg, df)
-    with clear_end(run): open_run(run, cfg, df, resume)
+    if processes()[0] == 0:
+        with clear_end(run): open_run(run, cfg, df, resume)
+    wait_for_all()
     parts = [*(range(cfg['folds']) if only is None else only), *(['full'] if full else [])]
     return cfg, [Task(f"{run.name} {part if part == 'full' else f'fold {part}'}", train_part, (cfg, df, part, run, quiet)) for part in parts]
 
@@ -324,8 +328,10 @@ def train_run(
     **kwargs, # only, full, resume, quiet, and entries of the configuration: see `plan_run` and `make_config`
 )->pd.DataFrame|None: # The out-of-fold table; None while folds are missing
     "Train a run and return its out-of-fold table."
+    engine_args = engine_args or {}
+    if engine == 'ray': kwargs.setdefault('threads', engine_args.get('cpus', 1))
     cfg, tasks = plan_run(out, df, **kwargs)
-    run_tasks(tasks, engine, **(engine_args or {}))
+    run_tasks(tasks, engine, quiet=kwargs.get('quiet', False), **engine_args)
     return collect(out, cfg)
 
 # %% ../nbs/07_train.ipynb #5a42eb83
@@ -399,15 +405,16 @@ def melanoma_train(
 ):
     "Train out of fold: manifest -> leak-free folds -> models -> oof.csv in a run folder."
     kw = {k: v for k, v in locals().items() if k in OPTIONS and k not in ('preset', 'seed')}
-    kw['loss_args'] = parse_args(loss_args) or None
+    kw['loss_args'], kw['threads'] = parse_args(loss_args) or None, threads or (1 if engine == 'ray' else None)
     runs = run_folders(out, data, preset.split(','), [int(s) for s in str(seed).split(',')])
     if threads: torch.set_num_threads(threads)
     only = [int(k) for k in str(only).split(',')] if only is not None else None; began, plans = time.time(), {}
     for run, (p, s) in runs.items():
-        print(f"run {run}: {data}, preset {p}, {folds} folds, seed {s}, {environment()['device']}", flush=True)
+        if processes()[0] == 0: print(f"run {run}: {data}, preset {p}, {folds} folds, seed {s}, {environment()['device']}" + (f", {processes()[1]} processes" if processes()[1] > 1 else ''), flush=True)
         plans[run] = plan_run(run, only=only, full=full, resume=resume, preset=p, seed=s, **kw)
     tasks = [t for _, ts in plans.values() for t in ts]
-    run_tasks(tasks, engine, address=ray_address, workers=workers, gpus=gpus, cpus=threads or 1)
+    run_tasks(tasks, engine, address=ray_address, workers=workers, gpus=gpus, cpus=threads or 1, quiet=processes()[0] > 0)
+    if processes()[0]: return
     for run, (cfg, _) in plans.items():
         oof = collect(run, cfg)
         if oof is None: print(f"folds are missing for {run}/oof.csv; train them with --resume")
