@@ -6,8 +6,8 @@
 __all__ = ['ENGINES', 'Task', 'sequential', 'import_ray', 'worker_env', 'in_worker', 'check_room', 'ray_session', 'on_ray',
            'check_tasks', 'run_tasks']
 
-# %% ../nbs/06b_engine.ipynb #d3f41101
-import logging, os, sys, sysconfig, tempfile, traceback
+# %% ../nbs/06b_engine.ipynb #1ced91a2
+import logging, os, socket, sys, sysconfig, tempfile, traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,8 +91,11 @@ def _start(ray, cpus:int, workers:int, tries:int=3):
             if i == tries-1: raise RunError(f"Ray does not start on this machine ({e}); its log files are under {tempfile.gettempdir()}/ray/session_latest; engine 'sequential' needs no Ray") from e
 
 def _join(ray, address:str, cpus:int):
-    "Join the cluster at `address`."
-    try: return ray.init(address, runtime_env=dict(env_vars=worker_env(cpus)), logging_level='warning')
+    "Join the cluster at `address`; nobody there is found out at once, where Ray would try for minutes."
+    host, _, port = address.removeprefix('ray://').rpartition(':')
+    try:
+        if host and port.isdigit(): socket.create_connection((host.strip('[]'), int(port)), timeout=10).close()
+        return ray.init(address, runtime_env=dict(env_vars=worker_env(cpus)), logging_level='warning')
     except Exception as e: raise RunError(f"no Ray cluster can be joined at {address!r} ({e}); start one with 'ray start --head', and see 'ray status'") from e
 
 # %% ../nbs/06b_engine.ipynb #34de944e
@@ -158,7 +161,7 @@ def on_ray(
         finally:
             for ref in running: ray.cancel(ref, force=True)
 
-# %% ../nbs/06b_engine.ipynb #3d7f82ac
+# %% ../nbs/06b_engine.ipynb #8b2b3970
 ENGINES = ('sequential', 'ray')
 "Names that `run_tasks` knows"
 
@@ -170,7 +173,7 @@ def check_tasks(tasks:list, engine:str, cpus:int, gpus:float, retries:int, worke
     for k, v, low in (('cpus', cpus, 1), ('gpus', gpus, 0), ('retries', retries, 0), ('workers', 1 if workers is None else workers, 1)):
         if v < low: raise MelanomaError(f"{k} is {v}; it is at least {low}")
 
-# %% ../nbs/06b_engine.ipynb #9af1258f
+# %% ../nbs/06b_engine.ipynb #da5f3e60
 def run_tasks(
     tasks, # Any number of `Task`
     engine:str='sequential', # One of `ENGINES`
