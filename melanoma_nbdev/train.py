@@ -414,6 +414,7 @@ def melanoma_train(
         plans[run] = plan_run(run, only=only, full=full, resume=resume, preset=p, seed=s, **kw)
     tasks = [t for _, ts in plans.values() for t in ts]
     run_tasks(tasks, engine, address=ray_address, workers=workers, gpus=gpus, cpus=threads or 1, quiet=processes()[0] > 0)
+    if processes()[1] > 1: torch.distributed.destroy_process_group()
     if processes()[0]: return
     for run, (cfg, _) in plans.items():
         oof = collect(run, cfg)
