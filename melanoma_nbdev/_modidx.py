@@ -828,6 +828,7 @@ d = { 'settings': { 'branch': 'main',
                                       'melanoma_nbdev.train.prepare': ('train.html#prepare', 'melanoma_nbdev/train.py'),
                                       'melanoma_nbdev.train.recipe_cbs': ('train.html#recipe_cbs', 'melanoma_nbdev/train.py'),
                                       'melanoma_nbdev.train.run_folders': ('train.html#run_folders', 'melanoma_nbdev/train.py'),
+                                      'melanoma_nbdev.train.train_all': ('train.html#train_all', 'melanoma_nbdev/train.py'),
                                       'melanoma_nbdev.train.train_part': ('train.html#train_part', 'melanoma_nbdev/train.py'),
                                       'melanoma_nbdev.train.train_run': ('train.html#train_run', 'melanoma_nbdev/train.py'),
                                       'melanoma_nbdev.train.write_oof': ('train.html#write_oof', 'melanoma_nbdev/train.py')}}}
