@@ -341,7 +341,7 @@ def suspects(
     out['site'] = 'patient', rate_elsewhere(df, df.site.fillna('?')), False
     return out
 
-# %% ../nbs/08b_shortcuts.ipynb #d4cfaca3
+# %% ../nbs/08b_shortcuts.ipynb #65b20755
 def _fold_rows(df, duplicates)->list:
     "What the folds cut, as rows of the audit."
     t = audit(df, duplicates, strict=False).loc['all']
@@ -363,6 +363,7 @@ def _spread(y, s, g)->tuple:
         if (s[y == k] == v).all() and len(far): y, s, g = np.append(y, k), np.append(s, np.median(far)), np.append(g, g.max() + 1)
     return y, s, g
 
+# %% ../nbs/08b_shortcuts.ipynb #d4cfaca3
 def shortcut_audit(
     df:pd.DataFrame, # A manifest with `target` and `fold`
     pixels:pd.DataFrame|None=None, # From `pixel_scores`

@@ -214,15 +214,15 @@ def predict_logits(
 # %% ../nbs/07_train.ipynb #54d1ff7b
 def limit_rows(
     df:pd.DataFrame, # Manifest with `group`
-    n:int, # Images to keep, about
-    k:int, # Folds that each need a melanoma
+    n:int, # Images to keep
+    k:int, # Folds that each need melanomas
     seed:int=0,
 )->pd.DataFrame:
-    "Whole groups up to about `n` images, at least 2k with a melanoma among them: for trial runs, whose prevalence means nothing."
-    g = df.groupby('group', sort=True).agg(n=('target', 'size'), pos=('target', 'max')).sample(frac=1, random_state=seed)
-    first = g[g.pos == 1].head(max(2*k, 1)); g = pd.concat([first, g.drop(first.index)])
-    return df[df.group.isin(g.index[(g.n.cumsum() - g.n) < n])].reset_index(drop=True)
+    "`n` images at random, melanomas of 2k groups among them: for trial runs, whose prevalence means nothing."
+    o = df.sample(frac=1, random_state=seed); mel = o[o.target == 1].drop_duplicates('group').head(2*k)
+    return df.loc[sorted([*mel.index, *o.index.difference(mel.index, sort=False)[:max(n - len(mel), 0)]])].reset_index(drop=True)
 
+# %% ../nbs/07_train.ipynb #pr3par30
 def prepare(cfg:dict, df:pd.DataFrame|None=None)->pd.DataFrame:
     "The manifest of a run with groups and audited folds; auxiliary rows have fold -1. Sets `cfg['classes']`. Raises `LeakError` for folds that cut a group."
     df = load_manifest(cfg['data'], missing='drop') if df is None else df
