@@ -164,6 +164,7 @@ def export_run(
     "Write the model of a run as an artefact. `RunError` where the run lacks the model or the evidence, `ArtefactError` where ONNX and torch disagree."
     run, dest = Path(run), Path(dest)
     model, cfg = load_model(run, part)
+    if cfg.get('n_meta'): raise RunError(f"run {run.name} was trained with metadata ({', '.join(cfg['meta'])}), and the page and melanoma_predict give a model an image alone; train without --meta to export")
     card = make_card(run, cfg, part, **kwargs)
     raw = onnx_bytes(model, cfg['size'])
     card |= dict(name=name or card['name'], parity=parity(model, raw, cfg['size']), sha256=sha256(raw))

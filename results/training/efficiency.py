@@ -20,7 +20,7 @@ from melanoma_nbdev.losses import CELoss
 from melanoma_nbdev.models import body_head
 from melanoma_nbdev.splits import add_groups, make_folds
 from melanoma_nbdev.train import AdamW, make_config, make_learner, build_model
-from melanoma_nbdev.pipeline import label_classes
+from melanoma_nbdev.pipeline import label_classes, square_store
 
 GPU = torch.cuda.is_available()
 def clock():
@@ -51,6 +51,7 @@ if __name__ == '__main__':
     if not GPU: torch.set_num_threads(1)
     keep_freed_memory(); df = make_folds(add_groups(load_manifest(a.data, missing='drop').head(a.n)), k=5, seed=0); cfg = make_config(a.preset, weights='none', data=a.data, target='binary', num_workers=a.workers); cfg['classes'] = label_classes(df, 'binary'); rows = []
     for r in range(a.rounds):
+        square_store.cache_clear()  # the first epoch decodes
         steps = len(df)*4//5//cfg['bs']; b0 = bare(dict(cfg, classes=['MEL', 'NV']), steps)
         learn = make_learner(cfg, df, 0, '.', quiet=True); rate = Rate(); learn.add_cb(rate); learn.remove_cb(learn.checkpoint); learn.remove_cb(learn.bar); learn.fit(2, 1e-4); ours = rate.rates
         plain = ImageDataLoaders.from_df(df.assign(valid=df.fold == 0), path='/', fn_col='path', label_col='target', valid_col='valid', item_tfms=Resize(cfg['size']), batch_tfms=aug_transforms(mult=1., do_flip=True, flip_vert=True, max_rotate=180., max_zoom=1.2, max_warp=0.), bs=cfg['bs'], val_bs=cfg['bs'], num_workers=a.workers)
