@@ -61,7 +61,7 @@ class SquareStore:
         "The square as (size, size, 3) uint8."
         a = self.kept.get(path)
         if a is None:
-            a = np.asarray(square(open_image(path), self.size, self.crop))
+            a = np.array(square(open_image(path), self.size, self.crop))
             if self.fits(len(self.kept) + 1): self.kept[path] = a
         return a
     def fits(self, n:int)->bool: return n*self.size**2*3 <= self.budget*2**30
