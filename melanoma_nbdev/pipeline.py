@@ -138,7 +138,7 @@ class TensorMeta(TensorBase):
     def show(self, ctx=None, **kwargs):
         "Write the numbers that are not zero under the picture."
         txt = ', '.join(f'{v:.2g}' if v else '0' for v in self.tolist())
-        if ctx is not None: ctx.set_xlabel(txt, fontsize=5)
+        if ctx is not None: ctx.text(.5, -.09, txt, transform=ctx.transAxes, ha='center', fontsize=6)
         return ctx
 
 def as_meta(a)->TensorMeta:

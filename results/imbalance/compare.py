@@ -1,0 +1,66 @@
+"""The arms of the imbalance study against plain cross-entropy, from the out-of-fold probabilities that run.py wrote:
+
+    python results/imbalance/compare.py         # writes <set>-ranking.csv, <set>-calibration.csv, <set>-threshold.csv and summary.json beside this file
+
+Differences are paired on the same images and averaged over seeds; their intervals resample whole groups (lesions and duplicates, or patients), alike for both arms and all seeds."""
+from pathlib import Path
+import numpy as np, pandas as pd
+from melanoma_nbdev.calibration import brier_parts, ece, logit, prior_shift, recalibrate
+from melanoma_nbdev.core import read_json, write_csv, write_json
+from melanoma_nbdev.losses import class_weights
+from melanoma_nbdev.metrics import boot, interval, measure
+
+HERE = Path(__file__).parent
+NAMES = ('auc', 'pauc80', 'ap', 'sens_at_spec95')
+
+def ranking(t, arms, seeds, base='bce', n_boot=2000):
+    "Per arm and measure: mean over seeds with its interval, difference from `base` with its interval."
+    y, g, val, bs = t.target.to_numpy(), t.group.factorize()[0], {}, {}
+    for a in arms:
+        ms, rs = [measure(y, t[f'{a}|{s}'].to_numpy(), NAMES) for s in seeds], [boot(y, t[f'{a}|{s}'].to_numpy(), g, NAMES, n_boot, 0) for s in seeds]
+        val[a], bs[a] = {k: np.mean([m[k] for m in ms]) for k in NAMES}, {k: np.mean([r[k] for r in rs], 0) for k in NAMES}
+    rows = []
+    for a in arms:
+        for k in NAMES:
+            own, d = interval(bs[a][k], val[a][k]), interval(bs[a][k] - bs[base][k], val[a][k] - val[base][k])
+            rows.append(dict(arm=a, measure=k, value=val[a][k], lo=own['lo'], hi=own['hi'], diff=d['value'], diff_lo=d['lo'], diff_hi=d['hi'], se=d['se'], detectable=2.8016*d['se']))
+    return pd.DataFrame(rows)
+
+def trained_prior(arm, pi, n):
+    "The prevalence that an arm's probabilities assume; None where no formula says (focal loss, AUC margin)."
+    odds, la = pi/(1 - pi), arm.get('loss_args', {}); loss = arm.get('loss', 'ce')
+    if loss in ('auc_margin', 'focal'): return None
+    if 'pos_rate' in arm: return arm['pos_rate']
+    if loss == 'logit_adjusted': return .5
+    if loss == 'weighted': odds *= la['pos_weight']
+    if loss == 'class_balanced': w = class_weights([n*(1 - pi), n*pi], la['beta']); odds *= w[1]/w[0]
+    odds *= arm.get('times', 1); return odds/(1 + odds)
+
+def calibration(t, info):
+    "Per arm and way of correcting: Brier score and debiased ECE, means over seeds."
+    pi, n, rows = info['prevalence'], info['n']*(1 - 1/info['settings']['folds']), []
+    for a, spec in info['arms'].items():
+        prior = trained_prior(spec, pi, n)
+        for s in info['seeds']:
+            p, y = t[f'{a}|{s}'].to_numpy().clip(1e-9, 1 - 1e-9), t.target.to_numpy(); oof = pd.DataFrame(dict(image_id=t.image_id, target=y, fold=t[f'fold|{s}'], group=t.group, p_melanoma=p))
+            ways = {'as trained': p, 'prior corrected': None if prior is None else prior_shift(p, prior, pi), 'temperature': recalibrate(oof, 'temperature')[0].p_melanoma.to_numpy(), 'Platt': recalibrate(oof, 'platt')[0].p_melanoma.to_numpy()}
+            rows += [dict(arm=a, way=w, brier=brier_parts(y, q)['brier'], ece=ece(y, q)['debiased'], mean_p=q.mean()) for w, q in ways.items() if q is not None]
+    return pd.DataFrame(rows).groupby(['arm', 'way'], sort=False).mean().reset_index().assign(base_rate_brier=pi*(1 - pi))
+
+def threshold(t, info):
+    "Sensitivity and specificity at 0.5, and of plain cross-entropy at a threshold moved to the prevalence; means over seeds."
+    y = t.target.to_numpy() == 1; at = lambda a, thr: np.mean([[(h := t[f'{a}|{s}'].to_numpy() >= thr)[y].mean(), (~h)[~y].mean()] for s in info['seeds']], 0)
+    rows = [dict(arm=a, threshold=.5, **dict(zip(('sensitivity', 'specificity'), at(a, .5)))) for a in info['arms']] + [dict(arm='bce, moved', threshold=info['prevalence'], **dict(zip(('sensitivity', 'specificity'), at('bce', info['prevalence']))))]
+    return pd.DataFrame(rows).assign(balanced_accuracy=lambda d: (d.sensitivity + d.specificity)/2)
+
+if __name__ == '__main__':
+    out = {}
+    for name in ('ham10000', 'phantom'):
+        if not (HERE/f'{name}.json').exists(): continue
+        t, info = pd.read_csv(HERE/f'{name}.csv.gz', dtype={'image_id': str, 'group': str}), read_json(HERE/f'{name}.json'); r, c = ranking(t, list(info['arms']), info['seeds']), calibration(t, info)
+        for k, d in dict(ranking=r, calibration=c, threshold=threshold(t, info)).items(): write_csv(HERE/f'{name}-{k}.csv', d.map(lambda v: float(f'{v:.6g}') if isinstance(v, float) else v))
+        a = r[r.measure == 'auc'].set_index('arm'); e = c.pivot(index='arm', columns='way', values='ece'); d = a.drop(index='bce')
+        out[name] = dict(n=info['n'], n_pos=info['n_pos'], seeds=len(info['seeds']), arms=len(info['arms']), bce_auc=a.value['bce'], bce_lo=a.lo['bce'], bce_hi=a.hi['bce'], better=sorted(d.index[d.diff_lo > 0]), worse=sorted(d.index[d.diff_hi < 0]), diff_min=d['diff'].min(), diff_max=d['diff'].max(), detectable_min=d.detectable.min(), detectable_max=d.detectable.max(),
+                         ece_bce=e.loc['bce', 'as trained'], ece_worst=e['as trained'].max(), ece_worst_arm=e['as trained'].idxmax(), ece_corrected_max=e['prior corrected'].max(), ece_platt_max=e['Platt'].max())
+        if (HERE/f'{name}-truth.json').exists(): truth = read_json(HERE/f'{name}-truth.json'); out[name] |= dict(best=truth['auc'], best_lo=truth['lo'], best_hi=truth['hi'], distance=truth['auc'] - a.value['bce'], distance_lo=truth['auc'] - a.hi['bce'], distance_hi=truth['auc'] - a.lo['bce'])
+    write_json(HERE/'summary.json', out); print(pd.Series(out['ham10000']).to_string())
