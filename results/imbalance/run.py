@@ -86,7 +86,7 @@ if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('set', choices=['ham10000', 'phantom']); ap.add_argument('--data'); ap.add_argument('--size', type=int, default=128); ap.add_argument('--epochs', type=int, default=4); ap.add_argument('--folds', type=int, default=3); ap.add_argument('--bs', type=int, default=64); ap.add_argument('--lr', type=float, default=1e-3)
     ap.add_argument('--seeds', default='0,1'); ap.add_argument('--weights', required=True); ap.add_argument('--limit', type=int); ap.add_argument('--out', type=Path, default=Path('runs/imbalance')); ap.add_argument('--dest', type=Path, default=Path(__file__).parent); a = ap.parse_args()
-    torch.set_num_threads(1); keep_freed_memory(); df = load_manifest(a.data or a.set, missing='drop'); df = df.head(a.limit) if a.limit else df; df = add_groups(df, find_duplicates(df, min_score=.9) if a.set == 'ham10000' else None)
+    torch.set_num_threads(1); keep_freed_memory(); df = load_manifest(a.data or a.set, missing='drop'); df = df.sample(a.limit, random_state=0).sort_index().reset_index(drop=True) if a.limit else df; df = add_groups(df, find_duplicates(df, min_score=.9) if a.set == 'ham10000' else None)
     if a.set == 'ham10000': df = thin(df)
     seeds = [int(s) for s in a.seeds.split(',')]; print(f'{a.set}: {len(df)} images, {int(df.target.sum())} melanomas, {df.group.nunique()} groups', flush=True)
     began = time.process_time(); f = a.out/a.set/f'features-{a.size}-{sha256(df[["image_id"]])[:8]}.npy'
