@@ -3,7 +3,7 @@
     python results/training/summarise.py runs/small_ham10000
     python results/training/summarise.py runs/phantom20000 --phantom data/phantom-20000
 
-Copies the run's small files to results/<name>/ and writes summary.json (hours, memory, the fixed and the best epoch); for a synthetic set truth.json as well: the best reachable AUC, and that of a reader who measures the five criteria
+Copies the run's small files to results/<name>/ and writes summary.json (hours, the fixed and the best epoch); for a synthetic set truth.json as well: the best reachable AUC, and that of a reader who measures the five criteria
 of every picture without error."""
 import argparse, shutil
 from pathlib import Path
@@ -25,10 +25,10 @@ def five_criteria(path):
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('run', type=Path); ap.add_argument('--phantom', type=Path); a = ap.parse_args(); dest = Path(__file__).parents[1]/a.run.name; dest.mkdir(exist_ok=True)
     for f in ('config.json', 'environment.json', 'metrics.json', 'oof.csv'): shutil.copyfile(a.run/f, dest/f)
-    hist = {f.parent.name: pd.read_csv(f) for f in sorted(a.run.glob('fold*/history.csv'))}; m = read_json(a.run/'metrics.json'); folds = list(hist)
+    hist = {f.parent.name: pd.read_csv(f) for f in sorted(a.run.glob('fold*/history.csv'))}; m = read_json(a.run/'metrics.json')
     for k, h in hist.items(): shutil.copyfile(a.run/k/'history.csv', dest/f'history_{k}.csv')
-    mem = {k: float(h.memory_mb.iloc[-1]) for k, h in hist.items()}; b = m['optimism']['best_epoch']
-    write_json(dest/'summary.json', dict(hours=round(sum(h.seconds.sum() for h in hist.values())/3600, 3), images_per_s=round(float(pd.concat(hist.values()).images_per_s.mean()), 1), memory_mb=mem, memory_last_over_first=round(mem[folds[-1]]/mem[folds[0]], 4), peak_mb=float(max(h.peak_mb.max() for h in hist.values())),
+    b = m['optimism']['best_epoch']
+    write_json(dest/'summary.json', dict(hours=round(sum(h.seconds.sum() for h in hist.values())/3600, 3), images_per_s=round(float(pd.concat(hist.values()).images_per_s.mean()), 1), peak_mb=float(max(h.peak_mb.max() for h in hist.values())),
         auc_fixed=b['fixed'], auc_best=b['best'], optimism=b['diff'], optimism_lo=b['lo'], optimism_hi=b['hi'], last_epoch_was_best=int(sum(int(np.nanargmax(h.mel_auc)) == len(h) - 1 for h in hist.values())), folds=len(hist), **({'macro_auc': m['diagnoses']['macro_auc']} if m.get('diagnoses') else {})))
     if a.phantom:
         from melanoma_nbdev.phantom import best_auc_ci
