@@ -23,14 +23,13 @@ from .dermoscopy import draw_hairs, draw_ruler, stream
 
 # %% ../nbs/03b_augment.ipynb #e1606878
 class PerImage(DisplayedTransform):
-    "A batch transform that applies `change` to a random share `p` of the images of a training batch; the result is kept in 0..1."
+    "A batch transform that applies `change`, which a subclass has, to a random share `p` of the images of a training batch; the result is kept in 0..1."
     split_idx = 0
     def __init__(self,
         p:float, # Share of images that are changed, 0 to 1
     ):
         if not 0 <= p <= 1: raise MelanomaError(f"{type(self).__name__}: p is {p}; it is the share of images that are changed, 0 to 1")
         self.p = p
-    def change(self, x): raise NotImplementedError(f"{type(self).__name__} does not say what it does to a batch")
     def encodes(self, x:TensorImage):
         i = (torch.rand(len(x)) < self.p).nonzero()[:, 0].to(x.device)
         if not len(i): return x
@@ -148,7 +147,7 @@ class CoarseDropout(PerImage):
 
 # %% ../nbs/03b_augment.ipynb #a3a8c6e7
 class PerPicture(DisplayedTransform):
-    "An item transform that draws on a training picture with probability `p`, from a stream that depends on `seed`, `epoch` and the picture alone."
+    "An item transform that calls `draw`, which a subclass has, on a training picture with probability `p`, with a stream that depends on `seed`, `epoch` and the picture alone."
     split_idx, seed, epoch, key = 0, 0, 0, 0
     def __init__(self,
         p:float, # Probability, 0 to 1
@@ -156,7 +155,6 @@ class PerPicture(DisplayedTransform):
     ):
         if not 0 <= p <= 1: raise MelanomaError(f"{type(self).__name__}: p is {p}; it is a probability, 0 to 1")
         self.p, self.seed = p, seed
-    def draw(self, img, rng): raise NotImplementedError(f"{type(self).__name__} does not say what it draws")
     def encodes(self, x:PILImage):
         if not self.p: return x
         rng = stream(self.seed, self.epoch, self.key, zlib.crc32(x.resize((32, 32), Image.Resampling.NEAREST).tobytes()))
