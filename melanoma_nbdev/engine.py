@@ -195,5 +195,5 @@ def run_tasks(
     failed = [t.name for t in tasks if t.name in errors]
     if failed:
         first = errors[failed[0]]
-        raise RunError(f"{len(failed)} of {n} tasks failed ({', '.join(failed)}), the others are finished; {failed[0]}: {type(first).__name__}: {first}") from first
+        raise RunError(f"{len(failed)} of {n} tasks failed ({', '.join(failed)}){', the others are finished' if values else ''}; {failed[0]}: {type(first).__name__}: {first}") from first
     return {t.name: values[t.name] for t in tasks}

@@ -6,7 +6,7 @@
 __all__ = ['DEFAULTS', 'AdamW', 'OPTIONS', 'make_config', 'check_config', 'build_model', 'class_counts', 'make_learner',
            'recipe_cbs', 'train_part', 'write_oof', 'clear_end', 'oof_rows', 'dihedral', 'predict_logits', 'limit_rows',
            'prepare', 'add_aux', 'environment', 'command_of', 'open_run', 'collect', 'plan_run', 'train_run',
-           'parse_args', 'run_folders', 'train_all', 'melanoma_train']
+           'parse_args', 'parse_numbers', 'run_folders', 'train_all', 'melanoma_train']
 
 # %% ../nbs/07_train.ipynb #092343e8
 import errno, gc, os, platform, re, sys, time, warnings
@@ -312,6 +312,7 @@ def plan_run(
     cfg['threads'] = cfg['threads'] or (read_json(old).get('threads') if resume and old.exists() else None) or torch.get_num_threads()
     bad = [k for k in only or [] if not 0 <= k < cfg['folds']]
     if bad: raise RunError(f"there is no fold {bad[0]}; this run has folds 0 to {cfg['folds']-1}")
+    if cfg['pretrained'] or cfg['weights']: build_model(cfg | dict(classes=['MEL']))  # weights that cannot be had are an error before anything is written
     df = prepare(cfg, df)
     if processes()[0] == 0:
         with clear_end(run): open_run(run, cfg, df, resume)
@@ -339,6 +340,11 @@ def parse_args(text:str|None)->dict:
     "`'pos_weight=5,beta=.99'` as a dictionary of numbers. Raises `MelanomaError` where it is none."
     try: return {k.strip(): float(v) for k, v in (x.split('=') for x in (text or '').split(',') if x.strip())}
     except ValueError: raise MelanomaError(f"{text!r} is not of the form name=number,name=number, for example pos_weight=5") from None
+
+def parse_numbers(text:str, what:str)->list:
+    "`'0,2'` as whole numbers. Raises `MelanomaError` where it is none; `what` is the option's name."
+    try: return [int(k) for k in text.split(',')]
+    except ValueError: raise MelanomaError(f"--{what} is {text!r}; it is a whole number, or several with commas, for example 0,2") from None
 
 def run_folders(
     out:str|None, # --out
@@ -396,6 +402,6 @@ def melanoma_train(
 ):
     "Train out of fold: manifest -> leak-free folds -> models -> oof.csv in a run folder."
     plan = {k: v for k, v in locals().items() if k in OPTIONS and k not in ('preset', 'seed')} | dict(loss_args=parse_args(loss_args) or None, threads=threads or (1 if engine == 'ray' else None))
-    plan |= dict(only=[int(k) for k in only.split(',')] if only else None, full=full, resume=resume); torch.set_num_threads(threads or torch.get_num_threads())
-    runs = run_folders(out, data, preset.split(','), [int(s) for s in seed.split(',')])
+    plan |= dict(only=parse_numbers(only, 'only') if only else None, full=full, resume=resume); torch.set_num_threads(threads or torch.get_num_threads())
+    runs = run_folders(out, data, preset.split(','), parse_numbers(seed, 'seed'))
     train_all(runs, plan, engine, address=ray_address, workers=workers, gpus=gpus, cpus=threads or 1)
