@@ -136,7 +136,7 @@ def meta_features(
 class TensorMeta(TensorBase):
     "Metadata of an image, (k,) float32."
     def show(self, ctx=None, **kwargs):
-        "Write the numbers that are not zero under the picture."
+        "Write the numbers under the picture."
         txt = ', '.join(f'{v:.2g}' if v else '0' for v in self.tolist())
         if ctx is not None: ctx.text(.5, -.09, txt, transform=ctx.transAxes, ha='center', fontsize=6)
         return ctx

@@ -106,6 +106,7 @@ def make_learner(
     "The fastai Learner of one part: data, model, loss, metric and callbacks."
     fold = None if part == 'full' else int(part); num = 99 if fold is None else fold
     seed_everything(cfg['seed']*1009 + num)
+    if cfg['freeze'] and processes()[1] > 1: raise RunError("a backbone that begins to learn later cannot be shared by several processes; leave --freeze at 0, or train in one process")
     tr = df[df.fold != fold] if fold is not None else df; binary = cfg['classes'] == ['MEL']
     dls = get_dls(df, fold, cfg['classes'], cfg['size'], min(cfg['bs'], len(tr)), cfg['mean'], cfg['std'], cfg['crop'], cfg['augment'], cfg['num_workers'], cfg['seed'], cfg['tfms'], cfg['meta'])
     model, metric = build_model(cfg), None if fold is None else MelAUC(); rank, world = processes()

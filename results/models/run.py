@@ -61,13 +61,13 @@ def presets(names, limit, bs, accumulate, out):
         cfg, h = read_json(run/'config.json'), pd.concat([pd.read_csv(f) for f in sorted(run.glob('fold*/history.csv'))]); o = pd.read_csv(run/'oof.csv')
         buffers = ('running_mean', 'running_var', 'num_batches_tracked')
         rows.append(dict(preset=n, arch=cfg['arch'], size=cfg['size'], parameters=sum(v.numel() for k, v in read_weights(run/'fold0'/'model.safetensors').items() if not k.endswith(buffers)), folds=2, images=len(o), bs=cfg['bs'], accumulate=cfg['accumulate'],
-                         steps=int(sum((o.fold != k).sum()//cfg['bs'] for k in (0, 1))), train_images_per_s=round(float(h.images_per_s.mean()), 4), peak_memory_mb=float(h.peak_mb.max()), gpu_peak_mb=float(h.gpu_peak_mb.max()) if 'gpu_peak_mb' in h else None,
+                         steps=int(sum(-(-((o.fold != k).sum()//cfg['bs'])//cfg['accumulate']) for k in (0, 1))), train_images_per_s=round(float(h.images_per_s.mean()), 4), peak_memory_mb=float(h.peak_mb.max()), gpu_peak_mb=float(h.gpu_peak_mb.max()) if 'gpu_peak_mb' in h else None,
                          finite=bool(np.isfinite(o.p_melanoma).all()), device=read_json(run/'environment.json')['device'], threads=cfg['threads'], command=' '.join(cmd[:-1] + [f'runs/presets/{n}']))); print(rows[-1], flush=True)
     write_csv(HERE/'presets.csv', pd.DataFrame(rows))
 
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('what', choices=['cost', 'presets', 'one']); ap.add_argument('more', nargs='*'); ap.add_argument('--names', default='b3_384,b5_384,b3_512,b5_512,b6_640')
-    ap.add_argument('--limit', type=int, default=24); ap.add_argument('--bs', type=int, default=2); ap.add_argument('--accumulate', type=int, default=4); ap.add_argument('--out', type=Path, default=Path('runs/presets')); a = ap.parse_args()
+    ap.add_argument('--limit', type=int, default=40); ap.add_argument('--bs', type=int, default=2); ap.add_argument('--accumulate', type=int, default=2); ap.add_argument('--out', type=Path, default=Path('runs/presets')); a = ap.parse_args()
     if a.what == 'one': print(json.dumps(one(a.more[0], int(a.more[1]), int(a.more[2]))))
     elif a.what == 'cost': cost()
     else: presets(a.names.split(','), a.limit, a.bs, a.accumulate, a.out)
