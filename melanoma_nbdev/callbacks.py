@@ -7,7 +7,7 @@ __all__ = ['EpochSeed', 'mel_prob', 'MelAUC', 'Watch', 'Accumulate', 'Ema', 'Fre
            'memory_mb', 'opt_tensors', 'opt_restore', 'Checkpoint', 'best_epoch', 'processes', 'wait_for_all',
            'accelerator', 'Distributed', 'Bar', 'keep_freed_memory']
 
-# %% ../nbs/06c_callbacks.ipynb #251eb644
+# %% ../nbs/06c_callbacks.ipynb #6afd8f3b
 import ctypes, os, resource, sys, time, warnings
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from .augment import set_epoch
 from .core import RunError, atomic_path, seed_everything, write_csv
 from .pipeline import sample_order
 
-# %% ../nbs/06c_callbacks.ipynb #686b10dd
+# %% ../nbs/06c_callbacks.ipynb #00d2e0ed
 class EpochSeed(Callback):
     "Seed each epoch from (seed, part, epoch), and draw its order of images with `sample_order`; network inputs in channels-last."
     order = -8
@@ -52,7 +52,7 @@ class EpochSeed(Callback):
         dl.shuffle_fn = lambda idxs: [int(i) for i in o]
     def before_batch(self): self.learn.xb = tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in self.xb)
 
-# %% ../nbs/06c_callbacks.ipynb #04d74984
+# %% ../nbs/06c_callbacks.ipynb #333cf8bb
 def mel_prob(
     logits:np.ndarray, # (n, c), or (n,) or (n, 1) for one logit
     mel:int=0, # Index of melanoma among c > 1
@@ -63,7 +63,7 @@ def mel_prob(
     e = np.exp(z - z.max(1, keepdims=True))
     return e[:, mel]/e.sum(1)
 
-# %% ../nbs/06c_callbacks.ipynb #df23d0fd
+# %% ../nbs/06c_callbacks.ipynb #f3f3aeb7
 class MelAUC(Metric):
     "Melanoma AUC over a whole validation epoch; NaN where a fold has only one kind. Keeps the logits."
     def __init__(self, mel:int=0): self.mel = mel
@@ -78,19 +78,19 @@ class MelAUC(Metric):
     @property
     def name(self): return 'mel_auc'
 
-# %% ../nbs/06c_callbacks.ipynb #8de71692
+# %% ../nbs/06c_callbacks.ipynb #b37bb8f2
 class Watch(Callback):
     "Raise `RunError` at a loss that is not finite; nothing is written of that epoch."
     order = 60
     def after_loss(self):
         if self.training and (self.loss.device.type == 'cpu' or self.iter % 20 == 0): self.check(self.loss, f'in epoch {self.epoch+1}, batch {self.iter+1}')
     def after_epoch(self):
-        for v in list(self.recorder.values[-1:])[0][:2]: self.check(torch.as_tensor(float(v)), f'in epoch {self.epoch+1}')  # training and validation; none in a skipped epoch
+        for v in self.recorder.values[-1][:2]: self.check(torch.as_tensor(float(v)), f'in epoch {self.epoch+1}')  # training and validation; none in a skipped epoch
     def check(self, loss, where):
         "Raise if that loss is no number."
         if not torch.isfinite(loss): raise RunError(f"the loss is {float(loss.detach())} {where}; lower --lr and --head_lr, or look for broken images with melanoma_data check. Finished folds and epochs are kept")
 
-# %% ../nbs/06c_callbacks.ipynb #4cd44e48
+# %% ../nbs/06c_callbacks.ipynb #3a2d6258
 class Accumulate(Callback):
     "Step once per `k` batches, with the mean of their gradients."
     order, run_valid = 6, False  # before mixed precision's
@@ -103,7 +103,7 @@ class Accumulate(Callback):
     def before_step(self):
         if (self.iter + 1) % self.k and self.iter + 1 < self.n_iter: raise CancelBatchException()  # skips the step and keeps the gradients
 
-# %% ../nbs/06c_callbacks.ipynb #b4c06d2a
+# %% ../nbs/06c_callbacks.ipynb #a99ea064
 class Ema(Callback):
     "Validate and keep an exponential moving average of weights and buffers (torch's `AveragedModel`)."
     order = 58  # its model comes back before `Checkpoint` looks
@@ -115,7 +115,7 @@ class Ema(Callback):
     def before_validate(self): self.own, self.learn.model = self.learn.model, self.avg.module.eval()
     def after_validate(self): self.learn.model = self.own
 
-# %% ../nbs/06c_callbacks.ipynb #91ae1f9f
+# %% ../nbs/06c_callbacks.ipynb #39ba6dcc
 class FreezeBody(Callback):
     "The backbone does not learn in the first `epochs` epochs (its batch norm goes on averaging)."
     order = -7
@@ -123,7 +123,7 @@ class FreezeBody(Callback):
     def before_epoch(self):
         for p in getattr(self.learn.model, 'module', self.learn.model).backbone.parameters(): p.requires_grad_(self.epoch >= self.epochs)
 
-# %% ../nbs/06c_callbacks.ipynb #cc0b1812
+# %% ../nbs/06c_callbacks.ipynb #30e97eb8
 class MixAll(MixUp):
     "fastai's `MixUp` for one or several inputs."
     def before_batch(self):
@@ -131,7 +131,7 @@ class MixAll(MixUp):
         self.lam, self.yb1 = lam, tuple(y[other] for y in self.yb)
         self.learn.xb = tuple(torch.lerp(x[other], x, lam.to(x.dtype).reshape(-1, *[1]*(x.ndim - 1))) for x in self.xb)
 
-# %% ../nbs/06c_callbacks.ipynb #1204d93c
+# %% ../nbs/06c_callbacks.ipynb #54d115f0
 def stopped(
     rows:list, # Records of the epochs so far, with `mel_auc`
     patience:int, # Epochs to wait for a better one; 0: for ever
@@ -147,7 +147,7 @@ class Stop(Callback):
     def after_epoch(self):
         if stopped(self.learn.checkpoint.rows, self.patience): raise CancelFitException()
 
-# %% ../nbs/06c_callbacks.ipynb #166eff9d
+# %% ../nbs/06c_callbacks.ipynb #c48e804e
 def memory_mb()->dict: # now, peak: MiB; gpu_peak where there is a GPU
     "Resident memory of this process, now and at most so far."
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == 'darwin' else 2**10)
@@ -166,7 +166,7 @@ def opt_restore(opt, tensors:dict):
         state.setdefault(int(i), {})[name] = torch.empty_like(p).copy_(v) if v.shape == p.shape else v  # in the parameter's memory format, which fused kernels take for granted
     opt.opt.load_state_dict(dict(state=state, param_groups=opt.opt.state_dict()['param_groups']))
 
-# %% ../nbs/06c_callbacks.ipynb #185aaacd
+# %% ../nbs/06c_callbacks.ipynb #c2b8a320
 class Checkpoint(Callback):
     "After each epoch keep the validation logits (`epochs.npz`), the records (`history.csv`) and what is needed to resume."
     order = 65
@@ -185,7 +185,7 @@ class Checkpoint(Callback):
         if self.metric: self.logits.append(self.metric.logits.astype(np.float32))
         if self.write: self.save()
 
-# %% ../nbs/06c_callbacks.ipynb #ca0a6421
+# %% ../nbs/06c_callbacks.ipynb #2fce9279
 @patch
 def save(self:Checkpoint):
     "Write the three files, the checkpoint last."
@@ -205,7 +205,7 @@ def best_epoch(rows:list)->int:
     v = [r.get('mel_auc', float('nan')) for r in rows]
     return int(np.nanargmax(v)) if np.isfinite(v).any() else len(v) - 1
 
-# %% ../nbs/06c_callbacks.ipynb #f846dd72
+# %% ../nbs/06c_callbacks.ipynb #c762fedf
 @patch
 def restore(self:Checkpoint, learn)->int:
     "The number of epochs that are done already, with weights, their average and optimizer as they were then."
@@ -221,7 +221,7 @@ def restore(self:Checkpoint, learn)->int:
     self.start = done
     return done
 
-# %% ../nbs/06c_callbacks.ipynb #98d722c3
+# %% ../nbs/06c_callbacks.ipynb #a92af83d
 def processes()->tuple: # (rank, world)
     "Which of how many processes this one is, as `torchrun` and `accelerate launch` tell it; (0, 1) for one alone."
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
@@ -250,7 +250,7 @@ class Distributed(Callback):
         for b in self.model.module.buffers(): torch.distributed.broadcast(b, 0)  # batch norm's averages: the first process's
     def after_fit(self): self.learn.model = self.acc.unwrap_model(self.model); self.dls.train.bs = self.bs
 
-# %% ../nbs/06c_callbacks.ipynb #2034e768
+# %% ../nbs/06c_callbacks.ipynb #4d111573
 class Bar(Callback):
     "One progress bar for the epochs of a part, with loss and time left; on a terminal or in a notebook only. A line per epoch in any case."
     order = 70
@@ -267,7 +267,7 @@ class Bar(Callback):
         tqdm.write(f"{self.part} epoch {self.epoch+1}/{self.n_epoch}: " + ', '.join(f'{k} {x:.4f}' for k, x in v.items()) + f", {s:.0f} s" + (f", {left/60:.0f} min left in this part" if left > 120 else ''))
     def after_fit(self): self.pbar.close()
 
-# %% ../nbs/06c_callbacks.ipynb #0d567b26
+# %% ../nbs/06c_callbacks.ipynb #80a1b7ab
 @cache
 def keep_freed_memory()->bool:
     "Have glibc keep freed blocks for the next batch; True where that worked (Linux with glibc), False elsewhere, where nothing changes."

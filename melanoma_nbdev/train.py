@@ -9,7 +9,7 @@ __all__ = ['DEFAULTS', 'AdamW', 'OPTIONS', 'make_config', 'check_config', 'build
            'parse_args', 'parse_numbers', 'run_folders', 'train_all', 'melanoma_train']
 
 # %% ../nbs/07_train.ipynb #092343e8
-import errno, gc, os, platform, re, sys, time, warnings
+import errno, gc, platform, re, sys, time, warnings
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -27,11 +27,11 @@ from fastai.optimizer import OptimWrapper
 from fastcore.script import Param, call_parse, store_true
 
 from .callbacks import (Accumulate, Bar, Checkpoint, Distributed, Ema, EpochSeed, FreezeBody, MelAUC, MixAll, Stop, Watch, best_epoch, keep_freed_memory, mel_prob, processes, stopped, wait_for_all)
-from .core import DX, ImageError, MelanomaError, OOF_COLS, RunError, friendly, read_json, seed_everything, sha256, to_input, write_csv, write_json
+from .core import DX, ImageError, MelanomaError, RunError, friendly, read_json, seed_everything, sha256, to_input, write_csv, write_json
 from .data import cached, load_manifest
 from .engine import Task, run_tasks
 from .losses import LOSSES, make_loss
-from .models import PRESETS, body_head, load_backbone, load_model, model_config, read_weights, save_model
+from .models import PRESETS, body_head, load_backbone, model_config, read_weights, save_model
 from .pipeline import get_dls, label_classes, meta_features, meta_names, square_store
 from .splits import add_groups, audit, find_duplicates, make_folds
 

@@ -5,7 +5,7 @@
 Differences are paired on the same images and averaged over seeds; their intervals resample whole groups (lesions and duplicates, or patients), alike for both arms and all seeds."""
 from pathlib import Path
 import numpy as np, pandas as pd
-from melanoma_nbdev.calibration import brier_parts, ece, logit, prior_shift, recalibrate
+from melanoma_nbdev.calibration import brier_parts, ece, prior_shift, recalibrate
 from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.losses import class_weights
 from melanoma_nbdev.metrics import boot, interval, measure

@@ -3,7 +3,7 @@
     MELANOMA_DATA=... python results/imbalance/run.py ham10000 --weights WEIGHTS     # HAM10000 thinned, lesions whole
     python results/imbalance/run.py phantom --data data/phantom-20000-rare --limit 8000 --weights WEIGHTS     # synthetic, the truth known
 
-A hundred trainings on two cores: so the lower layers of a MobileNetV2 stay as ImageNet left them (batch norm's averages are taken anew from the images, without labels), their output is computed once for several symmetries of
+Dozens of trainings on two cores: so the lower layers of a MobileNetV2 stay as ImageNet left them (batch norm's averages are taken anew from the images, without labels), their output is computed once for several symmetries of
 each picture, and everything above it (three quarters of the parameters) is trained from the ImageNet weights, anew for every arm, seed and fold. Losses, samplers, folds and scores are the package's own.
 
 Writes <set>.csv.gz (one row an image: target, group, and per arm and seed the out-of-fold probability), <set>-runs.csv (cost) and <set>.json (settings) beside this file."""

@@ -8,7 +8,7 @@ pipeline  `learn.fit` of this project: order, decoding or memory, augmentation, 
 plain     fastai's `ImageDataLoaders.from_df` on the original JPEGs with `Resize` and `aug_transforms`, and the same model, loss and optimizer"""
 import argparse, json, platform, time
 from pathlib import Path
-import numpy as np, pandas as pd, torch
+import pandas as pd, torch
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastai.vision.augment import Resize, aug_transforms

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 import pandas as pd, torch
 from melanoma_nbdev.core import write_csv, write_json
-from melanoma_nbdev.data import load_manifest
 from melanoma_nbdev.phantom import best_auc, make_phantom
 from melanoma_nbdev.shortcuts import floor, independent_gain, metadata_gain, shortcut_audit
 from melanoma_nbdev.metrics import auc

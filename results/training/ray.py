@@ -3,7 +3,7 @@
     python results/training/ray.py --data data/phantom-2000         # writes ray.json beside this file
 
 Start-up (imports, Ray itself) is in the seconds, as it is in a user's."""
-import argparse, os, platform, signal, subprocess, sys, tempfile, time
+import argparse, os, platform, subprocess, sys, tempfile, time
 from pathlib import Path
 import psutil
 from melanoma_nbdev.core import sha256, write_json
