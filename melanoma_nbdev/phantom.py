@@ -6,7 +6,8 @@
 __all__ = ['SITE_P', 'SITE_RISK', 'MISSING', 'OWN', 'CEILING', 'PLANTS', 'AGAIN', 'CAMERA_P', 'CAMERA_PLANT', 'RULER_P',
            'RULER_PLANT', 'TRAIN_COLS', 'SITE_PLANT', 'TRUTH_COLS', 'DRAWING', 'EMBEDDED', 'draw_patient', 'risk',
            'draw_latents', 'expected_auc', 'reference_population', 'solve_label', 'phantom_table', 'change_copy',
-           'draw_row', 'arithmetic', 'make_phantom', 'embedded_phantom', 'show_phantom', 'best_auc', 'best_auc_ci']
+           'draw_row', 'arithmetic', 'make_phantom', 'embedded_phantom', 'show_phantom', 'picture_truth', 'best_auc',
+           'best_auc_ci']
 
 # %% ../nbs/01_phantom.ipynb #d450d298
 import math
@@ -17,7 +18,7 @@ import numpy as np, pandas as pd, PIL
 from PIL import Image
 
 from .core import ManifestError, atomic_path, package_dir, read_json, sha256, write_csv, write_json
-from .dermoscopy import contact_sheet, draw_lesion, picture_size, stream
+from .dermoscopy import RHO, abcd, contact_sheet, draw_lesion, picture_size, stream
 
 # %% ../nbs/01_phantom.ipynb #85215b76
 _PATIENT, _LESION, _PHOTO, _CHOICE, _PLANT = range(5)   # a random stream each, so that more images leave the first ones as they are
@@ -88,7 +89,7 @@ def reference_population()->tuple: # z (1201,) from -6 to 6, and the share of im
 
 # %% ../nbs/01_phantom.ipynb #4e68d898
 CEILING = .95
-"The AUC that the best possible model reaches in the population that a phantom set is drawn from"
+"The AUC of `z` in the population that a phantom set is drawn from: no model of any kind ranks better"
 
 def _bisect(f, lo, hi):
     for _ in range(50): lo, hi = ((lo + hi) / 2, hi) if f((lo + hi) / 2) < 0 else (lo, (lo + hi) / 2)
@@ -99,7 +100,7 @@ def solve_label(
     prevalence:float=.0176, # Wanted share of images that show a melanoma, .001 to .9
     ceiling:float=CEILING, # Wanted AUC of `z`
 )->tuple[float, float]: # a, b
-    "`a`, `b` of $p = \\sigma(a z + b)$ so that the population has this prevalence and this best reachable AUC."
+    "`a`, `b` of $p = \\sigma(a z + b)$ so that the population has this prevalence and this ceiling."
     if not .001 <= prevalence <= .9: raise ManifestError(f"prevalence must lie in 0.001 to 0.9, not {prevalence}")
     z, share = reference_population()
     p_of = lambda a, b: 1 / (1 + np.exp(-np.clip(a * z + b, -60, 60)))
@@ -361,29 +362,56 @@ def _truth(path)->pd.DataFrame:
     if not p.exists(): raise ManifestError(f"{path} is not a phantom set: it has no truth.csv; make one with make_phantom")
     return pd.read_csv(p)
 
+# %% ../nbs/01_phantom.ipynb #p1ctur02
+def picture_truth(
+    path, # Folder of a phantom set
+)->pd.DataFrame: # `truth.csv` with six more columns
+    """The truth of a set with what its pictures tell of it: the criteria of `abcd` (0 to 1), and `z_picture`, the mean of `z` for a reader who measures them without error and knows the exact `risk`.
+    Planted shortcuts apart, no score that is made from picture and record ranks better than `z_picture`. Drawn again from the set's own seed; raises `ManifestError` for a set that another release drew."""
+    t, c = _truth(path), dict(read_json(Path(path)/'phantom.json')['config'])
+    if c.pop('drawing') != DRAWING: raise ManifestError(f"{path} was drawn by another release of this package; make it again with make_phantom")
+    df, seen = phantom_table(**c), {}
+    for r in df.itertuples():
+        k = r.patient, r.lesion
+        if k not in seen: seen[k] = _read(c['seed'], r)
+    return t.join(pd.DataFrame([seen[k] for k in zip(df.patient, df.lesion)]))
+
+def _read(seed, r):
+    "A lesion's criteria, and the mean of `z` given them and its risk."
+    pat, les = draw_patient(stream(seed, _PATIENT, r.patient)), np.random.default_rng(stream(seed, _LESION, r.patient, r.lesion, 2).integers(2**63))   # as draw_lesion begins
+    A = abcd(les, r.z); w, v = RHO**2 / (1 - RHO**2), OWN**-2; f = sum(math.log(a / (1 - a)) / 1.5 + .9 for a in A.values())
+    return dict(A, z_picture=(v * risk(pat['sex'], r.age, r.site, pat['weight'], pat['u']) + w * f / RHO) / (v + len(A) * w))
+
 # %% ../nbs/01_phantom.ipynb #a1f4b4b4
 def best_auc(
     path, # Folder of a phantom set, or its `truth.csv` as a DataFrame
-    kind:str='set', # 'set': of the labels drawn; 'expected': the mean over labels that could have been drawn; 'shortcut': as 'set', planted shortcuts used
+    kind:str='set', # 'set': of `z`, on the labels drawn; 'expected': its mean over labels that could have been drawn; 'picture': of `z_picture`; 'shortcut': of `z` and planted shortcuts
 )->float:
-    """The AUC of the best possible model on a phantom set, all images counted.
-    The label is drawn from `p`, a monotone function of `z`, so that no score ranks better (Neyman-Pearson)."""
-    t = path if isinstance(path, pd.DataFrame) else _truth(path)
-    if kind == 'expected': return expected_auc(t.z, t.p)
-    if kind not in ('set', 'shortcut'): raise ManifestError(f"kind must be 'set', 'expected' or 'shortcut', not {kind!r}")
-    return expected_auc(t.p_shortcut if kind == 'shortcut' else t.z, t.target)
+    """The highest AUC that a score can be expected to have on a phantom set, all images counted.
+    The label is drawn from `p`, a monotone function of `z`, so that no score ranks better than `z` (Neyman-Pearson), and none that is made from picture and record better than `z_picture`."""
+    t = _truth_for(path, kind)
+    return expected_auc(t.z, t.p) if kind == 'expected' else expected_auc(t[_SCORES[kind]], t.target)
+
+_SCORES = dict(set='z', expected='z', picture='z_picture', shortcut='p_shortcut')
+
+def _truth_for(path, kind):
+    if kind not in _SCORES: raise ManifestError(f"kind must be {', '.join(map(repr, _SCORES))}, not {kind!r}")
+    t = path if isinstance(path, pd.DataFrame) else picture_truth(path) if kind == 'picture' else _truth(path)
+    if _SCORES[kind] not in t: raise ManifestError(f"the table has no column {_SCORES[kind]}; give the folder of the set, or what picture_truth makes of it")
+    return t
 
 def best_auc_ci(
     path, # As in `best_auc`
     n_boot:int=1000, # Bootstrap samples
     level:float=.95, # Of the interval
     seed:int=0, # Of the bootstrap
+    kind:str='set', # 'set', 'picture' or 'shortcut', as in `best_auc`
 )->dict: # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot
     "`best_auc` of a set with its interval: patients are drawn again with replacement, percentiles of the AUC."
-    t = path if isinstance(path, pd.DataFrame) else _truth(path); rng = np.random.default_rng(seed)
+    t = _truth_for(path, kind); rng = np.random.default_rng(seed)
     groups = [g.to_numpy() for _, g in pd.Series(np.arange(len(t))).groupby(t.true_patient_id.to_numpy())]
-    z, y = t.z.to_numpy(), t.target.to_numpy(); aucs = []
+    z, y = t[_SCORES[kind]].to_numpy(), t.target.to_numpy(); aucs = []
     for _ in range(n_boot):
         i = np.concatenate([groups[j] for j in rng.integers(len(groups), size=len(groups))]); aucs.append(expected_auc(z[i], y[i]))
     lo, hi = np.nanquantile(aucs, [(1 - level) / 2, (1 + level) / 2])
-    return dict(auc=best_auc(t), lo=float(lo), hi=float(hi), n=len(t), n_pos=int(y.sum()), n_clusters=len(groups), seed=seed, n_boot=n_boot)
+    return dict(auc=best_auc(t, kind), lo=float(lo), hi=float(hi), n=len(t), n_pos=int(y.sum()), n_clusters=len(groups), seed=seed, n_boot=n_boot)

@@ -62,5 +62,5 @@ if __name__ == '__main__':
         a = r[r.measure == 'auc'].set_index('arm'); e = c.pivot(index='arm', columns='way', values='ece'); d = a.drop(index='bce')
         out[name] = dict(n=info['n'], n_pos=info['n_pos'], seeds=len(info['seeds']), arms=len(info['arms']), bce_auc=a.value['bce'], bce_lo=a.lo['bce'], bce_hi=a.hi['bce'], better=sorted(d.index[d.diff_lo > 0]), worse=sorted(d.index[d.diff_hi < 0]), diff_min=d['diff'].min(), diff_max=d['diff'].max(), detectable_min=d.detectable.min(), detectable_max=d.detectable.max(),
                          ece_bce=e.loc['bce', 'as trained'], ece_worst=e['as trained'].max(), ece_worst_arm=e['as trained'].idxmax(), ece_corrected_max=e['prior corrected'].max(), ece_platt_max=e['Platt'].max())
-        if (HERE/f'{name}-truth.json').exists(): truth = read_json(HERE/f'{name}-truth.json'); out[name] |= dict(best=truth['auc'], best_lo=truth['lo'], best_hi=truth['hi'], distance=truth['auc'] - a.value['bce'], distance_lo=truth['auc'] - a.hi['bce'], distance_hi=truth['auc'] - a.lo['bce'])
+        if (HERE/f'{name}-truth.json').exists(): out[name] |= {f'{kind}_{k}': v for kind, d in read_json(HERE/f'{name}-truth.json').items() if isinstance(d, dict) for k, v in d.items()}
     write_json(HERE/'summary.json', out); print(pd.Series(out['ham10000']).to_string())

@@ -1,7 +1,8 @@
 """Ten ways to train at 1.76% melanoma, on the same images, folds and seeds. Resumes where it was stopped (under runs/imbalance).
 
     MELANOMA_DATA=... python results/imbalance/run.py ham10000 --weights WEIGHTS     # HAM10000 thinned, lesions whole
-    python results/imbalance/run.py phantom --data data/phantom-20000-rare --limit 8000 --weights WEIGHTS     # synthetic, the truth known
+    python results/imbalance/run.py phantom --data data/phantom-20000-rare --size 96 --epochs 2 --folds 2 --seeds 0 --limit 5000 --weights WEIGHTS     # synthetic, the truth known
+    python results/training/truth.py data/phantom-20000-rare results/imbalance/phantom.csv.gz --score 'bce|0' --out results/imbalance/phantom-truth.json
 
 Dozens of trainings on two cores: so the lower layers of a MobileNetV2 stay as ImageNet left them (batch norm's averages are taken anew from the images, without labels), their output is computed once for several symmetries of
 each picture, and everything above it (three quarters of the parameters) is trained from the ImageNet weights, anew for every arm, seed and fold. Losses, samplers, folds and scores are the package's own.
@@ -16,7 +17,6 @@ from melanoma_nbdev.data import load_manifest
 from melanoma_nbdev.losses import make_loss
 from melanoma_nbdev.models import DermModel, load_backbone
 from melanoma_nbdev.pipeline import sample_order, square_store
-from melanoma_nbdev.phantom import best_auc_ci
 from melanoma_nbdev.splits import add_groups, find_duplicates, make_folds
 from melanoma_nbdev.train import dihedral
 from torch import nn
@@ -109,6 +109,5 @@ if __name__ == '__main__':
             t[f'fold|{s}'], t[f'{name}|{s}'] = o.fold.to_numpy(), [float(f'{v:.5g}') for v in o.p]; cost.append(dict(arm=name, seed=s, **read_json(src.with_suffix('.json'))))
     with atomic_path(a.dest/f'{a.set}.csv.gz') as tmp: t.to_csv(tmp, index=False, compression=dict(method='gzip', mtime=0))
     write_csv(a.dest/f'{a.set}-runs.csv', pd.DataFrame(cost)); args = ' '.join(f'--{k} {getattr(a, k)}' for k in ('size', 'epochs', 'folds', 'bs', 'lr', 'seeds') + (('limit',) if a.limit else ()))
-    if a.set == 'phantom': truth = pd.read_csv(Path(a.data)/'truth.csv'); write_json(a.dest/'phantom-truth.json', best_auc_ci(truth[truth.image_name.isin(t.image_id)].reset_index(drop=True)))
     write_json(a.dest/f'{a.set}.json', dict(n=len(t), n_pos=int(t.target.sum()), n_groups=int(t.group.nunique()), prevalence=float(t.target.mean()), seeds=seeds, arms=ARMS, settings=dict(arch='mobilenetv2_100', size=a.size, epochs=a.epochs, folds=a.folds, bs=a.bs, lr=a.lr, views=len(VIEWS),
         trained='blocks 5 and 6, the last convolution and the head', weights=Path(a.weights).name, weights_sha256=sha256(Path(a.weights))), command=f'python results/imbalance/run.py {a.set} {args}'))
