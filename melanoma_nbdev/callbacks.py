@@ -9,6 +9,7 @@ __all__ = ['EpochSeed', 'mel_prob', 'MelAUC', 'Watch', 'Accumulate', 'Ema', 'Fre
 
 # %% ../nbs/06c_callbacks.ipynb #6afd8f3b
 import ctypes, os, resource, sys, time, warnings
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class Watch(Callback):
         for v in self.recorder.values[-1][:2]: self.check(torch.as_tensor(float(v)), f'in epoch {self.epoch+1}')  # training and validation; none in a skipped epoch
     def check(self, loss, where):
         "Raise if that loss is no number."
-        if not torch.isfinite(loss): raise RunError(f"the loss is {float(loss.detach())} {where}; lower --lr and --head_lr, or look for broken images with melanoma_data check. Finished folds and epochs are kept")
+        if not torch.isfinite(loss): raise RunError(f"the loss is {float(loss.detach())} {where}; start again in another --out with lower --lr and --head_lr, or look for broken images with melanoma_data check and go on with --resume. Finished folds and epochs are kept")
 
 # %% ../nbs/06c_callbacks.ipynb #3a2d6258
 class Accumulate(Callback):
@@ -141,11 +142,13 @@ def stopped(
     return bool(patience and np.isfinite(v).any() and len(v) - 1 - int(np.nanargmax(v)) >= patience)
 
 class Stop(Callback):
-    "End the fit where `stopped` says so."
+    "End the fit where `stopped` says so; of several processes the first decides."
     order = 66  # after `Checkpoint`
     def __init__(self, patience:int): self.patience = patience
     def after_epoch(self):
-        if stopped(self.learn.checkpoint.rows, self.patience): raise CancelFitException()
+        end = torch.tensor(float(stopped(self.learn.checkpoint.rows, self.patience)), device=self.dls.device)
+        if torch.distributed.is_available() and torch.distributed.is_initialized(): torch.distributed.broadcast(end, 0)
+        if end: raise CancelFitException()
 
 # %% ../nbs/06c_callbacks.ipynb #c48e804e
 def memory_mb()->dict: # now, peak: MiB; gpu_peak where there is a GPU
@@ -233,9 +236,10 @@ def wait_for_all():
 @cache
 def accelerator():
     "Accelerate's `Accelerator` of this process. Raises `RunError` where the package is missing, or where it does not see the other processes."
-    try: from accelerate import Accelerator
+    try: from accelerate import Accelerator, InitProcessGroupKwargs
     except ImportError: raise RunError("several processes for one fold need Hugging Face Accelerate: pip install 'melanoma_nbdev[accelerate]'") from None
-    acc = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision='no')  # precision is fastai's business
+    acc = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision='no',  # precision is fastai's business
+                      kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))])  # the others wait while the first predicts its fold
     if acc.num_processes != processes()[1]: raise RunError(f"{processes()[1]} processes were started and Accelerate sees {acc.num_processes}; start them with torchrun or accelerate launch")
     return acc
 
@@ -247,7 +251,9 @@ class Distributed(Callback):
         if dl.bs % world: raise RunError(f"a batch of {dl.bs} images cannot be shared evenly by {world} processes; give a --bs that {world} divides")
         dl.bs //= world; self.learn.model = self.acc.prepare_model(self.model)
     def after_train(self):
-        for b in self.model.module.buffers(): torch.distributed.broadcast(b, 0)  # batch norm's averages: the first process's
+        avg = [self.learn.ema.avg.module] if hasattr(self.learn, 'ema') else []
+        for m in (self.model.module, *avg):
+            for b in m.buffers(): torch.distributed.broadcast(b, 0)  # batch norm's averages: the first process's
     def after_fit(self): self.learn.model = self.acc.unwrap_model(self.model); self.dls.train.bs = self.bs
 
 # %% ../nbs/06c_callbacks.ipynb #4d111573

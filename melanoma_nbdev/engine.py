@@ -31,10 +31,11 @@ def sequential(
     tasks:list, # Of `Task`
 )->Iterator: # Of (task, value, error), one of the latter None
     "The outcome of each task, run in this process in the order of the list. Ctrl-C stops the list."
-    for t in tasks:
-        try: value, error = t(), None
-        except Exception as e: value, error = None, e
-        yield t, value, error
+    for t in tasks: yield t, *_attempt(t)
+
+def _attempt(t):
+    try: return t(), None
+    except Exception as e: return None, e
 
 # %% ../nbs/06b_engine.ipynb #4662dd20
 def import_ray():
@@ -183,6 +184,7 @@ def run_tasks(
     retries:int=3, # Ray: further attempts for a task whose process was lost
     workers:int|None=None, # Ray: tasks side by side; default: what fits
     quiet:bool=False, # No line for each finished task
+    first_error_ends:bool=False, # Start no further task after one that failed
 )->dict: # Name -> value, in the order of the tasks
     "What each task returned. Raises `RunError` after the last task when some failed, and `MelanomaError` for what `check_tasks` refuses."
     tasks = list(tasks); check_tasks(tasks, engine, cpus, gpus, retries, workers)
@@ -191,9 +193,15 @@ def run_tasks(
         if error is None: values[t.name] = value
         else: errors[t.name] = error
         if error is not None and not isinstance(error, MelanomaError): traceback.print_exception(error)  # a fault of the program: show where
+        if error is not None: _let_go(error)
         if not quiet: print(f"{t.name} {'done' if error is None else f'failed: {error}'} ({len(values)+len(errors)} of {n})", flush=True)
+        if errors and first_error_ends: break
     failed = [t.name for t in tasks if t.name in errors]
     if failed:
         first = errors[failed[0]]
         raise RunError(f"{len(failed)} of {n} tasks failed ({', '.join(failed)}){', the others are finished' if values else ''}; {failed[0]}: {type(first).__name__}: {first}") from first
     return {t.name: values[t.name] for t in tasks}
+
+def _let_go(error):
+    "Free what the frames of an error hold: a network that did not fit would fill the memory of the tasks after it."
+    while error is not None: traceback.clear_frames(error.__traceback__); error = error.__cause__ or error.__context__

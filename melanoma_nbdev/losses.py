@@ -57,7 +57,7 @@ class FocalLoss(nn.Module):
         if z.ndim == 2 and z.shape[-1] == 1: z = z[:, 0]
         ce = F.binary_cross_entropy_with_logits(z, y.float(), reduction='none') if z.ndim == 1 else F.cross_entropy(z, y.long(), reduction='none')
         w = 1. if self.weight is None else self.weight[y.long()]
-        l = w * (-torch.expm1(-ce)).clamp_min(0)**self.gamma * ce
+        l = w * (-torch.expm1(-ce)).clamp_min(1e-12)**self.gamma * ce
         return l.mean() if self.reduction == 'mean' else l
 
 # %% ../nbs/05_losses.ipynb #d48ad2d8
@@ -99,8 +99,8 @@ class AUCMarginLoss(nn.Module):
         return F.relu(self.margin - (pos[:, None] - neg[None])).pow(2).mean()
 
 # %% ../nbs/05_losses.ipynb #8ce08606
-LOSSES = ('ce', 'weighted', 'focal', 'class_balanced', 'logit_adjusted', 'auc_margin')
-"Names that `make_loss` knows"
+LOSSES = dict(ce=(), weighted=('pos_weight',), focal=('gamma',), class_balanced=('beta',), logit_adjusted=(), auc_margin=('margin',))
+"Names that `make_loss` knows -> the numbers that each takes"
 
 def make_loss(
     name:str='ce', # One of `LOSSES`

@@ -22,6 +22,7 @@ from fastai.torch_core import TensorBase, TensorImage
 from fastai.vision.augment import RandTransform
 from fastai.vision.core import PILImage
 from fasttransform import DisplayedTransform
+from torch.utils.data import get_worker_info
 
 from .augment import derm_item_tfms, derm_tfms
 from .core import DX, SITES, ManifestError, square
@@ -47,7 +48,7 @@ class SquareCrop(DisplayedTransform):
 
 # %% ../nbs/04_pipeline.ipynb #st0re0a1
 class SquareStore:
-    "path -> `DermImage` of `size` x `size`, kept in memory up to `budget`."
+    "path -> `DermImage` of `size` x `size`, kept in memory up to `budget`; a DataLoader's worker process, which ends with the epoch, keeps none of its own."
     def __init__(self,
         size:int, # Side in pixels
         crop:str='centre', # As in `core.square`
@@ -62,7 +63,7 @@ class SquareStore:
         a = self.kept.get(path)
         if a is None:
             a = np.array(square(open_image(path), self.size, self.crop))
-            if self.fits(len(self.kept) + 1): self.kept[path] = a
+            if get_worker_info() is None and self.fits(len(self.kept) + 1): self.kept[path] = a
         return a
     def fits(self, n:int)->bool: return n*self.size**2*3 <= self.budget*2**30
     def fill(self, paths):

@@ -27,12 +27,12 @@ from fastai.optimizer import OptimWrapper
 from fastcore.script import Param, call_parse, store_true
 
 from .callbacks import (Accumulate, Bar, Checkpoint, Distributed, Ema, EpochSeed, FreezeBody, MelAUC, MixAll, Stop, Watch, best_epoch, keep_freed_memory, mel_prob, processes, stopped, wait_for_all)
-from .core import DX, ImageError, MelanomaError, RunError, friendly, read_json, seed_everything, sha256, to_input, write_csv, write_json
+from .core import DX, ImageError, ManifestError, MelanomaError, RunError, friendly, read_json, seed_everything, sha256, to_input, write_csv, write_json
 from .data import cached, load_manifest
 from .engine import Task, run_tasks
 from .losses import LOSSES, make_loss
 from .models import PRESETS, body_head, load_backbone, model_config, read_weights, save_model
-from .pipeline import get_dls, label_classes, meta_features, meta_names, square_store
+from .pipeline import get_dls, label_classes, meta_features, meta_names, sample_order, square_store
 from .splits import add_groups, audit, find_duplicates, make_folds
 
 # %% ../nbs/07_train.ipynb #da062368
@@ -50,8 +50,10 @@ def make_config(
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     bad = [k for k in kwargs if k not in cfg]
     if bad: raise MelanomaError(f"{bad[0]!r} is not an entry of a run's configuration; there are {', '.join(sorted(cfg))}")
+    if kwargs.get('arch', cfg['arch']) != cfg['arch']: cfg['arch_kwargs'] = {}
     cfg |= kwargs
-    if kwargs.get('weights') or 'arch' in kwargs: cfg['pretrained'] = kwargs.get('pretrained', False)
+    if kwargs.get('weights'): cfg['pretrained'] = kwargs.get('pretrained', False)
+    if kwargs.get('smoothing') and cfg['loss'] != 'ce': raise MelanomaError(f"smoothing is of the loss ce; {cfg['loss']} has none")
     if cfg['weights'] == 'none': cfg['weights'] = None
     cfg['meta'] = [c for c in cfg['meta'].split(',') if c] if isinstance(cfg['meta'], str) else list(cfg['meta'])
     cfg['n_meta'] = len(meta_names(cfg['meta'])); check_config(cfg)
@@ -64,6 +66,12 @@ def make_config(
 def check_config(cfg:dict):
     "Raise `MelanomaError` for entries that cannot be, or cannot be together."
     if cfg['loss'] not in LOSSES: raise MelanomaError(f"loss {cfg['loss']!r} is not known; use one of {', '.join(LOSSES)}")
+    odd = [k for k in cfg['loss_args'] if k not in LOSSES[cfg['loss']]]
+    if odd: raise MelanomaError(f"loss {cfg['loss']} does not take {odd[0]!r}; it takes {' and '.join(LOSSES[cfg['loss']]) or 'no numbers'}")
+    if cfg['loss'] == 'weighted' and not cfg['loss_args']: raise MelanomaError("loss weighted needs the weight of melanoma: --loss_args pos_weight=5")
+    for k, known in (('pool', ('avg', 'gem')), ('crop', ('centre', 'squash')), ('tfms', ('light', 'full'))):
+        if cfg[k] not in known: raise MelanomaError(f"{k} is {cfg[k]!r}; use {' or '.join(known)}")
+    sample_order([1, 0], pos_rate=cfg['pos_rate'], times=cfg['times'])  # raises for a sampler that cannot be
     if cfg['folds'] < 2: raise MelanomaError(f"folds is {cfg['folds']}; out-of-fold prediction needs at least 2")
     if cfg['mixup'] and cfg['cutmix']: raise MelanomaError("mixup and cutmix both mix a batch; choose one")
     if cfg['cutmix'] and cfg['meta']: raise MelanomaError("cutmix pastes a piece of a picture, and there is no piece of metadata; use mixup, or leave meta out")
@@ -117,7 +125,7 @@ def make_learner(
     learn.logger = lambda *a: None
     learn.remove_cbs([c for c in learn.cbs if isinstance(c, ProgressCallback)])
     learn.add_cbs(recipe_cbs(cfg, model.to(dls.device)))
-    if cfg['amp'] and torch.cuda.is_available(): learn = learn.to_bf16() if torch.cuda.is_bf16_supported() else learn.to_fp16()
+    if cfg['amp'] and torch.cuda.is_available(): learn = learn.to_bf16() if torch.cuda.is_bf16_supported(including_emulation=False) else learn.to_fp16()
     return learn
 
 def recipe_cbs(
@@ -153,10 +161,10 @@ def write_oof(cfg:dict, valid:pd.DataFrame, model, ck:Checkpoint, path:Path):
     "The out-of-fold rows of a fold: those of the last epoch (`oof.csv`), and of the epoch that looked best (`oof_best.csv`), both over the same symmetries."
     best = best_epoch(ck.rows); last, top = ck.logits[-1], ck.logits[best]
     if cfg['tta'] > 1:
-        last = top = predict_logits(model, valid, cfg, cfg['tta'])
+        last = top = predict_logits(model, valid, cfg, cfg['tta'], 2*cfg['bs'])  # as many as in validation
         if best != len(ck.rows) - 1:
             own = {k: v.clone() for k, v in model.state_dict().items()}
-            model.load_state_dict(read_weights(path/'best.safetensors')); top = predict_logits(model, valid, cfg, cfg['tta']); model.load_state_dict(own)
+            model.load_state_dict(read_weights(path/'best.safetensors')); top = predict_logits(model, valid, cfg, cfg['tta'], 2*cfg['bs']); model.load_state_dict(own)
     write_csv(path/'oof_best.csv', oof_rows(valid, top, cfg['classes']))
     write_csv(path/'oof.csv', oof_rows(valid, last, cfg['classes']))
 
@@ -170,8 +178,10 @@ def clear_end(path:Path):
     except Exception as e:
         if getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or re.search(r'No space left|File too large|os error (28|27|122)\b', str(e)):
             raise RunError(f"{path.name}: no room left to write ({e}); make room, and {kept}") from None
-        if 'out of memory' in str(e).lower(): raise RunError(f"{path.name}: out of memory; halve --bs and double --accumulate (the same step in smaller pieces), or add --grad_checkpointing. {kept[0].upper()}{kept[1:]}") from None
+        if 'out of memory' in str(e).lower(): raise RunError(f"{path.name}: out of memory; go on with --resume --grad_checkpointing, or start again in another --out with half the --bs and double --accumulate (the same step in smaller pieces). Finished folds and epochs are kept") from None
         raise
+    finally:
+        if torch.cuda.is_available(): torch.set_autocast_enabled('cuda', False)  # mixed precision that an error left on
 
 # %% ../nbs/07_train.ipynb #f343561a
 def oof_rows(
@@ -238,17 +248,28 @@ def prepare(cfg:dict, df:pd.DataFrame|None=None)->pd.DataFrame:
         df[['target', 'dx']] = df[['target', 'dx']].iloc[o].to_numpy()
     if cfg['aux']: df = add_aux(cfg, df)
     if cfg['cache']: df = cached(df, cfg['size'], cfg['cache'], cfg['crop'], progress=sys.stderr.isatty())
+    empty = [c for c in cfg['meta'] if df[dict(images='patient_id', pixels='width').get(c, c)].isna().all()]
+    if empty: raise MelanomaError(f"{empty[0]!r} is not known of any image of {cfg['data']}; leave it out of --meta" + (', or let --cache measure the pictures' if empty[0] == 'pixels' else ''))
     df['fold'] = df.fold.astype(int)
     return df
 
-def add_aux(cfg:dict, df:pd.DataFrame)->pd.DataFrame:
-    "The manifest with auxiliary rows behind it; diagnoses that only they have become classes of their own."
-    aux = add_groups(load_manifest(cfg['aux'], missing='drop')).assign(fold=-1)
-    clash = set(aux.image_id) & set(df.image_id)
-    if clash: raise MelanomaError(f"{len(clash)} auxiliary images have the id of an image of {cfg['data']}, first {sorted(clash)[0]}; data cannot help itself")
-    if cfg['target'] == 'dx': cfg['classes'] = [d for d in DX if d in set(cfg['classes']) | set(label_classes(aux, 'dx'))]
-    return pd.concat([df, aux], ignore_index=True)
 
+# %% ../nbs/07_train.ipynb #4ux0a002
+def add_aux(cfg:dict, df:pd.DataFrame)->pd.DataFrame:
+    "The manifest with auxiliary rows behind it, in no group of its own; diagnoses that only they have become classes. Raises `MelanomaError` where ids collide or nothing is left, `ManifestError` for an image without a label."
+    aux, col = load_manifest(cfg['aux'], missing='drop'), 'dx' if cfg['target'] == 'dx' else 'target'
+    clash, miss = set(aux.image_id) & set(df.image_id), aux.image_id[aux[col].isna()]
+    if clash: raise MelanomaError(f"{len(clash)} auxiliary images have the id of an image of {cfg['data']}, first {sorted(clash)[0]}; data cannot help itself")
+    if len(miss): raise ManifestError(f"{len(miss)} auxiliary images have no {col}, first: {miss.iloc[0]}; leave them out")
+    both = pd.concat([df.drop(columns='group'), aux.assign(fold=-1)], ignore_index=True); both = add_groups(both, find_duplicates(both, min_score=.9) if cfg['duplicates'] else None)
+    new = both[(both.fold < 0) & ~both.group.isin(both.group[both.fold >= 0])]
+    if len(new) < len(aux): warnings.warn(f"{len(aux) - len(new):,} of {len(aux):,} auxiliary images show a patient, a lesion or a picture of {cfg['data']}; they are left out", stacklevel=2)
+    if not len(new): raise MelanomaError(f"every auxiliary image shows a patient, a lesion or a picture of {cfg['data']}; there is nothing left to help with")
+    if cfg['limit']: new = new.sample(min(cfg['limit'], len(new)), random_state=cfg['seed']).sort_index()
+    if cfg['target'] == 'dx': cfg['classes'] = [d for d in DX if d in {*cfg['classes'], *new.dx}]
+    return pd.concat([df, new], ignore_index=True)
+
+# %% ../nbs/07_train.ipynb #env1r0n1
 def environment()->dict:
     "Versions and hardware that a result may depend on."
     pk = ('torch', 'torchvision', 'timm', 'fastai', 'fastcore', 'numpy', 'pandas', 'scikit-learn', 'pillow', 'safetensors')
@@ -279,7 +300,7 @@ def open_run(run:Path, cfg:dict, df:pd.DataFrame, resume:bool):
     rec |= {k: Path(cfg[k]).name if cfg[k] else None for k in ('data', 'aux', 'cache')}
     if (run/'config.json').exists():
         old = read_json(run/'config.json')
-        diff = [k for k in rec if k not in ('num_workers', 'threads', 'cache') and old.get(k) != rec[k]]
+        diff = [k for k in rec if k not in ('num_workers', 'threads', 'cache', 'grad_checkpointing') and old.get(k) != rec[k]]
         if not resume: raise RunError(f"run {run.name} exists already; go on with --resume, or choose another --out")
         if diff: raise RunError(f"run {run.name} was started with {', '.join(f'{k} {old.get(k)!r}' for k in diff[:3])} and is resumed with {', '.join(f'{rec[k]!r}' for k in diff[:3])}; resume with the same settings, or choose another --out")
         return
@@ -313,7 +334,7 @@ def plan_run(
     cfg['threads'] = cfg['threads'] or (read_json(old).get('threads') if resume and old.exists() else None) or torch.get_num_threads()
     bad = [k for k in only or [] if not 0 <= k < cfg['folds']]
     if bad: raise RunError(f"there is no fold {bad[0]}; this run has folds 0 to {cfg['folds']-1}")
-    if cfg['pretrained'] or cfg['weights']: build_model(cfg | dict(classes=['MEL']))  # weights that cannot be had are an error before anything is written
+    build_model(cfg | dict(classes=['MEL']))  # weights that cannot be had, or a network that cannot be built, are an error before anything is written
     df = prepare(cfg, df)
     if processes()[0] == 0:
         with clear_end(run): open_run(run, cfg, df, resume)
@@ -331,9 +352,9 @@ def train_run(
 )->pd.DataFrame|None: # The out-of-fold table; None while folds are missing
     "Train a run and return its out-of-fold table."
     engine_args = engine_args or {}
-    if engine == 'ray': kwargs.setdefault('threads', engine_args.get('cpus', 1))
+    if engine == 'ray' and not kwargs.get('resume'): kwargs.setdefault('threads', engine_args.get('cpus', 1))  # a resumed run keeps its own number
     cfg, tasks = plan_run(out, df, **kwargs)
-    run_tasks(tasks, engine, quiet=kwargs.get('quiet', False), **engine_args)
+    run_tasks(tasks, engine, quiet=kwargs.get('quiet', False), first_error_ends=processes()[1] > 1, **engine_args)
     return collect(out, cfg)
 
 # %% ../nbs/07_train.ipynb #5a42eb83
@@ -370,7 +391,7 @@ def train_all(
         more = f", {processes()[1]} processes" if processes()[1] > 1 else ''
         if first: print(f"run {run}: {plan['data']}, preset {p}, {plan['folds']} folds, seed {s}, {environment()['device']}{more}", flush=True)
         plans[run] = plan_run(run, preset=p, seed=s, **plan)
-    run_tasks([t for _, ts in plans.values() for t in ts], engine, quiet=not first, **kwargs)
+    run_tasks([t for _, ts in plans.values() for t in ts], engine, quiet=not first, first_error_ends=processes()[1] > 1, **kwargs)  # several processes must not part ways
     if processes()[1] > 1: torch.distributed.destroy_process_group()
     for run, (cfg, _) in plans.items() if first else ():
         oof = collect(run, cfg)
@@ -388,7 +409,7 @@ def melanoma_train(
     engine:Param("sequential, or ray: every fold is a task (pip install 'melanoma_nbdev[ray]')", str)='sequential', ray_address:Param('A Ray cluster to join: auto, or HOST:PORT; default: one is started on this machine', str)=None,
     workers:Param('Ray: tasks side by side', int)=None, gpus:Param('Ray: GPUs of a task, parts of one allowed', float)=0,
     target:Param('dx (diagnoses, score = P(melanoma)) or binary', str)=None, meta:Param('Metadata beside the image: some of age,sex,site,images,pixels', str)=None,
-    arch:Param("A timm backbone in place of the preset's", str)=None, weights:Param("Backbone weights: a .safetensors or a .pth of plain tensors; none: random; default: timm's, from the network", str)=None,
+    arch:Param("A timm backbone in place of the preset's", str)=None, weights:Param("Backbone weights: a .safetensors or a .pth of plain tensors; none: random; default: timm's, from the network (nano: random)", str)=None,
     size:Param('Picture size in pixels', int)=None, crop:Param('centre or squash', str)=None, pool:Param('avg or gem', str)=None, epochs:Param('Fixed number of epochs', int)=None,
     bs:Param('Batch size', int)=None, accumulate:Param('Batches per step', int)=None, lr:Param('Peak learning rate of the backbone', float)=None, head_lr:Param('Peak learning rate of the head', float)=None,
     wd:Param('Weight decay', float)=None, drop:Param('Dropout before the head', float)=None, freeze:Param('Epochs in which the head learns alone', int)=None, ema:Param('Decay of averaged weights, for example 0.999; 0: none', float)=None,
@@ -402,7 +423,7 @@ def melanoma_train(
     num_workers:Param('Processes that decode images', int)=None, threads:Param('CPU threads of a task; the same number gives the same bytes', int)=None, shuffle_labels:Param('Control experiment: labels without meaning', store_true)=False,
 ):
     "Train out of fold: manifest -> leak-free folds -> models -> oof.csv in a run folder."
-    plan = {k: v for k, v in locals().items() if k in OPTIONS and k not in ('preset', 'seed')} | dict(loss_args=parse_args(loss_args) or None, threads=threads or (1 if engine == 'ray' else None))
-    plan |= dict(only=parse_numbers(only, 'only') if only else None, full=full, resume=resume); torch.set_num_threads(threads or torch.get_num_threads())
+    plan = {k: v for k, v in locals().items() if k in OPTIONS and k not in ('preset', 'seed')} | dict(loss_args=parse_args(loss_args) or None, threads=threads or (1 if engine == 'ray' and not resume else None))
+    plan |= dict(only=parse_numbers(only, 'only') if only else None, full=full, resume=resume); torch.set_num_threads(threads or (1 if engine == 'ray' else torch.get_num_threads()))
     runs = run_folders(out, data, preset.split(','), parse_numbers(seed, 'seed'))
     train_all(runs, plan, engine, address=ray_address, workers=workers, gpus=gpus, cpus=threads or 1)
