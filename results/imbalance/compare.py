@@ -2,29 +2,37 @@
 
     python results/imbalance/compare.py         # writes <set>-ranking.csv, <set>-calibration.csv, <set>-threshold.csv and summary.json beside this file
 
-Differences are paired on the same images and averaged over seeds; their intervals resample whole groups (lesions and duplicates, or patients), alike for both arms and all seeds."""
+Differences are paired on the same images and averaged over seeds; their intervals resample whole groups (lesions and duplicates, or patients), alike for both arms and all seeds. They hold for the networks that were trained:
+what another seed would change is not in them, so each seed's difference stands beside. `p_holm` allows for all the arms that are compared with plain cross-entropy on one measure (Holm 1979)."""
 from pathlib import Path
 import numpy as np, pandas as pd
 from melanoma_nbdev.calibration import brier_parts, ece, prior_shift, recalibrate
 from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.losses import class_weights
 from melanoma_nbdev.metrics import boot, interval, measure
+from scipy.stats import norm
 
 HERE = Path(__file__).parent
 NAMES = ('auc', 'pauc80', 'ap', 'sens_at_spec95')
 
+def holm(p):
+    "Holm's adjusted p-values (1979) of several comparisons."
+    p = np.asarray(p, float); o = np.argsort(p); q = np.empty(len(p)); q[o] = np.minimum(np.maximum.accumulate(p[o]*np.arange(len(p), 0, -1)), 1); return q
+
 def ranking(t, arms, seeds, base='bce', n_boot=2000):
-    "Per arm and measure: mean over seeds with its interval, difference from `base` with its interval."
-    y, g, val, bs = t.target.to_numpy(), t.group.factorize()[0], {}, {}
+    "Per arm and measure: mean over seeds with its interval, difference from `base` with its interval, and the difference of each seed."
+    y, g, val, bs, one = t.target.to_numpy(), t.group.factorize()[0], {}, {}, {}
     for a in arms:
         ms, rs = [measure(y, t[f'{a}|{s}'].to_numpy(), NAMES) for s in seeds], [boot(y, t[f'{a}|{s}'].to_numpy(), g, NAMES, n_boot, 0) for s in seeds]
-        val[a], bs[a] = {k: np.mean([m[k] for m in ms]) for k in NAMES}, {k: np.mean([r[k] for r in rs], 0) for k in NAMES}
+        one[a], val[a], bs[a] = ms, {k: np.mean([m[k] for m in ms]) for k in NAMES}, {k: np.mean([r[k] for r in rs], 0) for k in NAMES}
     rows = []
     for a in arms:
         for k in NAMES:
             own, d = interval(bs[a][k], val[a][k]), interval(bs[a][k] - bs[base][k], val[a][k] - val[base][k])
-            rows.append(dict(arm=a, measure=k, value=val[a][k], lo=own['lo'], hi=own['hi'], diff=d['value'], diff_lo=d['lo'], diff_hi=d['hi'], se=d['se'], detectable=2.8016*d['se']))
-    return pd.DataFrame(rows)
+            rows.append(dict(arm=a, measure=k, value=val[a][k], lo=own['lo'], hi=own['hi'], diff=d['value'], diff_lo=d['lo'], diff_hi=d['hi'], se=d['se'], detectable=2.8016*d['se'], p=np.nan if a == base else 2*norm.sf(abs(d['value'])/d['se']), **{f'diff_seed{s}': one[a][i][k] - one[base][i][k] for i, s in enumerate(seeds)}))
+    r = pd.DataFrame(rows); r['p_holm'] = np.nan
+    for k in NAMES: i = r.index[(r.measure == k) & (r.arm != base)]; r.loc[i, 'p_holm'] = holm(r.p[i])
+    return r
 
 def trained_prior(arm, pi, n):
     "The prevalence that an arm's probabilities assume; None where no formula says (focal loss, AUC margin)."
@@ -36,16 +44,23 @@ def trained_prior(arm, pi, n):
     if loss == 'class_balanced': w = class_weights([n*(1 - pi), n*pi], la['beta']); odds *= w[1]/w[0]
     odds *= arm.get('times', 1); return odds/(1 + odds)
 
-def calibration(t, info):
-    "Per arm and way of correcting: Brier score and debiased ECE, means over seeds."
-    pi, n, rows = info['prevalence'], info['n']*(1 - 1/info['settings']['folds']), []
+def calibration(t, info, n_boot=2000):
+    "Per arm and way of correcting, means over seeds: Brier score with its difference from plain cross-entropy treated in the same way, debiased ECE, and the mean risk over the share of melanomas."
+    pi, n, rows, y = info['prevalence'], info['n']*(1 - 1/info['settings']['folds']), [], t.target.to_numpy(); loss = {}
     for a, spec in info['arms'].items():
         prior = trained_prior(spec, pi, n)
         for s in info['seeds']:
-            p, y = t[f'{a}|{s}'].to_numpy().clip(1e-9, 1 - 1e-9), t.target.to_numpy(); oof = pd.DataFrame(dict(image_id=t.image_id, target=y, fold=t[f'fold|{s}'], group=t.group, p_melanoma=p))
+            p = t[f'{a}|{s}'].to_numpy().clip(1e-9, 1 - 1e-9); oof = pd.DataFrame(dict(image_id=t.image_id, target=y, fold=t[f'fold|{s}'], group=t.group, p_melanoma=p))
             ways = {'as trained': p, 'prior corrected': None if prior is None else prior_shift(p, prior, pi), 'temperature': recalibrate(oof, 'temperature')[0].p_melanoma.to_numpy(), 'Platt': recalibrate(oof, 'platt')[0].p_melanoma.to_numpy()}
-            rows += [dict(arm=a, way=w, brier=brier_parts(y, q)['brier'], ece=ece(y, q)['debiased'], mean_p=q.mean()) for w, q in ways.items() if q is not None]
-    return pd.DataFrame(rows).groupby(['arm', 'way'], sort=False).mean().reset_index().assign(base_rate_brier=pi*(1 - pi))
+            for w, q in ways.items():
+                if q is None: continue
+                rows.append(dict(arm=a, way=w, brier=brier_parts(y, q)['brier'], ece=ece(y, q)['debiased'], mean_over_observed=q.mean()/pi)); loss[a, w] = loss.get((a, w), 0) + (q - y)**2/len(info['seeds'])
+    r = pd.DataFrame(rows).groupby(['arm', 'way'], sort=False).mean().reset_index().assign(base_rate_brier=pi*(1 - pi)); g = t.group.factorize()[0]
+    W = np.random.default_rng(0).multinomial(g.max() + 1, np.full(g.max() + 1, 1/(g.max() + 1)), n_boot); size = W @ np.bincount(g)
+    for i, row in r.iterrows():
+        d = loss[row.arm, row.way] - loss['bce', row.way]; b = W @ np.bincount(g, d)/size
+        r.loc[i, ['brier_diff', 'brier_diff_lo', 'brier_diff_hi']] = d.mean(), *np.quantile(b, (.025, .975))
+    return r
 
 def threshold(t, info):
     "Sensitivity and specificity at 0.5, and of plain cross-entropy at a threshold moved to the prevalence; means over seeds."
@@ -60,7 +75,7 @@ if __name__ == '__main__':
         t, info = pd.read_csv(HERE/f'{name}.csv.gz', dtype={'image_id': str, 'group': str}), read_json(HERE/f'{name}.json'); r, c = ranking(t, list(info['arms']), info['seeds']), calibration(t, info)
         for k, d in dict(ranking=r, calibration=c, threshold=threshold(t, info)).items(): write_csv(HERE/f'{name}-{k}.csv', d.map(lambda v: float(f'{v:.6g}') if isinstance(v, float) else v))
         a = r[r.measure == 'auc'].set_index('arm'); e = c.pivot(index='arm', columns='way', values='ece'); d = a.drop(index='bce')
-        out[name] = dict(n=info['n'], n_pos=info['n_pos'], seeds=len(info['seeds']), arms=len(info['arms']), bce_auc=a.value['bce'], bce_lo=a.lo['bce'], bce_hi=a.hi['bce'], better=sorted(d.index[d.diff_lo > 0]), worse=sorted(d.index[d.diff_hi < 0]), diff_min=d['diff'].min(), diff_max=d['diff'].max(), detectable_min=d.detectable.min(), detectable_max=d.detectable.max(),
-                         ece_bce=e.loc['bce', 'as trained'], ece_worst=e['as trained'].max(), ece_worst_arm=e['as trained'].idxmax(), ece_corrected_max=e['prior corrected'].max(), ece_platt_max=e['Platt'].max())
-        if (HERE/f'{name}-truth.json').exists(): out[name] |= {f'{kind}_{k}': v for kind, d in read_json(HERE/f'{name}-truth.json').items() if isinstance(d, dict) for k, v in d.items()}
+        out[name] = dict(n=info['n'], n_pos=info['n_pos'], seeds=len(info['seeds']), arms=len(info['arms']), bce_auc=a.value['bce'], bce_lo=a.lo['bce'], bce_hi=a.hi['bce'], better=sorted(d.index[(d['diff'] > 0) & (d.p_holm < .05)]), worse=sorted(d.index[(d['diff'] < 0) & (d.p_holm < .05)]), beyond_own_interval=[f'{x.arm} {x.measure} {x["diff"]:+.3f}' for _, x in r[r.arm != 'bce'].iterrows() if x.diff_lo > 0 or x.diff_hi < 0], comparisons=int((r.arm != 'bce').sum()), diff_min=d['diff'].min(), diff_max=d['diff'].max(), detectable_min=d.detectable.min(), detectable_max=d.detectable.max(),
+                         ece_bce=e.loc['bce', 'as trained'], stated_bce=c.set_index(['arm', 'way']).mean_over_observed['bce', 'as trained'], platt_differs=sorted(c.arm[(c.way == 'Platt') & (c.arm != 'bce') & ((c.brier_diff_lo > 0) | (c.brier_diff_hi < 0))]), ece_worst=e['as trained'].max(), ece_worst_arm=e['as trained'].idxmax(), ece_corrected_max=e['prior corrected'].max(), ece_platt_max=e['Platt'].max())
+        if (HERE/f'{name}-truth.json').exists(): out[name] |= {f'{kind}_{k}': v for kind in ('z', 'picture') for d in [read_json(HERE/f'{name}-truth.json')[kind]] for k, v in d.items()}
     write_json(HERE/'summary.json', out); print(pd.Series(out['ham10000']).to_string())

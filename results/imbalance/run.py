@@ -1,6 +1,6 @@
 """Ten ways to train at 1.76% melanoma, on the same images, folds and seeds. Resumes where it was stopped (under runs/imbalance).
 
-    MELANOMA_DATA=... python results/imbalance/run.py ham10000 --weights WEIGHTS     # HAM10000 thinned, lesions whole
+    MELANOMA_DATA=... python results/imbalance/run.py ham10000 --size 96 --epochs 2 --folds 2 --seeds 0,1 --weights WEIGHTS     # HAM10000 thinned, lesions whole
     python results/imbalance/run.py phantom --data data/phantom-20000-rare --size 96 --epochs 2 --folds 2 --seeds 0 --limit 5000 --weights WEIGHTS     # synthetic, the truth known
     python results/training/truth.py data/phantom-20000-rare results/imbalance/phantom.csv.gz --score 'bce|0' --out results/imbalance/phantom-truth.json
 
@@ -108,6 +108,6 @@ if __name__ == '__main__':
             src = a.out/a.set/f"{name.replace(' ', '_')}-{s}.csv"; o = pd.read_csv(src, dtype={'image_id': str}).set_index('image_id').reindex(t.image_id)
             t[f'fold|{s}'], t[f'{name}|{s}'] = o.fold.to_numpy(), [float(f'{v:.5g}') for v in o.p]; cost.append(dict(arm=name, seed=s, **read_json(src.with_suffix('.json'))))
     with atomic_path(a.dest/f'{a.set}.csv.gz') as tmp: t.to_csv(tmp, index=False, compression=dict(method='gzip', mtime=0))
-    write_csv(a.dest/f'{a.set}-runs.csv', pd.DataFrame(cost)); args = ' '.join(f'--{k} {getattr(a, k)}' for k in ('size', 'epochs', 'folds', 'bs', 'lr', 'seeds') + (('limit',) if a.limit else ()))
+    write_csv(a.dest/f'{a.set}-runs.csv', pd.DataFrame(cost)); args = ' '.join(f'--{k} {getattr(a, k)}' for k in ('data', 'size', 'epochs', 'folds', 'bs', 'lr', 'seeds', 'limit') if getattr(a, k) is not None)
     write_json(a.dest/f'{a.set}.json', dict(n=len(t), n_pos=int(t.target.sum()), n_groups=int(t.group.nunique()), prevalence=float(t.target.mean()), seeds=seeds, arms=ARMS, settings=dict(arch='mobilenetv2_100', size=a.size, epochs=a.epochs, folds=a.folds, bs=a.bs, lr=a.lr, views=len(VIEWS),
-        trained='blocks 5 and 6, the last convolution and the head', weights=Path(a.weights).name, weights_sha256=sha256(Path(a.weights))), command=f'python results/imbalance/run.py {a.set} {args}'))
+        trained='blocks 5 and 6, the last convolution and the head', weights=Path(a.weights).name, weights_sha256=sha256(Path(a.weights))), command=f'python results/imbalance/run.py {a.set} {args} --weights {Path(a.weights).name}'))

@@ -66,8 +66,8 @@ def presets(names, limit, bs, accumulate, out):
     write_csv(HERE/'presets.csv', pd.DataFrame(rows))
 
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('what', choices=['cost', 'presets', 'one']); ap.add_argument('more', nargs='*'); ap.add_argument('--names', default='b3_384,b5_384,b3_512,b5_512,b6_640')
-    ap.add_argument('--limit', type=int, default=40); ap.add_argument('--bs', type=int, default=2); ap.add_argument('--accumulate', type=int, default=2); ap.add_argument('--out', type=Path, default=Path('runs/presets')); a = ap.parse_args()
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('what', choices=['cost', 'presets', 'one']); ap.add_argument('more', nargs='*'); ap.add_argument('--names', default='b3_384,b5_384,b3_512,b5_512')
+    ap.add_argument('--limit', type=int, default=24); ap.add_argument('--bs', type=int, default=2); ap.add_argument('--accumulate', type=int, default=2); ap.add_argument('--out', type=Path, default=Path('runs/presets')); a = ap.parse_args()
     if a.what == 'one': print(json.dumps(one(a.more[0], int(a.more[1]), int(a.more[2]))))
     elif a.what == 'cost': cost()
     else: presets(a.names.split(','), a.limit, a.bs, a.accumulate, a.out)

@@ -46,8 +46,8 @@ def bare(cfg, n):
     return n*cfg['bs']/(clock() - t)
 
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('--data', default='siim2020'); ap.add_argument('--preset', default='small'); ap.add_argument('--n', type=int, default=640); ap.add_argument('--workers', type=int, default=0)
-    ap.add_argument('--rounds', type=int, default=2); ap.add_argument('--dest', type=Path, default=Path(__file__).parent/'efficiency.json'); a = ap.parse_args()
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('--data', default='siim2020'); ap.add_argument('--preset', default='small'); ap.add_argument('--n', type=int, default=480); ap.add_argument('--workers', type=int, default=0)
+    ap.add_argument('--rounds', type=int, default=3); ap.add_argument('--dest', type=Path, default=Path(__file__).parent/'efficiency.json'); a = ap.parse_args()
     if not GPU: torch.set_num_threads(1)
     keep_freed_memory(); df = make_folds(add_groups(load_manifest(a.data, missing='drop').head(a.n)), k=5, seed=0); cfg = make_config(a.preset, weights='none', data=a.data, target='binary', num_workers=a.workers); cfg['classes'] = label_classes(df, 'binary'); rows = []
     for r in range(a.rounds):

@@ -19,7 +19,7 @@ def run(out, *more, kill=False):
     return dict(seconds=round(time.time() - began, 1), oof_sha256=sha256(out/'oof.csv'), oof_best_sha256=sha256(out/'oof_best.csv'), **(dict(worker_killed=killed is not None) if kill else {}))
 
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('--data', default='data/phantom-2000'); ap.add_argument('--epochs', default='4'); ap.add_argument('--folds', default='4'); a = ap.parse_args()
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('--data', default='data/phantom-2000'); ap.add_argument('--epochs', default='3'); ap.add_argument('--folds', default='4'); a = ap.parse_args()
     ARGS = ['--data', a.data, '--preset', 'nano', '--folds', a.folds, '--epochs', a.epochs, '--threads', '1']
     with tempfile.TemporaryDirectory() as d:
         d = Path(d); r = dict(sequential=run(d/'sequential'), ray=run(d/'ray', '--engine', 'ray', '--workers', '2'), ray_killed=run(d/'killed', '--engine', 'ray', '--workers', '2', kill=True))
