@@ -63,6 +63,7 @@ def make_config(
         cfg[k] = [float(x) for x in (v if isinstance(v, (list, tuple)) else [v]*3)]
     return cfg
 
+# %% ../nbs/07_train.ipynb #ch3ck002
 def check_config(cfg:dict):
     "Raise `MelanomaError` for entries that cannot be, or cannot be together."
     if cfg['loss'] not in LOSSES: raise MelanomaError(f"loss {cfg['loss']!r} is not known; use one of {', '.join(LOSSES)}")
