@@ -90,10 +90,10 @@ def read_weights(
 
 def load_backbone(
     model:DermModel,
-    path:str|Path, # File of a timm model of the same architecture
+    path:str|Path, # File of a timm model of the same architecture, or the model.safetensors of another run
 )->str: # SHA-256 of the file, for the run's record
-    "Fill the backbone from a timm checkpoint. Every tensor of the backbone must be there in its shape, else `MelanomaError`."
-    sd, own = read_weights(path), model.backbone.state_dict()
+    "Fill the backbone from a timm checkpoint, or from what another run has learnt. Every tensor of the backbone must be there in its shape, else `MelanomaError`."
+    sd, own = {k.removeprefix('backbone.'): v for k, v in read_weights(path).items()}, model.backbone.state_dict()
     bad = [k for k, v in own.items() if k not in sd or sd[k].shape != v.shape]
     if bad: raise MelanomaError(f"{Path(path).name} does not fit this backbone: {len(bad)} of {len(own)} tensors are missing or of another shape, first {bad[0]}; name the architecture it was made for")
     model.backbone.load_state_dict({k: sd[k] for k in own})

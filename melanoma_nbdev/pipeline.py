@@ -38,7 +38,7 @@ class DermImage(PILImage):
 
 # %% ../nbs/04_pipeline.ipynb #095af3d7
 class SquareCrop(DisplayedTransform):
-    "`core.square` as an item transform: the centre square (or the squashed frame) at `size` x `size` pixels."
+    "`core.square` as an item transform: the centre square (its middle, or the squashed frame) at `size` x `size` pixels."
     order = 1
     def __init__(self,
         size:int, # Side in pixels

@@ -9,7 +9,7 @@ __all__ = ['DEFAULTS', 'AdamW', 'OPTIONS', 'make_config', 'check_config', 'build
            'parse_args', 'parse_numbers', 'run_folders', 'train_all', 'melanoma_train']
 
 # %% ../nbs/07_train.ipynb #092343e8
-import errno, gc, platform, re, sys, time, warnings
+import errno, gc, math, platform, re, sys, time, warnings
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -27,7 +27,7 @@ from fastai.optimizer import OptimWrapper
 from fastcore.script import Param, call_parse, store_true
 
 from .callbacks import (Accumulate, Bar, Checkpoint, Distributed, Ema, EpochSeed, FreezeBody, MelAUC, MixAll, Stop, Watch, best_epoch, keep_freed_memory, mel_prob, processes, stopped, wait_for_all)
-from .core import DX, ImageError, ManifestError, MelanomaError, RunError, friendly, read_json, seed_everything, sha256, to_input, write_csv, write_json
+from .core import CROPS, DX, INNER, ImageError, ManifestError, MelanomaError, RunError, friendly, read_json, seed_everything, sha256, to_input, write_csv, write_json
 from .data import cached, load_manifest
 from .engine import Task, run_tasks
 from .losses import LOSSES, make_loss
@@ -70,7 +70,7 @@ def check_config(cfg:dict):
     odd = [k for k in cfg['loss_args'] if k not in LOSSES[cfg['loss']]]
     if odd: raise MelanomaError(f"loss {cfg['loss']} does not take {odd[0]!r}; it takes {' and '.join(LOSSES[cfg['loss']]) or 'no numbers'}")
     if cfg['loss'] == 'weighted' and not cfg['loss_args']: raise MelanomaError("loss weighted needs the weight of melanoma: --loss_args pos_weight=5")
-    for k, known in (('pool', ('avg', 'gem')), ('crop', ('centre', 'squash')), ('tfms', ('light', 'full'))):
+    for k, known in (('pool', ('avg', 'gem')), ('crop', CROPS), ('tfms', ('light', 'full'))):
         if cfg[k] not in known: raise MelanomaError(f"{k} is {cfg[k]!r}; use {' or '.join(known)}")
     sample_order([1, 0], pos_rate=cfg['pos_rate'], times=cfg['times'])  # raises for a sampler that cannot be
     if cfg['folds'] < 2: raise MelanomaError(f"folds is {cfg['folds']}; out-of-fold prediction needs at least 2")
@@ -248,7 +248,7 @@ def prepare(cfg:dict, df:pd.DataFrame|None=None)->pd.DataFrame:
         o = np.random.default_rng(cfg['seed']).permutation(len(df))
         df[['target', 'dx']] = df[['target', 'dx']].iloc[o].to_numpy()
     if cfg['aux']: df = add_aux(cfg, df)
-    if cfg['cache']: df = cached(df, cfg['size'], cfg['cache'], cfg['crop'], progress=sys.stderr.isatty())
+    if cfg['cache']: df = cached(df, *((math.ceil(cfg['size']/INNER), cfg['cache'], 'centre') if cfg['crop'] == 'inner' else (cfg['size'], cfg['cache'], cfg['crop'])), progress=sys.stderr.isatty())
     empty = [c for c in cfg['meta'] if df[dict(images='patient_id', pixels='width').get(c, c)].isna().all()]
     if empty: raise MelanomaError(f"{empty[0]!r} is not known of any image of {cfg['data']}; leave it out of --meta" + (', or let --cache measure the pictures' if empty[0] == 'pixels' else ''))
     df['fold'] = df.fold.astype(int)
@@ -410,8 +410,8 @@ def melanoma_train(
     engine:Param("sequential, or ray: every fold is a task (pip install 'melanoma_nbdev[ray]')", str)='sequential', ray_address:Param('A Ray cluster to join: auto, or HOST:PORT; default: one is started on this machine', str)=None,
     workers:Param('Ray: tasks side by side', int)=None, gpus:Param('Ray: GPUs of a task, parts of one allowed', float)=0,
     target:Param('dx (diagnoses, score = P(melanoma)) or binary', str)=None, meta:Param('Metadata beside the image: some of age,sex,site,images,pixels', str)=None,
-    arch:Param("A timm backbone in place of the preset's", str)=None, weights:Param("Backbone weights: a .safetensors or a .pth of plain tensors; none: random; default: timm's, from the network (nano: random)", str)=None,
-    size:Param('Picture size in pixels', int)=None, crop:Param('centre or squash', str)=None, pool:Param('avg or gem', str)=None, epochs:Param('Fixed number of epochs', int)=None,
+    arch:Param("A timm backbone in place of the preset's", str)=None, weights:Param("Backbone weights: a .safetensors (also another run's model) or a .pth of plain tensors; none: random; default: timm's, from the network (nano: random)", str)=None,
+    size:Param('Picture size in pixels', int)=None, crop:Param('centre, inner or squash', str)=None, pool:Param('avg or gem', str)=None, epochs:Param('Fixed number of epochs', int)=None,
     bs:Param('Batch size', int)=None, accumulate:Param('Batches per step', int)=None, lr:Param('Peak learning rate of the backbone', float)=None, head_lr:Param('Peak learning rate of the head', float)=None,
     wd:Param('Weight decay', float)=None, drop:Param('Dropout before the head', float)=None, freeze:Param('Epochs in which the head learns alone', int)=None, ema:Param('Decay of averaged weights, for example 0.999; 0: none', float)=None,
     patience:Param('Stop this many epochs after the best one; 0: never, and the out-of-fold file stays honest', int)=None, loss:Param('ce, weighted, focal, class_balanced, logit_adjusted or auc_margin', str)=None,
