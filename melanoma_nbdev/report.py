@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.script import call_parse, store_true
 
-from .core import DX, RunError, atomic_path, friendly, read_json, sha256, write_csv, write_json, write_text
+from .core import DX, INNER, RunError, atomic_path, friendly, read_json, sha256, write_csv, write_json, write_text
 from .metrics import (MEASURES, age_band, auc, auc_ci, balanced_accuracy, clusters, compare, delong, estimate_ita, ita_group, nested_epoch, plot_pr, plot_roc, read_oof,
                                     simulate_oof, subgroups, summarise, summarise_dx, top_k)
 from .calibration import (CLINIC, SIIM_PREVALENCE, at_prevalence, brier_parts, calibration_line, calibration_table, conformal_table, decision_card, decision_curve, ece, logit, operating_point,
@@ -480,6 +480,8 @@ def _flat(f:dict)->dict:
     get = lambda key: c.get(key, k.get(key))
     for key in ('arch', 'size', 'epochs', 'seed', 'loss', 'command', 'licence', 'intended_use', 'sha256', 'target', 'augment', 'lr', 'bs', 'tta', 'created', 'pos_rate'):
         if get(key) not in (None, '', 'none'): d[key] = str(get(key))
+    d['cut'] = dict(centre='the centre square', inner=f"the middle of the centre square ({INNER:.0%} of its side)", squash='the whole frame, squashed to a square')[get('crop') or 'centre']
+    d['inputs'] = 'the image' + (f" and {', '.join(k['meta'])} from the record" if k.get('meta') else ' alone')
     if get('classes'): d['classes'] = ', '.join(f'{DX[x]} ({x})' for x in get('classes'))
     if c.get('data'): d['data'] = '; '.join(f"{x['name']}: {x['n']:,} images, {x['n_melanoma']:,} melanomas, {x['licence']}" for x in c['data']); d['sources'] = str(len(c['data']))
     elif k.get('data'): d['data'] = str(k['data']) + (f" with {k['aux']} added in training" if k.get('aux') else '')
@@ -575,8 +577,8 @@ def _nan(d): return {k: float('nan') if v is None else v for k, v in d.items()}
 # %% ../nbs/10_report.ipynb #a9b7d28c
 CLEAR_DERM = [
  ('1', 'data', 'image types', 'Dermoscopic images of single lesions. {data}.'), ('2', 'data', 'image artefacts', None), ('3', 'data', 'technical details of acquisition', None),
- ('4', 'data', 'preprocessing', 'Centre square crop, resized to {size} pixels, scaled to the network\'s mean and deviation; the same code in training and use.'), ('5', 'data', 'synthetic images', 'Where phantom images were used they are drawn by the published code from a seed: {data}.'),
- ('6', 'data', 'public images referenced', '{data}.'), ('7', 'data', 'patient-level metadata', 'Age, sex and site as the source gives them, in subgroups only, not as input. {subgroups}.'), ('8', 'data', 'skin colour and how it was assessed', '{skin_tone}.'),
+ ('4', 'data', 'preprocessing', 'Cut to {cut}, resized to {size} pixels, scaled to the network\'s mean and deviation; the same code in training and use.'), ('5', 'data', 'synthetic images', 'Where phantom images were used they are drawn by the published code from a seed: {data}.'),
+ ('6', 'data', 'public images referenced', '{data}.'), ('7', 'data', 'patient-level metadata', 'Age, sex and site as the source gives them, in subgroups. Input: {inputs}. {subgroups}.'), ('8', 'data', 'skin colour and how it was assessed', '{skin_tone}.'),
  ('9', 'data', 'bias through metadata', 'AUC without a pixel (metadata and image size): {floor}. Subgroups: {subgroups}.'), ('10', 'data', 'partitions', '{folds} folds that cut no patient, lesion or known duplicate; every figure is out of fold.'),
  ('11', 'data', 'sample sizes', '{n} images, {n_pos} melanomas, {n_clusters} patients or groups.'), ('12', 'data', 'external test set', None), ('13', 'data', 'several vendors', None), ('14', 'data', 'class distribution', 'Prevalence {prevalence}; diagnoses: {class_counts}.'),
  ('15', 'data', 'images out of distribution', None), ('16', 'technique', 'how labels were made', None), ('17', 'technique', 'accepted diagnostic labels', 'Codes of the ISIC challenges: {classes}.'), ('18', 'technique', 'histology for malignant lesions', None),
@@ -589,8 +591,8 @@ TRIPOD_AI = [
  ('1', 'title', 'title', '{name}: development and internal validation of a deep-learning model for melanoma in dermoscopic images.'), ('2', 'abstract', 'abstract', 'The card\'s first part.'), ('3a', 'introduction', 'health context and rationale', 'Described in the README.'),
  ('3b', 'introduction', 'target population and purpose', '{intended_use}'), ('3c', 'introduction', 'known health inequalities', 'Melanoma on dark skin is rarer in public sets and found later; nothing is claimed for it.'), ('4', 'introduction', 'objectives', 'Development and internal validation (out of fold).'),
  ('5a', 'methods', 'sources of data', '{data}.'), ('5b', 'methods', 'dates of data', None), ('6a', 'methods', 'setting', None), ('6b', 'methods', 'eligibility', 'All images of the source with a diagnosis; {n} images.'), ('6c', 'methods', 'treatments', 'Not applicable: diagnosis at one time.'),
- ('7', 'methods', 'data preparation', 'Manifest checked, duplicates grouped, centre crop to {size} pixels.'), ('8a', 'methods', 'outcome', 'Melanoma as the source records it.'), ('8b', 'methods', 'assessors of the outcome', None), ('8c', 'methods', 'blinding of the outcome', None),
- ('9a', 'methods', 'choice of predictors', 'The image alone.'), ('9b', 'methods', 'definition of predictors', 'One RGB image of {size} by {size} pixels.'), ('9c', 'methods', 'assessors of predictors', 'Not applicable: no human reads the predictor.'), ('10', 'methods', 'sample size', 'All available: {n} images, {n_pos} melanomas; the intervals say what that allows.'),
+ ('7', 'methods', 'data preparation', 'Manifest checked, duplicates grouped, images cut to {cut}, {size} pixels.'), ('8a', 'methods', 'outcome', 'Melanoma as the source records it.'), ('8b', 'methods', 'assessors of the outcome', None), ('8c', 'methods', 'blinding of the outcome', None),
+ ('9a', 'methods', 'choice of predictors', 'Input: {inputs}.'), ('9b', 'methods', 'definition of predictors', 'One RGB image of {size} by {size} pixels.'), ('9c', 'methods', 'assessors of predictors', 'Not applicable: no human reads the predictor.'), ('10', 'methods', 'sample size', 'All available: {n} images, {n_pos} melanomas; the intervals say what that allows.'),
  ('11', 'methods', 'missing data', 'Images need no further data; missing metadata forms its own level in subgroups.'), ('12a', 'methods', 'use of data', '{folds} folds between patients or groups.'), ('12b', 'methods', 'handling of predictors', 'Scaled to the network\'s mean and deviation.'),
  ('12c', 'methods', 'type of model and building', '{arch}; {command}.'), ('12d', 'methods', 'differences between clusters', 'Subgroups by source, camera, sex, age, site where known: {subgroups}.'), ('12e', 'methods', 'measures', 'Discrimination, calibration, net benefit; intervals from {n_boot} resamples of patients or groups.'),
  ('12f', 'methods', 'updating', 'Temperature {temperature}, fitted on out-of-fold logits.'), ('12g', 'methods', 'how predictions were made', 'Each image by the model of the fold that never saw it.'), ('13', 'methods', 'class imbalance', 'Loss {loss}; prevalence {prevalence}; effect on calibration measured, slope {slope}.'),
