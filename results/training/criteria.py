@@ -1,7 +1,7 @@
 """What a network can be taught before it sees a diagnosis: to read the five criteria of the ABCD rule from pictures of other lesions.
 
-    python results/training/criteria.py --phantom data/phantom-criteria --out runs/criteria --weights mobilenetv2_100_in1k.pth --threads 2
-    torchrun --nproc_per_node 2 results/training/criteria.py ...    (several processes share every batch)
+    python results/training/criteria.py --phantom data/phantom-criteria --out runs/criteria --weights mobilenetv2_100_in1k.pth --crop inner
+    torchrun --nproc_per_node 2 results/training/criteria.py ...    (two processes share every batch)
 
 The pictures are a synthetic set of another seed than the one that is scored; a reader's notes on its lesions are `phantom.picture_truth`.
 Writes OUT/model.safetensors (for `melanoma_train --weights`), history.csv and criteria.json: of lesions of patients that it never saw, the share of each criterion's variance that it reads.
@@ -23,6 +23,7 @@ from melanoma_nbdev.pipeline import AsTensor, Field, square_store
 from melanoma_nbdev.train import AdamW, predict_logits
 from truth import made_by
 
+OPTIONS = dict(arch='mobilenetv2_100', size=96, crop='centre', epochs=14, bs=64, lr=1.4e-3, augment=.2, seed=0, threads=1, tta=8, test=.1)
 CRITERIA = ['asymmetry', 'border', 'colours', 'structures', 'diameter']
 
 def table(path:Path, share:float)->pd.DataFrame:
@@ -33,7 +34,7 @@ def table(path:Path, share:float)->pd.DataFrame:
 def learner(a, t:pd.DataFrame, rank:int, world:int)->Learner:
     "Picture -> five standardised criteria, with the recipe of `melanoma_train`."
     tr = t[~t.test]; mid, sd = tr[CRITERIA].mean(), tr[CRITERIA].std()
-    items = [dict(path=p, y=y) for p, y in zip(t.path, ((t[CRITERIA] - mid)/sd).to_numpy('f4'))]
+    items = [dict(path=p, y=y) for p, y in zip(t.path, ((t[CRITERIA] - mid)/sd).to_numpy('f4').copy())]
     block = DataBlock(blocks=(TransformBlock(type_tfms=AsTensor(square_store(a.size, a.crop)), batch_tfms=IntToFloatTensor), RegressionBlock(n_out=len(CRITERIA))), get_x=Field('path'), get_y=Field('y'),
                       splitter=lambda _: (list(np.flatnonzero(~t.test)), list(np.flatnonzero(t.test))), batch_tfms=[*derm_tfms(a.augment), Normalize.from_stats(*[[.5]*3]*2, cuda=torch.cuda.is_available())])
     dls = block.dataloaders(items, bs=a.bs, val_bs=2*a.bs, num_workers=0); dls.train.targets = np.zeros(len(tr), int)
@@ -42,6 +43,11 @@ def learner(a, t:pd.DataFrame, rank:int, world:int)->Learner:
                     cbs=[EpochSeed(a.seed, 0, rank=rank, world=world), Watch(), Checkpoint(a.out, None, rank == 0), Bar('criteria', rank > 0), *([Distributed()] if world > 1 else [])])
     learn.logger = lambda *x: None; learn.remove_cbs([c for c in learn.cbs if isinstance(c, ProgressCallback)])
     return learn
+
+def command(a, world:int)->str:
+    "The call that did this."
+    more = ' '.join(f'--{k} {getattr(a, k)}' for k, v in OPTIONS.items() if getattr(a, k) != v)
+    return f"torchrun --nproc_per_node {world} results/training/criteria.py --phantom data/{a.phantom.name} --out runs/{a.out.name} --weights {a.weights.name} {more}".strip()
 
 def main(a):
     rank, world = processes(); torch.set_num_threads(a.threads); keep_freed_memory(); seed_everything(a.seed); a.out.mkdir(parents=True, exist_ok=True)
@@ -53,12 +59,12 @@ def main(a):
         save_model(learn.model, a.out/'model.safetensors')
         write_json(a.out/'criteria.json', dict(r2={k: round(float(v), 3) for k, v in r2.items()}, mean_r2=round(float(r2.mean()), 3), n=len(test), patients=int(test.true_patient_id.nunique()), n_trained_on=len(tr), symmetries=a.tta,
             arch=a.arch, size=a.size, crop=a.crop, epochs=a.epochs, bs=a.bs, lr=a.lr, augment=a.augment, seed=a.seed, processes=world, hours=round(float(pd.read_csv(a.out/'history.csv').seconds.sum())/3600, 3),
-            started_from=a.weights.name, started_from_sha256=sha256(a.weights), model_sha256=sha256(a.out/'model.safetensors'), made_by=made_by(a.phantom)))
+            started_from=a.weights.name, started_from_sha256=sha256(a.weights), model_sha256=sha256(a.out/'model.safetensors'), commands=[made_by(a.phantom), command(a, world)]))
         print((a.out/'criteria.json').read_text())
     wait_for_all()
 
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for k, v in dict(phantom=Path, out=Path, weights=Path).items(): ap.add_argument(f'--{k}', type=v, required=True)
-    for k, v in dict(arch='mobilenetv2_100', size=96, crop='centre', epochs=14, bs=64, lr=1.4e-3, augment=.2, seed=0, threads=1, tta=8, test=.1).items(): ap.add_argument(f'--{k}', type=type(v), default=v)
+    for k, v in OPTIONS.items(): ap.add_argument(f'--{k}', type=type(v), default=v)
     a = ap.parse_args(); a.arch_kwargs = dict(pad_type='same') if a.arch == 'mobilenetv2_100' else {}; main(a)
