@@ -480,8 +480,8 @@ def _flat(f:dict)->dict:
     get = lambda key: c.get(key, k.get(key))
     for key in ('arch', 'size', 'epochs', 'seed', 'loss', 'command', 'licence', 'intended_use', 'sha256', 'target', 'augment', 'lr', 'bs', 'tta', 'created', 'pos_rate'):
         if get(key) not in (None, '', 'none'): d[key] = str(get(key))
-    d['cut'] = dict(centre='the centre square', inner=f"the middle of the centre square ({INNER:.0%} of its side)", squash='the whole frame, squashed to a square')[get('crop') or 'centre']
-    d['inputs'] = 'the image' + (f" and {', '.join(k['meta'])} from the record" if k.get('meta') else ' alone')
+    if get('crop'): d['cut'] = dict(centre='the centre square', inner=f"the middle of the centre square ({INNER:.0%} of its side)", squash='the whole frame, squashed to a square')[get('crop')]
+    if get('arch'): d['inputs'] = 'the image' + (f" and {', '.join(k['meta'])} from the record" if k.get('meta') else ' alone')
     if get('classes'): d['classes'] = ', '.join(f'{DX[x]} ({x})' for x in get('classes'))
     if c.get('data'): d['data'] = '; '.join(f"{x['name']}: {x['n']:,} images, {x['n_melanoma']:,} melanomas, {x['licence']}" for x in c['data']); d['sources'] = str(len(c['data']))
     elif k.get('data'): d['data'] = str(k['data']) + (f" with {k['aux']} added in training" if k.get('aux') else '')

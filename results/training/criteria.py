@@ -16,7 +16,7 @@ from fastai.data.transforms import IntToFloatTensor, Normalize
 from fastai.losses import MSELossFlat
 from melanoma_nbdev.augment import derm_tfms
 from melanoma_nbdev.callbacks import Bar, Checkpoint, Distributed, EpochSeed, Watch, keep_freed_memory, processes, wait_for_all
-from melanoma_nbdev.core import seed_everything, sha256, write_json
+from melanoma_nbdev.core import friendly, seed_everything, sha256, write_json
 from melanoma_nbdev.models import DermModel, body_head, load_backbone, save_model
 from melanoma_nbdev.phantom import picture_truth
 from melanoma_nbdev.pipeline import AsTensor, Field, square_store
@@ -29,7 +29,7 @@ CRITERIA = ['asymmetry', 'border', 'colours', 'structures', 'diameter']
 def table(path:Path, share:float)->pd.DataFrame:
     "One row an image: path, the criteria (0 to 1) and whether its patient is kept for the test."
     t = picture_truth(path); who = t.true_patient_id.unique()
-    return t.assign(path=[str(path/'jpeg'/'train'/f'{i}.jpg') for i in t.image_name], test=t.true_patient_id.isin(who[:round(share*len(who))]), dx='')
+    return t.assign(path=[str(path/'jpeg'/'train'/f'{i}.jpg') for i in t.image_name], test=t.true_patient_id.isin(who[:round(share*len(who))]))
 
 def learner(a, t:pd.DataFrame, rank:int, world:int)->Learner:
     "Picture -> five standardised criteria, with the recipe of `melanoma_train`."
@@ -49,9 +49,10 @@ def command(a, world:int)->str:
     more = ' '.join(f'--{k} {getattr(a, k)}' for k, v in OPTIONS.items() if getattr(a, k) != v)
     return f"torchrun --nproc_per_node {world} results/training/criteria.py --phantom data/{a.phantom.name} --out runs/{a.out.name} --weights {a.weights.name} {more}".strip()
 
+@friendly
 def main(a):
-    rank, world = processes(); torch.set_num_threads(a.threads); keep_freed_memory(); seed_everything(a.seed); a.out.mkdir(parents=True, exist_ok=True)
-    t = table(a.phantom, a.test); learn = learner(a, t, rank, world); done = learn.checkpoint.restore(learn)
+    rank, world = processes(); torch.set_num_threads(a.threads); keep_freed_memory(); seed_everything(a.seed); t = table(a.phantom, a.test)
+    a.out.mkdir(parents=True, exist_ok=True); learn = learner(a, t, rank, world); done = learn.checkpoint.restore(learn)
     if done < a.epochs: learn.fit_one_cycle(a.epochs, lr_max=[a.lr, 4*a.lr], pct_start=.15, start_epoch=done)
     if rank == 0:
         test, tr = t[t.test], t[~t.test]; p = predict_logits(learn.model, test, dict(size=a.size, crop=a.crop, mean=[.5]*3, std=[.5]*3), a.tta)

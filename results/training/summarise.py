@@ -11,6 +11,11 @@ import numpy as np, pandas as pd
 from melanoma_nbdev.core import read_json, write_json
 from truth import distance, made_by
 
+def trained(a)->str:
+    "The call that trained the run, with the folders that the other calls name; a weights file from elsewhere lies where the reader put it."
+    c = read_json(a.run/'config.json')['command'].replace(f'--data {a.phantom.name} ', f'--data data/{a.phantom.name} ') + f' --out runs/{a.run.name}'
+    return c.replace('--weights model.safetensors', f'--weights runs/{a.taught.name}/model.safetensors') if a.taught else c
+
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('run', type=Path); ap.add_argument('--phantom', type=Path); ap.add_argument('--taught', type=Path); a = ap.parse_args(); dest = Path(__file__).parents[1]/a.run.name; dest.mkdir(exist_ok=True)
     for f in ('config.json', 'environment.json', 'metrics.json', 'oof.csv'): shutil.copyfile(a.run/f, dest/f)
@@ -21,5 +26,5 @@ if __name__ == '__main__':
         auc_fixed=b['fixed'], auc_best=b['best'], optimism=b['diff'], optimism_lo=b['lo'], optimism_hi=b['hi'], last_epoch_was_best=int(sum(int(np.nanargmax(h.mel_auc)) == len(h) - 1 for h in hist.values())), folds=len(hist), **({'macro_auc': m['diagnoses']['macro_auc']} if m.get('diagnoses') else {})))
     if a.taught: shutil.copyfile(a.taught/'criteria.json', dest/'criteria.json')
     first = read_json(a.taught/'criteria.json')['commands'] if a.taught else []; more = f' --taught runs/{a.taught.name}' if a.taught else ''
-    if a.phantom: write_json(dest/'truth.json', distance(a.phantom, pd.read_csv(a.run/'oof.csv', dtype={'image_id': str})) | dict(commands=[*first, made_by(a.phantom), read_json(a.run/'config.json')['command'], f'melanoma_evaluate runs/{a.run.name}', f'python results/training/summarise.py runs/{a.run.name} --phantom data/{a.phantom.name}{more}']))
+    if a.phantom: write_json(dest/'truth.json', distance(a.phantom, pd.read_csv(a.run/'oof.csv', dtype={'image_id': str})) | dict(commands=[*first, made_by(a.phantom), trained(a), f'melanoma_evaluate runs/{a.run.name}', f'python results/training/summarise.py runs/{a.run.name} --phantom data/{a.phantom.name}{more}']))
     print((dest/'summary.json').read_text())
