@@ -17,6 +17,7 @@ import numpy as np, pandas as pd
 from fastcore.script import call_parse, store_true
 
 from .core import DX, INNER, RunError, atomic_path, friendly, read_json, sha256, write_csv, write_json, write_text
+from .ensemble import HOW
 from .metrics import (MEASURES, age_band, auc, auc_ci, balanced_accuracy, clusters, compare, delong, estimate_ita, ita_group, nested_epoch, plot_pr, plot_roc, read_oof,
                                     simulate_oof, subgroups, summarise, summarise_dx, top_k)
 from .calibration import (CLINIC, SIIM_PREVALENCE, at_prevalence, brier_parts, calibration_line, calibration_table, conformal_table, decision_card, decision_curve, ece, logit, operating_point,
@@ -548,22 +549,17 @@ def model_card(
     artefact:str|Path|None=None, # The artefact's folder with card.json
 )->str: # Markdown with a YAML head
     "The model's card. Same files, same text."
-    f = run_facts(run, artefact); d = _flat(f); g = lambda k: d.get(k, UNKNOWN)
+    f = run_facts(run, artefact); d = _flat(f); g = lambda k: d.get(k, UNKNOWN); many = f['config'].get('kind') == 'ensemble'; ranks = f['config'].get('score') == 'rank'
     use = d.get('intended_use', 'Research and teaching. Not a medical device; not for diagnosis, screening or triage.')
     return f"""{_yaml_head(f)}
 
 # {f['name']}
 
-Probability of melanoma from one dermoscopic image. {use}
+{'An order of dermoscopic images by their likelihood of melanoma; no probability.' if ranks else 'Probability of melanoma from one dermoscopic image.'} {use}
 
 ## Model
 
-- Architecture: {g('arch')}, input {g('size')} pixels square
-- Classes: {g('classes')}; the probability of melanoma is the score
-- Training: {g('epochs')} epochs, loss {g('loss')}, seed {g('seed')}; command: `{g('command')}`
-- Software: {g('versions')}; device: {g('device')}
-- Temperature: {g('temperature')}
-- SHA-256 of the network: {g('sha256')}
+{_card_ensemble(f, g) if many else _card_network(g)}
 - Licence: {g('licence')}
 
 ## Data
@@ -571,6 +567,24 @@ Probability of melanoma from one dermoscopic image. {use}
 {g('data')}. Out-of-fold evaluation on {g('n')} images with {g('n_pos')} melanomas ({g('prevalence')}), {g('n_clusters')} patients or groups, {g('folds')} folds that cut no patient, lesion or duplicate.
 
 {_card_evidence(f, d)}"""
+
+def _card_network(g)->str:
+    "What one network is and how it was trained."
+    return f"""- Architecture: {g('arch')}, input {g('size')} pixels square
+- Classes: {g('classes')}; the probability of melanoma is the score
+- Training: {g('epochs')} epochs, loss {g('loss')}, seed {g('seed')}; command: `{g('command')}`
+- Software: {g('versions')}; device: {g('device')}
+- Temperature: {g('temperature')}
+- SHA-256 of the network: {g('sha256')}"""
+
+def _card_ensemble(f:dict, g)->str:
+    "What an ensemble is made of; how each network was trained stands in its own card."
+    c = f['config']; w = np.array(c['weights'])/sum(c['weights'])
+    return f"""- Ensemble of {len(w)} models: the {HOW[c['how']]}; what each of them is and how it was trained stands in its own card
+- Members: {', '.join(f"{m['name']} (weight {x:.3g}; out-of-fold file, SHA-256 {m['oof_sha256']})" for m, x in zip(c['members'], w))}
+- Classes: {g('classes')}; the score is the {'rank within its fold' if c['score'] == 'rank' else 'probability of melanoma'}
+- Command: `{g('command')}`
+- Temperature: {g('temperature')}"""
 
 def _nan(d): return {k: float('nan') if v is None else v for k, v in d.items()}
 
