@@ -18,7 +18,7 @@ import numpy as np, pandas as pd, PIL
 from PIL import Image
 
 from .core import ManifestError, atomic_path, package_dir, read_json, sha256, write_csv, write_json
-from .dermoscopy import RHO, abcd, contact_sheet, draw_lesion, picture_size, stream
+from .dermoscopy import MIDDLE, RHO, SPREAD, STEEP, WIDER, abcd, contact_sheet, draw_lesion, picture_size, stream
 
 # %% ../nbs/01_phantom.ipynb #85215b76
 _PATIENT, _LESION, _PHOTO, _CHOICE, _PLANT = range(5)   # a random stream each, so that more images leave the first ones as they are
@@ -365,22 +365,34 @@ def _truth(path)->pd.DataFrame:
 # %% ../nbs/01_phantom.ipynb #p1ctur02
 def picture_truth(
     path, # Folder of a phantom set
-)->pd.DataFrame: # `truth.csv` with six more columns
-    """The truth of a set with what its pictures tell of it: the criteria of `abcd` (0 to 1), and `z_picture`, the mean of `z` for a reader who measures them without error and knows the exact `risk`.
-    Planted shortcuts apart, no score that is made from picture and record ranks better than `z_picture`. Drawn again from the set's own seed; raises `ManifestError` for a set that another release drew."""
+)->pd.DataFrame: # `truth.csv` with seven more columns
+    """The truth of a set with what its pictures tell of it: the criteria of `abcd` (0 to 1), the lesion's own `size` (1 is usual), and `z_picture`, the `z` at which melanoma is as likely as it is
+    for a reader who measures four criteria and the size without error and knows the exact `risk`. Planted shortcuts apart, no score that is made from picture and record ranks better.
+    Drawn again from the set's own seed; raises `ManifestError` for a set that another release drew."""
     t, c = _truth(path), dict(read_json(Path(path)/'phantom.json')['config'])
     if c.pop('drawing') != DRAWING: raise ManifestError(f"{path} was drawn by another release of this package; make it again with make_phantom")
-    df, seen = phantom_table(**c), {}
+    df, seen, label = phantom_table(**c), {}, solve_label(c['prevalence'])
     for r in df.itertuples():
         k = r.patient, r.lesion
-        if k not in seen: seen[k] = _read(c['seed'], r)
+        if k not in seen: seen[k] = _read(c['seed'], r, *label)
     return t.join(pd.DataFrame([seen[k] for k in zip(df.patient, df.lesion)]))
 
-def _read(seed, r):
-    "A lesion's criteria, and the mean of `z` given them and its risk."
+@lru_cache
+def _reading_grid()->tuple:
+    "Values of `z` and of a reading of it, and the share of each reading at each `z`."
+    z, f = np.linspace(-7, 8, 151), np.linspace(-8, 9, 171); k = np.exp(-.5 * (f - RHO * z[:, None])**2 / (1 - RHO**2))
+    return z, f, k / k.sum(1, keepdims=True)
+
+def _read(seed, r, a, b):
+    "A lesion's criteria and size, and `z_picture`."
     pat, les = draw_patient(stream(seed, _PATIENT, r.patient)), np.random.default_rng(stream(seed, _LESION, r.patient, r.lesion, 2).integers(2**63))   # as draw_lesion begins
-    A = abcd(les, r.z); w, v = RHO**2 / (1 - RHO**2), OWN**-2; f = sum(math.log(a / (1 - a)) / 1.5 + .9 for a in A.values())
-    return dict(A, z_picture=(v * risk(pat['sex'], r.age, r.site, pat['weight'], pat['u']) + w * f / RHO) / (v + len(A) * w))
+    A = abcd(les, r.z); size = math.exp(les.normal(0, SPREAD)) * (1 + WIDER * A['diameter'])
+    z, f, share = _reading_grid(); d = 1 / (1 + np.exp(-STEEP * (f - MIDDLE)))
+    of_size = share @ np.exp(-.5 * ((math.log(size) - np.log1p(WIDER * d)) / SPREAD)**2)
+    w, v = RHO**2 / (1 - RHO**2), OWN**-2; seen = [math.log(x / (1 - x)) / STEEP + MIDDLE for k, x in A.items() if k != 'diameter']
+    n = v + len(seen) * w; mid = (v * risk(pat['sex'], r.age, r.site, pat['weight'], pat['u']) + w * sum(seen) / RHO) / n
+    q = of_size * np.exp(-.5 * n * (z - mid)**2); p = float(q @ (1 / (1 + np.exp(-(a * z + b)))) / q.sum())
+    return dict(A, size=size, z_picture=(math.log(p / (1 - p)) - b) / a)
 
 # %% ../nbs/01_phantom.ipynb #a1f4b4b4
 def best_auc(

@@ -2,6 +2,7 @@
 
     python results/training/criteria.py --phantom data/phantom-criteria --out runs/criteria --weights mobilenetv2_100_in1k.pth --crop inner
     torchrun --nproc_per_node 2 results/training/criteria.py ...    (two processes share every batch)
+    python results/training/criteria.py --phantom data/phantom-criteria --out runs/criteria128 --weights runs/criteria/model.safetensors --crop inner --size 128    (taught further, with more pixels)
 
 The pictures are a synthetic set of another seed than the one that is scored; a reader's notes on its lesions are `phantom.picture_truth`.
 Writes OUT/model.safetensors (for `melanoma_train --weights`), history.csv and criteria.json: of lesions of patients that it never saw, the share of each criterion's variance that it reads.
@@ -16,7 +17,7 @@ from fastai.data.transforms import IntToFloatTensor, Normalize
 from fastai.losses import MSELossFlat
 from melanoma_nbdev.augment import derm_tfms
 from melanoma_nbdev.callbacks import Bar, Checkpoint, Distributed, EpochSeed, Watch, keep_freed_memory, processes, wait_for_all
-from melanoma_nbdev.core import friendly, seed_everything, sha256, write_json
+from melanoma_nbdev.core import friendly, read_json, seed_everything, sha256, write_json
 from melanoma_nbdev.models import DermModel, body_head, load_backbone, save_model
 from melanoma_nbdev.phantom import picture_truth
 from melanoma_nbdev.pipeline import AsTensor, Field, square_store
@@ -47,7 +48,13 @@ def learner(a, t:pd.DataFrame, rank:int, world:int)->Learner:
 def command(a, world:int)->str:
     "The call that did this."
     more = ' '.join(f'--{k} {getattr(a, k)}' for k, v in OPTIONS.items() if getattr(a, k) != v)
-    return f"torchrun --nproc_per_node {world} results/training/criteria.py --phantom data/{a.phantom.name} --out runs/{a.out.name} --weights {a.weights.name} {more}".strip()
+    w = a.weights.name if a.weights.name != 'model.safetensors' else f'runs/{a.weights.parent.name}/{a.weights.name}'   # another run's model; a weights file from elsewhere lies where the reader put it
+    return f"torchrun --nproc_per_node {world} results/training/criteria.py --phantom data/{a.phantom.name} --out runs/{a.out.name} --weights {w} {more}".strip()
+
+def before(a)->list:
+    "The calls that came first: that drew the pictures, or all that made the model which is taught further."
+    p = a.weights.parent/'criteria.json'; calls = read_json(p)['commands'] if p.exists() else []
+    return calls + [c for c in [made_by(a.phantom)] if c not in calls]
 
 @friendly
 def main(a):
@@ -60,7 +67,7 @@ def main(a):
         save_model(learn.model, a.out/'model.safetensors')
         write_json(a.out/'criteria.json', dict(r2={k: round(float(v), 3) for k, v in r2.items()}, mean_r2=round(float(r2.mean()), 3), n=len(test), patients=int(test.true_patient_id.nunique()), n_trained_on=len(tr), symmetries=a.tta,
             arch=a.arch, size=a.size, crop=a.crop, epochs=a.epochs, bs=a.bs, lr=a.lr, augment=a.augment, seed=a.seed, processes=world, hours=round(float(pd.read_csv(a.out/'history.csv').seconds.sum())/3600, 3),
-            started_from=a.weights.name, started_from_sha256=sha256(a.weights), model_sha256=sha256(a.out/'model.safetensors'), commands=[made_by(a.phantom), command(a, world)]))
+            started_from=a.weights.name, started_from_sha256=sha256(a.weights), model_sha256=sha256(a.out/'model.safetensors'), commands=[*before(a), command(a, world)]))
         print((a.out/'criteria.json').read_text())
     wait_for_all()
 

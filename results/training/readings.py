@@ -2,7 +2,7 @@
 
     python results/training/readings.py --taught runs/criteria --run runs/phantom20000_taught --phantom data/phantom-20000-192 --out results/phantom20000_taught/readings.json
 
-Reads the five criteria from the pictures, and out of fold (the folds of the run) fits a logistic regression of melanoma on the readings, their squares and the record. Writes its AUC and distances as truth.py does, and the share of each
+Reads the five criteria from the pictures, and out of fold (the folds of the run) fits a logistic regression of melanoma on the readings, their squares and the record. Writes its out-of-fold file (OUT with _oof.csv), its AUC and distances as truth.py does, and the share of each
 criterion's variance that the readings explain: of all pictures, and of the quarter with the highest score behind the labels, where the melanomas are."""
 import argparse
 from pathlib import Path
@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from melanoma_nbdev.core import read_json, write_json
+from melanoma_nbdev.callbacks import keep_freed_memory
+from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.models import DermModel
 from melanoma_nbdev.phantom import picture_truth
 from melanoma_nbdev.pipeline import meta_features
@@ -23,7 +24,7 @@ from truth import distance
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for k in ('taught', 'run', 'phantom', 'out'): ap.add_argument(f'--{k}', type=Path, required=True)
-    ap.add_argument('--tta', type=int, default=2); ap.add_argument('--threads', type=int, default=2); a = ap.parse_args(); torch.set_num_threads(a.threads)
+    ap.add_argument('--tta', type=int, default=2); ap.add_argument('--threads', type=int, default=2); a = ap.parse_args(); torch.set_num_threads(a.threads); keep_freed_memory()
     cfg, c = read_json(a.run/'config.json'), read_json(a.taught/'criteria.json'); oof = pd.read_csv(a.run/'oof.csv', dtype={'image_id': str}); man = pd.read_csv(a.run/'manifest.csv', dtype={'image_id': str}).set_index('image_id').loc[oof.image_id].reset_index()
     model = DermModel(c['arch'], len(CRITERIA), **cfg['arch_kwargs']); model.load_state_dict(load_file(a.taught/'model.safetensors'))
     pictures = man.assign(path=[str(a.phantom/'jpeg'/'train'/f'{i}.jpg') for i in man.image_id])
@@ -32,6 +33,7 @@ if __name__ == '__main__':
     q = cross_val_predict(fit, X, oof.target, cv=PredefinedSplit(oof.fold), method='predict_proba')[:, 1]
     t = picture_truth(a.phantom).set_index('image_name').loc[oof.image_id]; r2 = lambda m: {k: round(float(np.corrcoef(p[m, j], t[k][m])[0, 1]**2), 3) for j, k in enumerate(CRITERIA)}
     high = (t.z >= t.z.quantile(.75)).to_numpy()
-    write_json(a.out, distance(a.phantom, oof.assign(p_melanoma=q)) | dict(r2=r2(np.ones(len(t), bool)), r2_high=r2(high), n_high=int(high.sum()), n_pos_high=int(oof.target[high].sum()), symmetries=a.tta,
-        command=f'python results/training/readings.py --taught runs/{a.taught.name} --run runs/{a.run.name} --phantom data/{a.phantom.name} --out results/{a.run.name}/{a.out.name}'))
+    out = oof[['image_id', 'patient_id', 'group', 'fold', 'target']].assign(p_melanoma=[float(f'{x:.7g}') for x in q]); write_csv(a.out.with_name(f'{a.out.stem}_oof.csv'), out)
+    write_json(a.out, distance(a.phantom, out) | dict(r2=r2(np.ones(len(t), bool)), r2_high=r2(high), n_high=int(high.sum()), n_pos_high=int(oof.target[high].sum()), symmetries=a.tta,
+        command=f'python results/training/readings.py --taught runs/{a.taught.name} --run runs/{a.run.name} --phantom data/{a.phantom.name} --out results/{a.run.name}/{a.out.name}' + (f' --tta {a.tta}' if a.tta != 2 else '')))
     print(a.out.read_text())

@@ -3,7 +3,8 @@
     python results/training/truth.py data/phantom-20000 runs/phantom20000/oof.csv --out results/phantom20000/truth.json
 
 Two bounds: `z`, the score from which the labels were drawn, and `picture`, the best that can be made of picture and record (`phantom.picture_truth`). The distances are paired on the same images, and their intervals resample
-patients alike for bound and model (`metrics.compare`). `weights` says which criteria the scores follow: the coefficients of a linear fit of the logit to the readings of the five, as shares of their sum; a reader without error gives each a fifth."""
+patients alike for bound and model (`metrics.compare`). `weights` says which criteria the scores follow: the coefficients of a linear fit of the logit to the readings of the five, as shares of their sum; `weights_reader` says it of the reader without error, to whom a picture shows a
+lesion's size and not its diameter criterion."""
 import argparse
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -23,8 +24,10 @@ def distance(
         out |= {k: c[k] for k in ('n', 'n_pos', 'n_clusters', 'n_boot', 'seed')} | dict(model=c['auc']['b']); b = best_auc_ci(truth, kind='picture' if kind == 'picture' else 'set')
         out[kind] = dict(auc=b['auc'], lo=b['lo'], hi=b['hi'], distance=c['auc']['diff'], distance_lo=c['auc']['lo'], distance_hi=c['auc']['hi'])
     names = ['asymmetry', 'border', 'colours', 'structures', 'diameter']; lg = lambda p: np.log(np.clip(p, 1e-7, 1 - 1e-7)/(1 - np.clip(p, 1e-7, 1 - 1e-7)))
-    X = lg(truth.set_index('image_id').loc[oof.image_id, names].to_numpy()); y = lg(oof.p_melanoma.to_numpy()); w = np.linalg.lstsq(np.c_[X - X.mean(0), np.ones(len(X))], y, rcond=None)[0][:5]
-    return out | dict(weights=dict(zip(names, (w/w.sum()).round(4).tolist())))
+    t = truth.set_index('image_id').loc[oof.image_id]; X = lg(t[names].to_numpy())
+    for k, y in dict(weights=lg(oof.p_melanoma.to_numpy()), weights_reader=t.z_picture.to_numpy()).items():
+        w = np.linalg.lstsq(np.c_[X - X.mean(0), np.ones(len(X))], y, rcond=None)[0][:5]; out[k] = dict(zip(names, (w/w.sum()).round(4).tolist()))
+    return out
 
 def made_by(phantom:str|Path)->str:
     "The call that draws the set."
