@@ -543,6 +543,25 @@ def _card_evidence(f:dict, d:dict)->str:
 - A low probability does not rule melanoma out.
 """
 
+# %% ../nbs/10_report.ipynb #8c0a4d01
+def _card_network(g)->str:
+    "What one network is and how it was trained."
+    return f"""- Architecture: {g('arch')}, input {g('size')} pixels square
+- Classes: {g('classes')}; the probability of melanoma is the score
+- Training: {g('epochs')} epochs, loss {g('loss')}, seed {g('seed')}; command: `{g('command')}`
+- Software: {g('versions')}; device: {g('device')}
+- Temperature: {g('temperature')}
+- SHA-256 of the network: {g('sha256')}"""
+
+def _card_ensemble(f:dict, g)->str:
+    "What an ensemble is made of; how each network was trained stands in its own card."
+    c = f['config']; w = np.array(c['weights'])/sum(c['weights'])
+    return f"""- Ensemble of {len(w)} models: the {HOW[c['how']]}; what each of them is and how it was trained stands in its own card
+- Members: {', '.join(f"{m['name']} (weight {x:.3g}; out-of-fold file, SHA-256 {m['oof_sha256']})" for m, x in zip(c['members'], w))}
+- Classes: {g('classes')}; the score is the {'rank within its fold' if c['score'] == 'rank' else 'probability of melanoma'}
+- Command: `{g('command')}`
+- Temperature: {g('temperature')}"""
+
 # %% ../nbs/10_report.ipynb #87bb2627
 def model_card(
     run:str|Path, # A run or results folder with metrics.json
@@ -567,24 +586,6 @@ def model_card(
 {g('data')}. Out-of-fold evaluation on {g('n')} images with {g('n_pos')} melanomas ({g('prevalence')}), {g('n_clusters')} patients or groups, {g('folds')} folds that cut no patient, lesion or duplicate.
 
 {_card_evidence(f, d)}"""
-
-def _card_network(g)->str:
-    "What one network is and how it was trained."
-    return f"""- Architecture: {g('arch')}, input {g('size')} pixels square
-- Classes: {g('classes')}; the probability of melanoma is the score
-- Training: {g('epochs')} epochs, loss {g('loss')}, seed {g('seed')}; command: `{g('command')}`
-- Software: {g('versions')}; device: {g('device')}
-- Temperature: {g('temperature')}
-- SHA-256 of the network: {g('sha256')}"""
-
-def _card_ensemble(f:dict, g)->str:
-    "What an ensemble is made of; how each network was trained stands in its own card."
-    c = f['config']; w = np.array(c['weights'])/sum(c['weights'])
-    return f"""- Ensemble of {len(w)} models: the {HOW[c['how']]}; what each of them is and how it was trained stands in its own card
-- Members: {', '.join(f"{m['name']} (weight {x:.3g}; out-of-fold file, SHA-256 {m['oof_sha256']})" for m, x in zip(c['members'], w))}
-- Classes: {g('classes')}; the score is the {'rank within its fold' if c['score'] == 'rank' else 'probability of melanoma'}
-- Command: `{g('command')}`
-- Temperature: {g('temperature')}"""
 
 def _nan(d): return {k: float('nan') if v is None else v for k, v in d.items()}
 
