@@ -9,19 +9,19 @@ import argparse
 from pathlib import Path
 import numpy as np, pandas as pd
 from melanoma_nbdev.core import read_json, write_json
-from melanoma_nbdev.metrics import compare, read_oof
+from melanoma_nbdev.metrics import auc_ci, clusters, compare, read_oof
 from melanoma_nbdev.phantom import best_auc_ci, picture_truth
 
 def distance(
     phantom:str|Path, # Folder of the synthetic set
     oof, # Out-of-fold file or table of images of the set
     score:str|None=None, # Its column with the score
-)->dict: # n, n_pos, n_clusters, model, and for each bound: auc, lo, hi (of the bound itself), distance, distance_lo, distance_hi
+)->dict: # n, n_pos, n_clusters, model, model_lo, model_hi, and for each bound: auc, lo, hi (of the bound itself), distance, distance_lo, distance_hi
     "The bounds of a set on the images of an out-of-fold file, and how far below them the file's scores rank."
-    oof = read_oof(oof, score=score); truth = picture_truth(phantom).rename(columns=dict(image_name='image_id')); truth = truth[truth.image_id.isin(oof.image_id)].reset_index(drop=True); out = {}
+    oof = read_oof(oof, score=score); truth = picture_truth(phantom).rename(columns=dict(image_name='image_id')); truth = truth[truth.image_id.isin(oof.image_id)].reset_index(drop=True); ci = auc_ci(oof.target, oof.p_melanoma, clusters(oof, warn=False)); out = {}
     for kind, column in dict(z='z', picture='z_picture').items():
         c = compare(oof.assign(p_melanoma=truth.set_index('image_id').loc[oof.image_id, column].to_numpy()), oof, names=('auc',))
-        out |= {k: c[k] for k in ('n', 'n_pos', 'n_clusters', 'n_boot', 'seed')} | dict(model=c['auc']['b']); b = best_auc_ci(truth, kind='picture' if kind == 'picture' else 'set')
+        out |= {k: c[k] for k in ('n', 'n_pos', 'n_clusters', 'n_boot', 'seed')} | dict(model=c['auc']['b'], model_lo=ci['lo'], model_hi=ci['hi']); b = best_auc_ci(truth, kind='picture' if kind == 'picture' else 'set')
         out[kind] = dict(auc=b['auc'], lo=b['lo'], hi=b['hi'], distance=c['auc']['diff'], distance_lo=c['auc']['lo'], distance_hi=c['auc']['hi'])
     names = ['asymmetry', 'border', 'colours', 'structures', 'diameter']; lg = lambda p: np.log(np.clip(p, 1e-7, 1 - 1e-7)/(1 - np.clip(p, 1e-7, 1 - 1e-7)))
     t = truth.set_index('image_id').loc[oof.image_id]; X = lg(t[names].to_numpy())
@@ -38,4 +38,4 @@ if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('phantom', type=Path); ap.add_argument('oof', type=Path); ap.add_argument('--score'); ap.add_argument('--out', type=Path, required=True); a = ap.parse_args()
     old = read_json(a.out).get('commands') if a.out.exists() else None
     d = distance(a.phantom, pd.read_csv(a.oof, dtype={'image_id': str}), a.score) | dict(commands=old or [made_by(a.phantom)]); write_json(a.out, d)
-    print('\n'.join(f"{k}: {d[k]['auc']:.4f} ({d[k]['lo']:.4f} to {d[k]['hi']:.4f}), the model {d['model']:.4f}, distance {d[k]['distance']:.4f} ({d[k]['distance_lo']:.4f} to {d[k]['distance_hi']:.4f})" for k in ('z', 'picture')))
+    print('\n'.join(f"{k}: {d[k]['auc']:.4f} ({d[k]['lo']:.4f} to {d[k]['hi']:.4f}), the model {d['model']:.4f} ({d['model_lo']:.4f} to {d['model_hi']:.4f}), distance {d[k]['distance']:.4f} ({d[k]['distance_lo']:.4f} to {d[k]['distance_hi']:.4f})" for k in ('z', 'picture')))
