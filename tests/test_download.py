@@ -6,7 +6,8 @@ import numpy as np, pytest
 pytest.importorskip('pooch')
 from melanoma_nbdev import data
 from melanoma_nbdev.core import ManifestError, read_json, sha256
-from melanoma_nbdev.data import SOURCES, Source, fetch, get_source
+from melanoma_nbdev.data.download import fetch, get_source
+from melanoma_nbdev.data.manifest import SOURCES, Source
 
 BODY = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
 

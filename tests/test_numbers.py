@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from melanoma_nbdev.core import read_json, write_json
-from melanoma_nbdev.report import _MARK, checklists_text, model_card, numbers
+from melanoma_nbdev.report import _MARK, numbers
+from melanoma_nbdev.report.card import checklists_text, model_card
 
 WEIGHTS, EMBEDDED = ROOT/'melanoma_nbdev'/'weights', ROOT/'results'/'embedded'
 

@@ -100,7 +100,7 @@ def test_app_imports_light(tmp_path):
 def test_wheel_holds(wheel):
     "Model, card, page, example images and licence are in the wheel; notebooks with data, runs and tests are not"
     names = zipfile.ZipFile(wheel).namelist()
-    for want in ('melanoma_nbdev/weights/model.onnx', 'melanoma_nbdev/weights/card.json', 'melanoma_nbdev/page/app.ipynb'): assert want in names, f'{want} is not in the wheel'
+    for want in ('melanoma_nbdev/weights/model.onnx', 'melanoma_nbdev/weights/card.json', 'melanoma_nbdev/bedside/page/app.ipynb'): assert want in names, f'{want} is not in the wheel'
     assert any(n.startswith('melanoma_nbdev/examples/') and n.lower().endswith(('.jpg', '.png')) for n in names)
     in_tree = {p.relative_to(ROOT).as_posix() for p in (ROOT/'melanoma_nbdev').rglob('*') if p.is_file() and '__pycache__' not in p.parts}
     assert in_tree <= set(names), f'not in the wheel: {sorted(in_tree - set(names))[:5]}'
@@ -110,7 +110,7 @@ def test_wheel_holds(wheel):
 
 def test_wheel_page_is_the_notebook():
     "The page that is shipped is the notebook that is tested"
-    assert (ROOT/'melanoma_nbdev/page/app.ipynb').read_bytes() == (ROOT/'nbs/app.ipynb').read_bytes()
+    assert (ROOT/'melanoma_nbdev/bedside/page/app.ipynb').read_bytes() == (ROOT/'nbs/app.ipynb').read_bytes()
 
 def test_light_env_has_no_torch(light_env, tmp_path):
     code = f"import importlib.util as u; print([m for m in {HEAVY!r} if u.find_spec(m)], u.find_spec('melanoma_nbdev').origin)"

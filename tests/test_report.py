@@ -4,12 +4,12 @@ import re
 import numpy as np, pandas as pd
 import pytest
 
-from melanoma_nbdev.metrics import simulate_oof
+from melanoma_nbdev.evidence.oof import simulate_oof
 
 @pytest.fixture(scope='module')
 def report(tmp_path_factory):
     "report.html of a simulated run with everything that a run may have"
-    from melanoma_nbdev.report import melanoma_evaluate
+    from melanoma_nbdev.report.html import melanoma_evaluate
     d = tmp_path_factory.mktemp('run'); oof = simulate_oof(260, prevalence=.08, seed=2); rng = np.random.default_rng(0); n = len(oof)
     oof.to_csv(d/'oof.csv', index=False); oof.assign(p_melanoma=oof.p_melanoma.round(2)).to_csv(d/'oof_best.csv', index=False)
     pd.DataFrame(dict(image_id=oof.image_id, sex=rng.choice(['female', 'male', None], n), age=rng.integers(15, 90, n), site=rng.choice(['torso', 'head/neck', '<script>alert(1)</script>'], n), width=rng.choice([6000, 1024], n), height=4000,

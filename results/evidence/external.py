@@ -10,7 +10,7 @@ from pathlib import Path
 THRESHOLDS = [.005, .01, .02, .05, .1, .2, .5]
 
 def make(dest):
-    from melanoma_nbdev.metrics import simulate_oof
+    from melanoma_nbdev.evidence.oof import simulate_oof
     simulate_oof(500, prevalence=.05, seed=21)[['target', 'p_melanoma']].round(6).to_csv(dest, index=False)
 
 def other(src, dest):
@@ -25,9 +25,9 @@ def other(src, dest):
 
 def compare(src, theirs):
     import pandas as pd
-    from melanoma_nbdev.calibration import net_benefit
+    from melanoma_nbdev.evidence.decisions import net_benefit
     from melanoma_nbdev.core import write_csv
-    from melanoma_nbdev.metrics import delong
+    from melanoma_nbdev.evidence.auc import delong
     d, o = pd.read_csv(src), json.load(open(theirs)); y, p = d.target.to_numpy(), d.p_melanoma.to_numpy(); nb, dl = net_benefit(y, p, THRESHOLDS), delong(y, p)
     rows = [dict(what=f'net benefit of {k} at {t:g}', library=f"dcurves {o['versions']['dcurves']}", theirs=b, ours=a) for k in ('model', 'all') for t, a, b in zip(THRESHOLDS, nb[k], o[k])]
     rows += [dict(what=f'DeLong {k}', library=f"confidenceinterval {o['versions']['confidenceinterval']}", theirs=o[k], ours=dl[k]) for k in ('auc', 'lo', 'hi')]

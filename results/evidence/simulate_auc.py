@@ -7,7 +7,8 @@ import argparse, time
 from pathlib import Path
 import numpy as np, pandas as pd
 from melanoma_nbdev.core import write_csv
-from melanoma_nbdev.metrics import RocSteps, auc, auc_interval, boot, clusters, delong, interval, simulate_oof
+from melanoma_nbdev.evidence.auc import RocSteps, auc, auc_interval, boot, delong, interval
+from melanoma_nbdev.evidence.oof import clusters, simulate_oof
 
 TRUE, PREV, PER = .90, .0176, 16.
 METHODS = dict(patients='patients resampled, logit scale (used here)', percentile='patients resampled, percentiles', images='images resampled, percentiles', delong='DeLong (images independent)', obuchowski='Obuchowski (clustered DeLong)')

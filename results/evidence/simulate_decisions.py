@@ -7,9 +7,9 @@ import argparse
 from pathlib import Path
 from statistics import NormalDist
 import numpy as np, pandas as pd
-from melanoma_nbdev.calibration import conformal_fit, safe_threshold
+from melanoma_nbdev.evidence.decisions import conformal_fit, safe_threshold
 from melanoma_nbdev.core import write_csv
-from melanoma_nbdev.metrics import clusters, simulate_oof
+from melanoma_nbdev.evidence.oof import clusters, simulate_oof
 
 TRUE, PREV, PER = .90, .0176, 16.
 N, D = NormalDist(), 2**.5*NormalDist().inv_cdf(TRUE)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from sklearn.metrics import roc_auc_score
 from melanoma_nbdev.core import write_csv
-from melanoma_nbdev.metrics import boot, clusters, simulate_oof
+from melanoma_nbdev.evidence.auc import boot
+from melanoma_nbdev.evidence.oof import clusters, simulate_oof
 
 def loop(y, p, g, n, seed=0):
     "The usual way: draw patients, gather their rows, call roc_auc_score."

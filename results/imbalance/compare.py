@@ -6,10 +6,10 @@ Differences are paired on the same images and averaged over seeds; their interva
 what another seed would change is not in them, so each seed's difference stands beside. `p_holm` allows for all the arms that are compared with plain cross-entropy on one measure (Holm 1979)."""
 from pathlib import Path
 import numpy as np, pandas as pd
-from melanoma_nbdev.calibration import brier_parts, ece, prior_shift, recalibrate
+from melanoma_nbdev.evidence.calibration import brier_parts, ece, prior_shift, recalibrate
 from melanoma_nbdev.core import read_json, write_csv, write_json
-from melanoma_nbdev.losses import class_weights
-from melanoma_nbdev.metrics import boot, interval, measure
+from melanoma_nbdev.training.losses import class_weights
+from melanoma_nbdev.evidence.auc import boot, interval, measure
 from scipy.stats import norm
 
 HERE = Path(__file__).parent

@@ -11,14 +11,16 @@ Writes <set>.csv.gz (one row an image: target, group, and per arm and seed the o
 import argparse, time
 from pathlib import Path
 import numpy as np, pandas as pd, torch
-from melanoma_nbdev.callbacks import keep_freed_memory, mel_prob
-from melanoma_nbdev.core import atomic_path, read_json, seed_everything, sha256, to_input, write_csv, write_json
-from melanoma_nbdev.data import load_manifest
-from melanoma_nbdev.losses import make_loss
-from melanoma_nbdev.models import DermModel, load_backbone
-from melanoma_nbdev.pipeline import sample_order, square_store
-from melanoma_nbdev.splits import add_groups, find_duplicates, make_folds
-from melanoma_nbdev.train import dihedral
+from melanoma_nbdev.training.callbacks import keep_freed_memory, mel_prob
+from melanoma_nbdev.core import atomic_path, read_json, seed_everything, sha256, write_csv, write_json
+from melanoma_nbdev.images import to_input
+from melanoma_nbdev.data.manifest import load_manifest
+from melanoma_nbdev.training.losses import make_loss
+from melanoma_nbdev.training.models import DermModel, load_backbone
+from melanoma_nbdev.training.pipeline import sample_order, square_store
+from melanoma_nbdev.data.duplicates import find_duplicates
+from melanoma_nbdev.data.splits import add_groups, make_folds
+from melanoma_nbdev.training.learner import dihedral
 from torch import nn
 from tqdm.auto import tqdm
 

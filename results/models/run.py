@@ -17,8 +17,8 @@ def one(arch, size, bs, seconds=2.):
     "The costs of one model, measured here and now in this process."
     import torch
     from torch.utils.flop_counter import FlopCounterMode
-    from melanoma_nbdev.callbacks import keep_freed_memory, memory_mb
-    from melanoma_nbdev.models import DermModel
+    from melanoma_nbdev.training.callbacks import keep_freed_memory, memory_mb
+    from melanoma_nbdev.training.models import DermModel
     keep_freed_memory(); dev = 'cuda' if torch.cuda.is_available() else 'cpu'; base = memory_mb()['memory_mb']
     m = DermModel(arch, 7).to(dev, memory_format=torch.channels_last); x = torch.randn(bs, 3, size, size, device=dev).contiguous(memory_format=torch.channels_last); y = torch.randint(0, 7, (bs,), device=dev)
     opt = torch.optim.AdamW(m.parameters(), fused=True); amp = torch.autocast('cuda', torch.bfloat16, enabled=dev == 'cuda')
@@ -51,7 +51,7 @@ def cost():
 
 def presets(names, limit, bs, accumulate, out):
     from melanoma_nbdev.core import read_json, write_csv
-    from melanoma_nbdev.models import read_weights
+    from melanoma_nbdev.training.models import read_weights
     rows = []
     for n in names:
         run = out/n; cmd = ['melanoma_train', '--data', 'siim2020', '--preset', n, '--folds', '2', '--epochs', '1', '--limit', str(limit), '--bs', str(bs), '--accumulate', str(accumulate), '--tta', '1', '--weights', 'none', '--out', str(run)]

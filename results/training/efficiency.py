@@ -13,14 +13,14 @@ from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastai.vision.augment import Resize, aug_transforms
 from fastai.vision.data import ImageDataLoaders
-from melanoma_nbdev.callbacks import keep_freed_memory
+from melanoma_nbdev.training.callbacks import keep_freed_memory
 from melanoma_nbdev.core import write_json
-from melanoma_nbdev.data import load_manifest
-from melanoma_nbdev.losses import CELoss
-from melanoma_nbdev.models import body_head
-from melanoma_nbdev.splits import add_groups, make_folds
-from melanoma_nbdev.train import AdamW, make_config, make_learner, build_model
-from melanoma_nbdev.pipeline import label_classes, square_store
+from melanoma_nbdev.data.manifest import load_manifest
+from melanoma_nbdev.training.losses import CELoss
+from melanoma_nbdev.training.models import body_head
+from melanoma_nbdev.data.splits import add_groups, make_folds
+from melanoma_nbdev.training.learner import AdamW, build_model, make_config, make_learner
+from melanoma_nbdev.training.pipeline import label_classes, square_store
 
 GPU = torch.cuda.is_available()
 def clock():

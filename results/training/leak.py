@@ -6,10 +6,13 @@ import argparse
 from pathlib import Path
 import pandas as pd, torch
 from melanoma_nbdev.core import write_csv, write_json
-from melanoma_nbdev.phantom import best_auc, make_phantom
-from melanoma_nbdev.shortcuts import floor, independent_gain, metadata_gain, shortcut_audit
-from melanoma_nbdev.metrics import auc
-from melanoma_nbdev.train import prepare, make_config, train_run
+from melanoma_nbdev.phantom.bounds import best_auc
+from melanoma_nbdev.phantom.dataset import make_phantom
+from melanoma_nbdev.evidence.floor import floor, independent_gain, metadata_gain
+from melanoma_nbdev.evidence.shortcuts import shortcut_audit
+from melanoma_nbdev.evidence.auc import auc
+from melanoma_nbdev.training.learner import make_config
+from melanoma_nbdev.training.run import prepare, train_run
 
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('--n', type=int, default=1500); ap.add_argument('--epochs', type=int, default=4); ap.add_argument('--out', type=Path, default=Path('runs/leak')); a = ap.parse_args()

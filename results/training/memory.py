@@ -4,9 +4,9 @@
 import argparse, tempfile
 from pathlib import Path
 import torch
-from melanoma_nbdev.callbacks import memory_mb
+from melanoma_nbdev.training.callbacks import memory_mb
 from melanoma_nbdev.core import write_json
-from melanoma_nbdev.train import plan_run
+from melanoma_nbdev.training.run import plan_run
 
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('--data', default='data/phantom-2000'); ap.add_argument('--preset', default='small'); ap.add_argument('--size', type=int, default=64); ap.add_argument('--folds', type=int, default=5); a = ap.parse_args(); torch.set_num_threads(1)

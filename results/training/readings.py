@@ -11,12 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from melanoma_nbdev.callbacks import keep_freed_memory
+from melanoma_nbdev.training.callbacks import keep_freed_memory
 from melanoma_nbdev.core import RunError, friendly, read_json, write_csv, write_json
-from melanoma_nbdev.models import DermModel, read_weights
-from melanoma_nbdev.phantom import picture_truth
-from melanoma_nbdev.pipeline import meta_features
-from melanoma_nbdev.train import predict_logits
+from melanoma_nbdev.training.models import DermModel, read_weights
+from melanoma_nbdev.phantom.bounds import picture_truth
+from melanoma_nbdev.training.pipeline import meta_features
+from melanoma_nbdev.training.learner import predict_logits
 from criteria import CRITERIA
 from truth import distance
 

@@ -9,8 +9,10 @@ import argparse
 from pathlib import Path
 import numpy as np, pandas as pd
 from melanoma_nbdev.core import read_json, write_json
-from melanoma_nbdev.metrics import auc_ci, clusters, compare, read_oof
-from melanoma_nbdev.phantom import best_auc_ci, picture_truth
+from melanoma_nbdev.evidence.auc import auc_ci
+from melanoma_nbdev.evidence.discrimination import compare
+from melanoma_nbdev.evidence.oof import clusters, read_oof
+from melanoma_nbdev.phantom.bounds import best_auc_ci, picture_truth
 
 def distance(
     phantom:str|Path, # Folder of the synthetic set
