@@ -12,7 +12,7 @@ words = lambda key: cfg.get(key, '').split()
 lines = lambda key: [l.strip() for l in cfg.get(key, '').splitlines() if l.strip()]
 extras = {name: words(f'{name}_requirements') for name in ('train', 'dicom', 'ray', 'accelerate', 'dev')}
 extras['dev'] += extras['train']
-data = [p.relative_to(root/'melanoma_nbdev').as_posix() for d in ('weights', 'examples', 'bedside/page') for p in sorted((root/'melanoma_nbdev'/d).rglob('*')) if p.is_file()]
+data = [p.relative_to(root/'melanoma_nbdev').as_posix() for d in ('weights', 'examples', 'bedside/page') for p in sorted((root/'melanoma_nbdev'/d).rglob('*')) if p.is_file()] + ['house.mplstyle']
 
 setup(name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
       long_description=readme.read_text(encoding='utf-8') if readme.exists() else '', long_description_content_type='text/markdown',
