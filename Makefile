@@ -1,20 +1,27 @@
-# make app    the page, on this machine only        make test   every notebook and every test; last line "N passed, N failed"
-# Both make what they need in .venv by themselves (.ci/env) and rerun in seconds. Another Python: make app PYTHON=python3.12
+# make app opens the page, make test runs every notebook and test; make help lists the rest.
+# Both make what they need in .venv by themselves (.ci/env) and rerun in seconds.
+# Another Python: make app PYTHON=python3.12
 SHELL := bash
-unexport PYTHONDONTWRITEBYTECODE  # Voila starts a Python per visitor: without compiled modules each would wait seconds longer
+# Voila starts a Python per visitor: without compiled modules each would wait seconds longer
+unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8866
+NB ?=
 FULL := @.ci/env full
 
-.PHONY: app test env readme export clean wheel
+.PHONY: app test lint env readme numbers export clean wheel help
 .DEFAULT_GOAL := app
 
 app:  ## the page in the browser; PORT=8866, the next free one if taken
 	@.ci/env light
 	@exec .venv/bin/melanoma_app --port $(PORT)
 
-test:  ## notebooks and tests, counted
+test:  ## notebooks and tests, counted; NB=duplicates: that notebook and its tests alone
 	@.ci/env full || { echo '0 passed, 1 failed'; exit 1; }
-	@.venv/bin/python .ci/test.py
+	@.venv/bin/python .ci/test.py $(NB)
+
+lint:  ## ruff over notebooks, tests, scripts and .ci
+	$(FULL)
+	@.venv/bin/ruff check .
 
 env:  ## only the full environment
 	$(FULL)
@@ -29,10 +36,17 @@ readme:  ## README.md from nbs/index.ipynb, without Quarto
 	$(FULL)
 	@.venv/bin/python .ci/readme.py
 
+numbers:  ## fill the marked figures of all prose from their files
+	$(FULL)
+	@.venv/bin/python .ci/numbers.py --fill
+
 wheel:  ## dist/*.whl, with the model and the page in it
 	$(FULL)
 	.venv/bin/python -m build --wheel
 
 clean:  ## what builds leave behind; not .venv, not runs
-	rm -rf build dist _proc _docs .pytest_cache .hypothesis *.egg-info
+	rm -rf build dist _proc _docs .pytest_cache .hypothesis .ruff_cache *.egg-info
 	find nbs melanoma_nbdev tests .ci -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'

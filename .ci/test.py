@@ -1,165 +1,332 @@
-"""What `make test` runs, counted; the last line is `N passed, N failed` (and `, N skipped`), the exit status 1 if anything failed.
+"""What `make test` runs, counted; the last line is `N passed, N failed` (and `, N skipped`).
 
-1 the stack imports   2 nbdev_clean, nbdev_export and README.md leave the tree as it is   3 nbdev_test, notebook by notebook   4 pytest tests/
-Each notebook is a process of its own, two at a time: one that hangs, crashes or runs out of memory costs itself and not the count.
-MELANOMA_TEST_MINUTES (50) ends the whole run in time; what was not reached by then counts as failed."""
-import difflib, json, os, re, shutil, signal, subprocess, sys, tempfile, time
-import xml.etree.ElementTree as ET
+1 the stack imports
+2 ruff finds nothing; nbdev_clean, nbdev_export and README.md leave the tree as it is
+3 nbdev_test, notebook by notebook
+4 pytest tests/
+
+    python .ci/test.py              all of it
+    python .ci/test.py 3 4          some of it
+    python .ci/test.py duplicates   notebooks whose name holds the word, and tests that name it
+
+Each notebook is a process of its own, two at a time: one that hangs, crashes or runs out of memory
+costs itself and not the count. MELANOMA_TEST_MINUTES (50) ends the whole run in time; what was not
+reached by then counts as failed. The exit status is 1 if anything failed."""
+import difflib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from configparser import ConfigParser
 from pathlib import Path
 
-root = Path(__file__).resolve().parent.parent
-bin_dir = Path(sys.executable).parent
-began = time.time()
-deadline = began + 60*float(os.environ.get('MELANOMA_TEST_MINUTES', 50))
-ansi = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
-counts, failures, skips, live = dict(passed=0, failed=0, skipped=0), [], [], set()
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+BEGAN = time.time()
+DEADLINE = BEGAN + 60*float(os.environ.get('MELANOMA_TEST_MINUTES', 50))
+ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
+NOT_OURS = {'.venv', '.git', 'build', 'dist', '_proc', '_docs', '__pycache__', 'runs',
+            '.pytest_cache', '.hypothesis', '.ipynb_checkpoints', '.ruff_cache'}
+
+counts = dict(passed=0, failed=0, skipped=0)
+failures = []
+skips = []
+running = set()
+
+
+# ---- counting
 
 def tally(what, outcome, seconds=None, note=''):
-    "Count one test and say so"
+    "Count one test and say so."
     counts[outcome] += 1
     if outcome == 'failed': failures.append(what)
     if outcome == 'skipped': skips.append(f'{what}: {note}')
-    t = '' if seconds is None else f'{seconds:7.1f} s'
-    print(f"  {dict(passed='ok  ', failed='FAIL', skipped='skip')[outcome]} {what:<58}{t}{'  ' + note if note and outcome != 'failed' else ''}")
-    if outcome == 'failed' and note: print('\n'.join('       ' + l for l in note.rstrip().splitlines()))
-    sys.stdout.flush()
+    word = dict(passed='ok  ', failed='FAIL', skipped='skip')[outcome]
+    duration = '' if seconds is None else f'{seconds:7.1f} s'
+    remark = f'  {note}' if note and outcome != 'failed' else ''
+    print(f'  {word} {what:<58}{duration}{remark}', flush=True)
+    if outcome == 'failed' and note:
+        for line in note.rstrip().splitlines():
+            print(f'       {line}', flush=True)
 
-def environment(**kw):
-    "The environment of a test: this .venv first, one thread per process, nothing that asks for a screen"
-    env = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME', 'IN_TEST', 'MAKEFLAGS', 'MAKELEVEL', 'MFLAGS')}
-    return {**env, 'PATH': f"{bin_dir}{os.pathsep}{env.get('PATH', '')}", 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1',
-            'PYTHONUTF8': '1', 'MPLBACKEND': 'agg', 'PYTHONHASHSEED': '0', **kw}
 
-def run(cmd, limit, cwd=root, stream=False, drop=(), **kw):
-    "Exit status, output and seconds of a command; killed with all its children after `limit` seconds (status 'timeout')"
-    limit, start = max(1, min(limit, deadline - time.time())), time.time()
-    env = {k: v for k, v in environment(**kw).items() if k not in drop}
-    p = subprocess.Popen([str(c) for c in cmd], cwd=cwd, env=env, stdin=subprocess.DEVNULL, text=True, errors='replace', start_new_session=True,
-                         stdout=None if stream else subprocess.PIPE, stderr=None if stream else subprocess.STDOUT)
-    live.add(p)
-    try: out = p.communicate(timeout=limit)[0]; rc = p.returncode
+def last_lines(text, n=25):
+    "The end of an output, without the lines that only point at others."
+    lines = [line[:240] for line in text.rstrip().splitlines() if line.strip(' ^~\t')]
+    return '\n'.join(lines[-n:])
+
+
+def verdict(status, output, seconds):
+    "What to print of a command that failed."
+    if status == 'timeout': return f'stopped: no end after {seconds:.0f} s\n{last_lines(output)}'
+    return f'exit status {status}\n{last_lines(output)}'
+
+
+# ---- running commands
+
+def environment(drop=()):
+    "The environment of a test: this .venv first, one thread a process, no screen."
+    ours = dict(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1', PYTHONUTF8='1',
+                MPLBACKEND='agg', PYTHONHASHSEED='0')
+    without = {'PYTHONPATH', 'PYTHONHOME', 'IN_TEST', 'MAKEFLAGS', 'MAKELEVEL', 'MFLAGS', *drop}
+    inherited = {name: value for name, value in os.environ.items() if name not in without}
+    return {**inherited, **ours, 'PATH': f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def kill(process):
+    "End a process and all that it started."
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def run(command, limit, cwd=ROOT, stream=False, drop=()):
+    "Exit status, output and seconds of a command; killed with its children after `limit` seconds."
+    limit = max(1, min(limit, DEADLINE - time.time()))
+    start = time.time()
+    pipes = {} if stream else dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen([str(word) for word in command], cwd=cwd, env=environment(drop),
+                               stdin=subprocess.DEVNULL, text=True, errors='replace',
+                               start_new_session=True, **pipes)
+    running.add(process)
+    try:
+        output = process.communicate(timeout=limit)[0]
+        status = process.returncode
     except subprocess.TimeoutExpired:
-        kill(p); rc = 'timeout'
-        try: out = p.communicate(timeout=10)[0]
-        except subprocess.TimeoutExpired: out = ''
-    kill(p); live.discard(p)  # whatever it left behind
-    return rc, ansi.sub('', out or ''), time.time() - start
+        kill(process)
+        output, status = output_of_killed(process), 'timeout'
+    kill(process)  # whatever it left behind
+    running.discard(process)
+    return status, ANSI.sub('', output or ''), time.time() - start
 
-def kill(p):
-    try: os.killpg(p.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError): pass
 
-def stopped(sig, frame):
-    "Ctrl-C or the end of a time limit: nothing that was started goes on running"
-    for p in list(live): kill(p)
-    print(f'stopped by {signal.Signals(sig).name}', flush=True); os._exit(128 + sig)
+def output_of_killed(process):
+    "What a killed process had printed."
+    try:
+        return process.communicate(timeout=10)[0]
+    except subprocess.TimeoutExpired:
+        return ''
 
-def last(text, n=25): return '\n'.join([l[:240] for l in text.rstrip().splitlines() if l.strip(' ^~\t')][-n:])
-def verdict(rc, out, limit): return (f'stopped: no end after {limit:.0f} s\n' if rc == 'timeout' else f'exit status {rc}\n') + last(out)
+
+def stopped(number, _frame):
+    "Ctrl-C or the end of a time limit: nothing that was started goes on running."
+    for process in list(running):
+        kill(process)
+    print(f'stopped by {signal.Signals(number).name}', flush=True)
+    os._exit(128 + number)
+
+
+def test_command(what, command, limit, **kwargs):
+    "Count one command: passed where its exit status is 0."
+    status, output, seconds = run(command, limit, **kwargs)
+    if status == 0: tally(what, 'passed', seconds)
+    else: tally(what, 'failed', seconds, verdict(status, output, seconds))
+
 
 # ---- 1 the stack
-def stack():
-    for m in ('nbdev', 'nbdev.diff'):
-        rc, out, s = run([sys.executable, '-c', f'import {m}'], 180)
-        tally(f'import {m}', 'passed' if rc == 0 else 'failed', s, '' if rc == 0 else verdict(rc, out, s))
+
+def test_stack():
+    "nbdev is where a wrong set of releases breaks first."
+    for module in ('nbdev', 'nbdev.diff'):
+        test_command(f'import {module}', [sys.executable, '-c', f'import {module}'], 180)
+
 
 # ---- 2 the tree
+
 def tree_files():
-    "The files of the project: what git tracks or would, else everything but the builds"
+    "The files of the project: what git tracks or would; without git, everything but the builds."
+    command = ['git', 'ls-files', '-coz', '--exclude-standard']
     try:
-        o = subprocess.run(['git', 'ls-files', '-coz', '--exclude-standard'], cwd=root, capture_output=True, check=True).stdout.decode()
-        fs = [f for f in o.split('\0') if f]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
+        names = [name for name in listed.split('\0') if name]
     except (OSError, subprocess.CalledProcessError):
-        skip = {'.venv', '.git', 'build', 'dist', '_proc', '_docs', '__pycache__', 'runs', '.pytest_cache', '.hypothesis', '.ipynb_checkpoints'}
-        fs = [str(p.relative_to(root)) for p in root.rglob('*') if not skip & set(p.relative_to(root).parts)]
-    return sorted(f for f in fs if (root/f).is_file() and f.split('/')[0] not in ('data', 'runs'))
+        relative = [path.relative_to(ROOT) for path in ROOT.rglob('*')]
+        names = [str(path) for path in relative if not NOT_OURS & set(path.parts)]
+    names = [name for name in names if name.split('/')[0] not in ('data', 'runs')]
+    return sorted(name for name in names if (ROOT/name).is_file())
 
-def contents(folder, skip=('_proc',)):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob('*')
-            if p.is_file() and '__pycache__' not in p.parts and p.relative_to(folder).parts[0] not in skip}
 
-def changes(a, b):
-    "One line a file that differs, with the first lines of the difference"
-    out = []
-    for f in sorted(a.keys() | b.keys()):
-        if a.get(f) == b.get(f): continue
-        if f not in b: out.append(f'{f}: gone'); continue
-        if f not in a: out.append(f'{f}: new'); continue
-        d = list(difflib.unified_diff(*(x[f].decode(errors='replace').splitlines() for x in (a, b)), 'in the tree', 'made anew', lineterm='', n=0))[2:12]
-        out += [f'{f}:'] + ['    ' + l[:200] for l in d]
-    return out
+def contents(folder):
+    "Every file of a folder with its bytes, builds left out."
+    found = {}
+    for path in Path(folder).rglob('*'):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and '__pycache__' not in parts and parts[0] != '_proc':
+            found['/'.join(parts)] = path.read_bytes()
+    return found
 
-def tree():
-    "On a copy, so that a failure leaves the work as it was and uncommitted changes do not matter"
-    with tempfile.TemporaryDirectory() as d:
-        copy = Path(d)/'tree'
-        for f in tree_files():
-            (copy/f).parent.mkdir(parents=True, exist_ok=True); shutil.copyfile(root/f, copy/f)
-        for what, cmd in (('nbdev_clean leaves the tree unchanged', [bin_dir/'nbdev_clean']),
-                          ('nbdev_export leaves the tree unchanged', [bin_dir/'nbdev_export']),
-                          ('README.md is what nbs/index.ipynb makes', [sys.executable, '.ci/readme.py'])):
-            before = contents(copy)
-            rc, out, s = run(cmd, 300, cwd=copy)
-            note = verdict(rc, out, s) if rc else '\n'.join(changes(before, contents(copy))[:40])
-            tally(what, 'failed' if note else 'passed', s, note and note + '\n-> make export, look at the difference, commit')
+
+def first_differences(name, before, after):
+    "The first lines in which one file differs."
+    texts = [version[name].decode(errors='replace').splitlines() for version in (before, after)]
+    lines = difflib.unified_diff(*texts, 'in the tree', 'made anew', lineterm='', n=0)
+    return ['    ' + line[:200] for line in list(lines)[2:12]]
+
+
+def changes(before, after):
+    "One line a file that differs, with the first lines of the difference."
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after: lines.append(f'{name}: gone')
+        elif name not in before: lines.append(f'{name}: new')
+        elif before[name] != after[name]:
+            lines += [f'{name}:', *first_differences(name, before, after)]
+    return lines
+
+
+def test_unchanged(what, command, tree):
+    "Count a command that must leave the tree as it is."
+    before = contents(tree)
+    status, output, seconds = run(command, 300, cwd=tree)
+    if status: note = verdict(status, output, seconds)
+    else: note = '\n'.join(changes(before, contents(tree))[:40])
+    if note: tally(what, 'failed', seconds, note + '\n-> make export, look at it, commit')
+    else: tally(what, 'passed', seconds)
+
+
+def test_tree():
+    "On a copy, so that a failure leaves the work as it was and uncommitted changes do not matter."
+    test_command('ruff finds nothing', [BIN/'ruff', 'check', '--no-cache', '.'], 120)
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)/'tree'
+        for name in tree_files():
+            (tree/name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT/name, tree/name)
+        test_unchanged('nbdev_clean leaves the tree unchanged', [BIN/'nbdev_clean'], tree)
+        test_unchanged('nbdev_export leaves the tree unchanged', [BIN/'nbdev_export'], tree)
+        test_unchanged('README.md is what nbs/index.ipynb makes',
+                       [sys.executable, '.ci/readme.py'], tree)
+
 
 # ---- 3 the notebooks
-def notebooks():
-    "Those that nbdev_test would take; the longer ones, which have no number, first"
-    fs = [p for p in (root/'nbs').rglob('*.ipynb') if not any(x[0] in '._' for x in p.relative_to(root/'nbs').parts)]
-    return sorted(fs, key=lambda p: (p.name[0].isdigit(), str(p)))
 
-def flagged(fs):
-    "How many code cells the flags leave out, by flag"
-    cfg = ConfigParser(delimiters=['=']); cfg.read(root/'settings.ini', encoding='utf-8')
-    n = dict.fromkeys(cfg['DEFAULT']['tst_flags'].split(), 0)
-    for f in fs:
-        for c in json.loads(f.read_text(encoding='utf-8'))['cells']:
-            lead = re.match(r'(?:\s*#\|[^\n]*\n?)*', ''.join(c['source'])).group() if c['cell_type'] == 'code' else ''
-            for k in n: n[k] += bool(re.search(rf'#\|\s*{k}\s*$', lead, flags=re.M))
-    return {k: v for k, v in n.items() if v}
+def notebooks(word=''):
+    "Those that nbdev_test would take, the longer ones, which have no number, first."
+    found = []
+    for path in (ROOT/'nbs').rglob('*.ipynb'):
+        hidden = any(part[0] in '._' for part in path.relative_to(ROOT/'nbs').parts)
+        if not hidden and word in path.stem: found.append(path)
+    return sorted(found, key=lambda path: (path.name[0].isdigit(), str(path)))
 
-def nbdev_tests(limit=900):
-    fs = notebooks()
-    if not fs: return tally('notebooks under nbs/', 'failed', note='there are none')
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as ex:
-        todo = {ex.submit(run, [bin_dir/'nbdev_test', '--path', f], limit, drop=('MELANOMA_DATA',)): f for f in fs}
-        for t in as_completed(todo):
-            rc, out, s = t.result()
-            ok = rc == 0 and 'No files were eligible' not in out
-            tally(str(todo[t].relative_to(root)), 'passed' if ok else 'failed', s, '' if ok else verdict(rc, out, s))
-    n = flagged(fs)
-    if n: print(f"  (left out by flag: {', '.join(f'{v} cells {k}' for k, v in n.items())}; nbdev_test --flags '{' '.join(n)}' runs them)")
+
+def leading_flags(cell):
+    "The directives at the head of a code cell, as one text."
+    if cell['cell_type'] != 'code': return ''
+    return re.match(r'(?:\s*#\|[^\n]*\n?)*', ''.join(cell['source'])).group()
+
+
+def left_out(paths):
+    "How many code cells the flags leave out, by flag."
+    settings = ConfigParser(delimiters=['='])
+    settings.read(ROOT/'settings.ini', encoding='utf-8')
+    number = dict.fromkeys(settings['DEFAULT']['tst_flags'].split(), 0)
+    for path in paths:
+        for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+            head = leading_flags(cell)
+            for flag in number:
+                number[flag] += bool(re.search(rf'#\|\s*{flag}\s*$', head, flags=re.M))
+    return {flag: n for flag, n in number.items() if n}
+
+
+def test_notebooks(word='', limit=900):
+    "Run each notebook with nbdev_test."
+    paths = notebooks(word)
+    if not paths: return tally(f'notebooks named {word!r}', 'failed', note='there are none')
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        todo = {}
+        for path in paths:
+            command = [BIN/'nbdev_test', '--path', path]
+            todo[pool.submit(run, command, limit, drop=('MELANOMA_DATA',))] = path
+        for task in as_completed(todo):
+            status, output, seconds = task.result()
+            name = str(todo[task].relative_to(ROOT))
+            if status == 0 and 'No files were eligible' not in output:
+                tally(name, 'passed', seconds)
+            else:
+                tally(name, 'failed', seconds, verdict(status, output, seconds))
+    flags = left_out(paths)
+    if flags:
+        words = ', '.join(f'{n} cells {flag}' for flag, n in flags.items())
+        print(f"  (left out by flag: {words}; nbdev_test --flags '{' '.join(flags)}' runs them)")
+
 
 # ---- 4 the tests
-def pytests(limit=1500):
-    if not list((root/'tests').glob('test_*.py')): return tally('pytest tests/', 'failed', note='there are no tests under tests/')
-    with tempfile.TemporaryDirectory() as d:
-        xml = Path(d)/'junit.xml'
-        rc, _, s = run([sys.executable, '-m', 'pytest', 'tests', '-q', '-rs', '--tb=short', '--color=no', '-p', 'no:cacheprovider', f'--junitxml={xml}'], limit, stream=True)
-        cases = list(ET.parse(xml).getroot().iter('testcase')) if xml.exists() else []
+
+def tally_case(case):
+    "Count one test of pytest's report."
+    name = f"{case.get('classname', '').replace('.', '/')}::{case.get('name')}"
+    seconds = float(case.get('time', 0))
+    bad = [part for part in case if part.tag in ('failure', 'error')]
+    skip = case.find('skipped')
+    if bad:
+        message = (bad[0].get('message') or '').splitlines() or ['']
+        tally(name, 'failed', seconds, message[0][:240])
+    elif skip is not None: tally(name, 'skipped', note=(skip.get('message') or '')[:300])
+    else: tally(name, 'passed', seconds)
+
+
+def test_pytest(selection=(), limit=1500):
+    "Run tests/ and count each of them."
+    if not list((ROOT/'tests').glob('test_*.py')):
+        return tally('pytest tests/', 'failed', note='there are no tests under tests/')
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder)/'junit.xml'
+        options = ['-q', '-rs', '--tb=short', '--color=no', '-p', 'no:cacheprovider']
+        command = [sys.executable, '-m', 'pytest', 'tests', *options, f'--junitxml={report}']
+        status, _, seconds = run([*command, *selection], limit, stream=True)
+        tree = ElementTree.parse(report).getroot() if report.exists() else []
+        cases = list(tree.iter('testcase')) if len(tree) else []
     before = counts['failed']
-    for c in cases:
-        name = f"{c.get('classname', '').replace('.', '/')}::{c.get('name')}"
-        bad, skip = [x for x in c if x.tag in ('failure', 'error')], c.find('skipped')
-        if bad: tally(name, 'failed', float(c.get('time', 0)), (bad[0].get('message') or '').splitlines()[0][:240] if bad[0].get('message') else '')
-        elif skip is not None: tally(name, 'skipped', note=(skip.get('message') or '')[:300])
-        else: tally(name, 'passed', float(c.get('time', 0)))
-    if rc not in (0, 1) or not cases: tally('pytest tests/', 'failed', s, f'pytest did not end as it should ({rc})')
-    elif rc == 1 and counts['failed'] == before: tally('pytest tests/', 'failed', s, 'pytest failed outside its tests')
+    for case in cases:
+        tally_case(case)
+    if status == 5 and selection: return
+    if status not in (0, 1) or not cases:
+        tally('pytest tests/', 'failed', seconds, f'pytest did not end as it should ({status})')
+    elif status == 1 and counts['failed'] == before:
+        tally('pytest tests/', 'failed', seconds, 'pytest failed outside its tests')
+
+
+# ---- all of it
+
+def test_part(word):
+    "The notebooks whose name holds a word, and the tests that name them."
+    test_notebooks(word)
+    test_pytest(['-k', word])
+
+
+STEPS = {'1': ('the stack', test_stack), '2': ('the tree', test_tree),
+         '3': ('nbdev_test', test_notebooks), '4': ('pytest', test_pytest)}
+
+
+def main(words):
+    "Run the steps, or the part that a word names; print the count."
+    if words and words[0] not in STEPS: steps = [(words[0], lambda: test_part(words[0]))]
+    else: steps = [STEPS[word] for word in words or STEPS]
+    for title, step in steps:
+        print(f'== {title}', flush=True)
+        try:
+            step()
+        except Exception as error:
+            tally(title, 'failed', note=f'{type(error).__name__}: {error}')
+    for line in skips:
+        print(f'skipped  {line}')
+    for line in failures:
+        print(f'failed   {line}')
+    print(f'{(time.time() - BEGAN)/60:.1f} minutes')
+    skipped = f", {counts['skipped']} skipped" if counts['skipped'] else ''
+    print(f"{counts['passed']} passed, {counts['failed']} failed{skipped}", flush=True)
+    return bool(counts['failed'])
+
 
 if __name__ == '__main__':
-    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(sig, stopped)
-    steps = {'1': ('the stack', stack), '2': ('the tree', tree), '3': ('nbdev_test', nbdev_tests), '4': ('pytest', pytests)}
-    for k in sys.argv[1:] or steps:
-        title, f = steps[k]
-        print(f'== {title}', flush=True)
-        try: f()
-        except Exception as e: tally(title, 'failed', note=f'{type(e).__name__}: {e}')
-    for s in skips: print(f'skipped  {s}')
-    for f in failures: print(f'failed   {f}')
-    print(f'{(time.time() - began)/60:.1f} minutes')
-    print(f"{counts['passed']} passed, {counts['failed']} failed" + (f", {counts['skipped']} skipped" if counts['skipped'] else ''), flush=True)
-    sys.exit(bool(counts['failed']))
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, stopped)
+    sys.exit(main(sys.argv[1:]))

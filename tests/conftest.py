@@ -1,96 +1,179 @@
-"""What the tests share: the browser, the page served on a free port, an environment with the wheel in it."""
-import os, re, shutil, signal, socket, subprocess, sys, time, urllib.request
+"What the tests share: the browser, the page on a free port, an environment with the wheel in it."
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM_ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+BIN = Path(sys.executable).parent
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
+CHROMIUM_ARGS = [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+    '--disable-background-networking', '--disable-component-update', '--disable-sync']
+NO_NETWORK = re.compile(
+    r'dns error|[Ff]ailed to (fetch|connect)|connection|timed? ?out|unreachable|resolve host'
+    r'|NewConnectionError')
+WHEEL_NEEDS = ('settings.ini', 'setup.py', 'MANIFEST.in', 'README.md', 'LICENSE',
+               'constraints.txt', 'melanoma_nbdev')
+
+
+def outside(**more):
+    "An environment in which the tree and the data cannot be found."
+    hidden = ('PYTHONPATH', 'MELANOMA_DATA', 'VIRTUAL_ENV')
+    return {**{k: v for k, v in os.environ.items() if k not in hidden}, **more}
+
+
+def run(command, cwd, **kwargs):
+    "A finished command, away from the tree and the data."
+    return subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=300, env=outside(), **kwargs)
+
 
 def absent(why):
-    "Skip in plain words; where a browser is required (`.ci/run`), fail"
-    if os.environ.get('MELANOMA_REQUIRE_BROWSER') == '1': pytest.fail(f'{why}, and MELANOMA_REQUIRE_BROWSER=1 forbids the skip', pytrace=False)
-    pytest.skip(f'{why}: the page was not tried in a browser (Debian, Ubuntu: apt-get install chromium)')
+    "Skip in plain words; where a browser is required (`.ci/run`), fail."
+    if os.environ.get('MELANOMA_REQUIRE_BROWSER') == '1':
+        pytest.fail(f'{why}, and MELANOMA_REQUIRE_BROWSER=1 forbids the skip', pytrace=False)
+    pytest.skip(f'{why}: the page was not tried in a browser '
+                '(Debian, Ubuntu: apt-get install chromium)')
+
+
+def starts(path):
+    "Does this browser start?"
+    command = [path, '--version']
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+    return done.returncode == 0
+
 
 @pytest.fixture(scope='session')
 def chromium():
-    "Path of a Chromium that starts"
-    for name in (os.environ.get('CHROMIUM', ''), 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'):
+    "Path of a Chromium that starts."
+    for name in (os.environ.get('CHROMIUM', ''), *BROWSERS):
         path = shutil.which(name) if name else None
-        if path and subprocess.run([path, '--version'], capture_output=True, stdin=subprocess.DEVNULL).returncode == 0: return path
+        if path and starts(path): return path
     absent('no Chromium on this machine')
+
 
 @pytest.fixture(scope='session')
 def browser(chromium):
-    "A headless Chromium under Playwright"
-    try: from playwright.sync_api import sync_playwright
-    except ImportError: absent('no Playwright in this environment')
-    with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
-        yield b
-        b.close()
+    "A headless Chromium under Playwright."
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        absent('no Playwright in this environment')
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
+        yield started
+        started.close()
+
 
 def free_port():
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
+    "A port that nobody listens on."
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
+
 
 class Served:
-    "`melanoma_app` as a process: `url` once it answers, `log()` for what it said, `stop()`; whatever it started goes with it"
-    def __init__(self, cmd, cwd, log, env=None, wait=120):
+    "`melanoma_app` as a process: `url` once it answers, `log()`, `stop()` with all it started."
+    def __init__(self, command, cwd, log, env=None, wait=120):
         self._log = Path(log)
         env = {**os.environ, 'BROWSER': 'true', 'PYTHONUNBUFFERED': '1', **(env or {})}
-        self.p = subprocess.Popen([str(c) for c in cmd], cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=open(log, 'wb'), stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(
+            [str(word) for word in command], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
+            stdout=open(log, 'wb'), stderr=subprocess.STDOUT, start_new_session=True)
+        self.url = self._wait_for_answer(wait)
+
+    def _wait_for_answer(self, wait):
+        "The address in the log, once the page answers there."
         began = time.time()
-        while time.time() < began + wait:
-            m = re.search(r'https?://[\w.\-\[\]:]+:\d+\S*', self.log())
-            if m and self.answers(m.group().rstrip('.,)')): self.url = m.group().rstrip('.,)'); return
-            if self.p.poll() is not None: break
+        while time.time() < began + wait and self.process.poll() is None:
+            found = re.search(r'https?://[\w.\-\[\]:]+:\d+\S*', self.log())
+            url = found.group().rstrip('.,)') if found else None
+            if url and self.answers(url): return url
             time.sleep(.3)
-        code = self.p.poll(); self.stop()
-        raise AssertionError(f'the page did not come up in {time.time() - began:.0f} s (exit status {code}):\n{self.log()[-3000:]}')
+        status = self.process.poll()
+        self.stop()
+        raise AssertionError(f'the page did not come up in {time.time() - began:.0f} s '
+                             f'(exit status {status}):\n{self.log()[-3000:]}')
+
     def answers(self, url):
-        try: return urllib.request.urlopen(url.replace('0.0.0.0', '127.0.0.1'), timeout=60).status == 200
-        except OSError: return False
-    def log(self): return self._log.read_text(errors='replace') if self._log.exists() else ''
+        "Does the page answer at this address?"
+        url = url.replace('0.0.0.0', '127.0.0.1')
+        try:
+            return urllib.request.urlopen(url, timeout=60).status == 200
+        except OSError:
+            return False
+
+    def log(self):
+        "What the process printed."
+        return self._log.read_text(errors='replace') if self._log.exists() else ''
+
     def stop(self):
-        for s, t in ((signal.SIGINT, 5), (signal.SIGKILL, 5)):
-            try: os.killpg(self.p.pid, s)
-            except ProcessLookupError: break
-            try: self.p.wait(t); break
-            except subprocess.TimeoutExpired: pass
-        try: os.killpg(self.p.pid, signal.SIGKILL)
-        except ProcessLookupError: pass
+        "Interrupt, then kill the process and all that it started."
+        for number in (signal.SIGINT, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, number)
+                self.process.wait(5)
+                break
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
 
 @pytest.fixture(scope='session')
 def served(tmp_path_factory):
-    "The page of this tree, served on a free port"
-    d = tmp_path_factory.mktemp('served')
-    s = Served([Path(sys.executable).parent/'melanoma_app', '--port', free_port()], d, d/'app.log')
-    yield s
-    s.stop()
+    "The page of this tree, served on a free port."
+    folder = tmp_path_factory.mktemp('served')
+    command = [BIN/'melanoma_app', '--port', free_port()]
+    page = Served(command, folder, folder/'app.log')
+    yield page
+    page.stop()
+
 
 @pytest.fixture(scope='session')
 def wheel(tmp_path_factory):
-    "The wheel built from a copy of the tree: building leaves nothing behind in it"
-    d = tmp_path_factory.mktemp('wheel')
-    src = d/'src'
-    keep = ['settings.ini', 'setup.py', 'MANIFEST.in', 'README.md', 'LICENSE', 'constraints.txt', 'melanoma_nbdev']
-    src.mkdir()
-    for k in keep:
-        if (ROOT/k).is_dir(): shutil.copytree(ROOT/k, src/k, ignore=shutil.ignore_patterns('__pycache__'))
-        elif (ROOT/k).exists(): shutil.copyfile(ROOT/k, src/k)
-    r = subprocess.run([sys.executable, '-m', 'build', '--wheel', '--no-isolation', '--outdir', str(d/'dist'), str(src)], capture_output=True, text=True)
-    assert r.returncode == 0, f'{r.stdout[-2000:]}\n{r.stderr[-2000:]}'
-    return next((d/'dist').glob('*.whl'))
+    "The wheel built from a copy of the tree: building leaves nothing behind in it."
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder/'src'
+    source.mkdir()
+    for name in WHEEL_NEEDS:
+        if (ROOT/name).is_dir():
+            ignored = shutil.ignore_patterns('__pycache__')
+            shutil.copytree(ROOT/name, source/name, ignore=ignored)
+        else:
+            shutil.copyfile(ROOT/name, source/name)
+    command = [sys.executable, '-m', 'build', '--wheel', '--no-isolation']
+    done = subprocess.run([*command, '--outdir', str(folder/'dist'), str(source)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, f'{done.stdout[-2000:]}\n{done.stderr[-2000:]}'
+    return next((folder/'dist').glob('*.whl'))
+
 
 @pytest.fixture(scope='session')
 def light_env(wheel, tmp_path_factory):
-    "`bin` folder of an environment that holds the wheel and what it asks for, nothing else, and knows nothing of the tree"
-    d = tmp_path_factory.mktemp('light')/'env'
-    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', str(d)], check=True)
-    uv = shutil.which('uv', path=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}')
-    cmd = [uv, 'pip', 'install', '-q', '--python', d/'bin'/'python'] if uv else [sys.executable, '-m', 'pip', '--python', d/'bin'/'python', 'install', '-q']
-    r = subprocess.run([str(c) for c in cmd] + ['-c', str(ROOT/'constraints.txt'), str(wheel)], capture_output=True, text=True)
-    if r.returncode and re.search(r'dns error|[Ff]ailed to (fetch|connect)|connection|timed? ?out|unreachable|resolve host|NewConnectionError', r.stderr) and 'No solution' not in r.stderr:
-        pytest.skip('the package index cannot be reached: the wheel was not tried in an environment of its own')
-    assert r.returncode == 0, r.stderr[-3000:]
-    return d/'bin'
+    "`bin` of an environment with the wheel and what it asks for; it knows nothing of the tree."
+    folder = tmp_path_factory.mktemp('light')/'env'
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', str(folder)], check=True)
+    uv = shutil.which('uv', path=f'{BIN}{os.pathsep}{os.environ["PATH"]}')
+    pip = [uv, 'pip', 'install'] if uv else [sys.executable, '-m', 'pip', 'install']
+    target = ['-q', '--python', folder/'bin'/'python']
+    command = [*pip, *target, '-c', ROOT/'constraints.txt', wheel]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    offline = NO_NETWORK.search(done.stderr) and 'No solution' not in done.stderr
+    if done.returncode and offline:
+        pytest.skip('the package index cannot be reached: the wheel was not tried by itself')
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder/'bin'
