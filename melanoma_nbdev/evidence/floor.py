@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['FEATURES', 'SETS', 'USUAL_GAIN', 'feature_names', 'encode', 'with_sizes', 'floor', 'floor_table', 'plot_floor',
-           'camera_groups', 'auc_within', 'combine_oof', 'what_the_image_adds', 'independent_gain', 'metadata_gain']
+           'camera_groups', 'auc_within', 'combine_oof', 'known_features', 'floor_of_predictions',
+           'what_the_image_adds', 'independent_gain', 'metadata_gain']
 
 # %% ../../nbs/evidence/36_floor.ipynb #0d49b2c7
 from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 
-from ..core import LeakError, ManifestError, RunError, SITES
+from ..core import LeakError, ManifestError, RunError, OOF_COLS, SITES
 from .auc import Curve, RocSteps, _draws, auc, auc_ci, auc_interval, boot, interval
 from .discrimination import compare
-from .oof import align, clusters, read_oof
+from .oof import align, clusters, out_of_fold, read_oof
 
 # %% ../../nbs/evidence/36_floor.ipynb #1711380a
 FEATURES = dict(size=('width', 'height'), file=('bytes',), metadata=('sex', 'age', 'site'), images=('images',))
@@ -74,6 +75,23 @@ def _boosted(X:pd.DataFrame, y:np.ndarray, seed:int):
     m = HistGradientBoostingClassifier(max_iter=100, learning_rate=.05, max_depth=3, min_samples_leaf=int(np.clip(len(y)//20, 10, 100)), categorical_features=cat, random_state=seed)
     with threadpool_limits(1): return m.fit(X.to_numpy(), y)
 
+# %% ../../nbs/evidence/36_floor.ipynb #f100a0f2
+def _without_pixels(
+    df:pd.DataFrame, # A table with `target`, `fold` and the features
+    features, # As in `feature_names`
+    seed:int, # Of the boosting
+)->np.ndarray: # (n,) probabilities, each from a model of the other folds
+    "Out-of-fold scores by the features; the prevalence where the other folds have nothing to learn from."
+    table = df.reset_index(drop=True)
+    encoded, prevalence = encode(table, features), float(table['target'].mean())
+    def fit(others):
+        labels, known = others['target'].to_numpy(dtype=int), encoded.loc[others.index]
+        if len(np.unique(labels)) < 2 or not known.notna().any().any():
+            return lambda rows: np.full(len(rows), prevalence)
+        model = _boosted(known, labels, seed)
+        return lambda rows: model.predict_proba(encoded.loc[rows.index].to_numpy())[:, 1]
+    return out_of_fold(table, fit, 'the floor')
+
 # %% ../../nbs/evidence/36_floor.ipynb #8fb0cf39
 def floor(
     df:pd.DataFrame, # A manifest with `target` and `fold` (from `make_folds`)
@@ -130,12 +148,18 @@ def plot_floor(
 # %% ../../nbs/evidence/36_floor.ipynb #efc1ff11
 def camera_groups(
     df:pd.DataFrame, # A manifest with `width` and `height`
-    min_n:int=50, # A size that fewer images have goes to 'other'
-)->pd.Series: # '6000x4000', ..., 'other', or 'unknown'
-    "The camera group of each image: its width and height."
-    wh = df.width.astype('Int64').astype(str) + 'x' + df.height.astype('Int64').astype(str)
-    wh = wh.where(df.width.notna() & df.height.notna(), 'unknown')
-    return wh.where(wh.map(wh.value_counts()) >= min_n, 'other').rename('camera')
+    min_n:int=50, # A size that fewer images have goes to `other`
+    largest:int|None=None, # Keep at most this many sizes, the most frequent ones; all where None
+    other:str='other', # Word for the sizes that are not kept
+    unknown='unknown', # Word for an image whose size is not known
+)->pd.Series: # '6000x4000', ..., `other`, or `unknown`
+    """The camera group of each image: its width and height. The report's rows are
+    `camera_groups(df, min_n=1, largest=6, other='other sizes', unknown=pd.NA)`."""
+    known = df['width'].notna() & df['height'].notna()
+    sizes = df['width'].astype('Int64').astype(str) + 'x' + df['height'].astype('Int64').astype(str)
+    counts = sizes[known].value_counts()
+    kept = counts[counts >= min_n].index[:largest]
+    return sizes.where(sizes.isin(kept), other).where(known, unknown).rename('camera')
 
 # %% ../../nbs/evidence/36_floor.ipynb #ff874487
 def auc_within(
@@ -179,6 +203,25 @@ def combine_oof(
     if len(np.unique(f)) < 2: raise ManifestError("combining two scores out of fold needs at least two folds in the first table")
     for k in np.unique(f): p[f == k] = LogisticRegression().fit(X[f != k], y[f != k]).predict_proba(X[f == k])[:, 1]
     return a.assign(p_melanoma=p)
+
+# %% ../../nbs/evidence/36_floor.ipynb #f100a0f1
+def known_features(
+    oof:pd.DataFrame, # Predictions with what is known of each image: sex, age, site, width, height
+)->list: # Columns of `FEATURES`, in their order; empty where nothing but the patient is known
+    "The facts that differ between the images of a table, and `images` (per patient) where patients are known."
+    facts = [column for column in feature_names('size+metadata') if column in oof and oof[column].nunique() > 1]
+    images = ['images'] if facts and oof['patient_id'].notna().any() else []
+    return facts + images
+
+def floor_of_predictions(
+    oof:pd.DataFrame, # Out-of-fold predictions with sex, age, site, width, height where they are known
+    seed:int=0, # Of the boosting
+)->pd.DataFrame|None: # `OOF_COLS` of the same rows with the floor as `p_melanoma`; None where nothing is known
+    "The floor of a file of predictions, in its own folds. Fewer than two folds raise `RunError`."
+    features = known_features(oof)
+    if not features: return None
+    rows = oof.reset_index(drop=True)
+    return rows[OOF_COLS].assign(p_melanoma=_without_pixels(rows, features, seed))
 
 # %% ../../nbs/evidence/36_floor.ipynb #ca5b7fad
 def what_the_image_adds(
