@@ -30,7 +30,7 @@ def _entry(job:tuple)->tuple:
     src, dst, size, crop = job
     try:
         stat = os.stat(src)
-        img = open_image(src, draft=2*size); side = min(size, *img.size); w, h = _size(src) or img.size
+        img = open_image(src, shrink_to=2*size); side = min(size, *img.size); w, h = _size(src) or img.size
         part = Path(dst).with_name(f'.{os.getpid()}-{Path(dst).name}')
         square(img, side, crop).save(part, 'JPEG', quality=95, subsampling=0)
         digest = sha256(part); os.replace(part, dst)

@@ -28,7 +28,7 @@ SIDE = 64  # pixels of a thumbnail: texture survives, a million of them fit into
 
 def _thumb(path:str)->np.ndarray:
     "The whole frame as SIDE x SIDE grey levels, uint8; the aspect ratio is given up so that a turned copy stays comparable."
-    return np.asarray(open_image(path, draft=2*SIDE).convert('L').resize((SIDE, SIDE), Image.Resampling.BOX))
+    return np.asarray(open_image(path, shrink_to=2*SIDE).convert('L').resize((SIDE, SIDE), Image.Resampling.BOX))
 
 def thumbnails(
     df:pd.DataFrame, # A manifest with paths; those of the cache are read much faster

@@ -71,7 +71,7 @@ PIXELS = dict(dark_corners=dark_corners, ruler=ruler_marks, hair=hair_share)
 "Detectors that learn nothing: name -> function of an image"
 
 def _marks(path:str)->list:
-    img = open_image(path, draft=256)
+    img = open_image(path, shrink_to=256)
     return [f(img) for f in PIXELS.values()]
 
 def pixel_scores(
