@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from fastcore.script import call_parse, Param
 from PIL import Image
 
-from .inference import Predictor, load_artefact, row
+from .inference import Predictor, load_artefact, answer_row
 from ..core import DX, ImageError, MelanomaError, friendly, package_dir
 from ..images import read_image, square
 
@@ -241,7 +241,7 @@ def _one(self:MelanomaPage, name:str, src, note:str=''):
         a = self.predictor.run([(im, said)])[0]
         self._add(answer_html(name, im, a, self.predictor.card, note))
     except ImageError as e: a = dict(p_melanoma=None, probs={}, width=None, height=None, warnings=[], error=str(e)); self._add(problem_html(name, str(e)))
-    self.rows.append(row(name, a, self.predictor.classes))
+    self.rows.append(answer_row(name, a, self.predictor.classes))
 
 @patch
 def answer(self:MelanomaPage,
