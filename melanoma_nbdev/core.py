@@ -18,24 +18,38 @@ import numpy as np, pandas as pd
 class MelanomaError(ValueError):
     "The family of errors that a user can mend: the message says what was wrong, where, and what to do."
 
+
 class ManifestError(MelanomaError):
     "A table of images, or an image that it lists, is not what it should be."
+
 
 class LeakError(MelanomaError):
     "A fold cuts something that must stay together: a patient, a lesion or a duplicate."
 
+
 class RunError(MelanomaError):
     "A run folder is missing, half-written or does not fit what is asked of it."
 
+
 class ArtefactError(MelanomaError):
     "A model artefact is missing, incomplete or its hash is wrong."
+
 
 class ImageError(MelanomaError):
     "A file is not an image that can be answered."
 
 # %% ../nbs/00_core.ipynb #7acb052b
-DX = dict(MEL='melanoma', NV='melanocytic nevus', BCC='basal cell carcinoma', AK='actinic keratosis or Bowen disease', BKL='benign keratosis',
-          DF='dermatofibroma', VASC='vascular lesion', SCC='squamous cell carcinoma', UNK='unknown benign')
+DX = dict(
+    MEL='melanoma',
+    NV='melanocytic nevus',
+    BCC='basal cell carcinoma',
+    AK='actinic keratosis or Bowen disease',
+    BKL='benign keratosis',
+    DF='dermatofibroma',
+    VASC='vascular lesion',
+    SCC='squamous cell carcinoma',
+    UNK='unknown benign',
+)
 "The diagnoses: code -> name"
 MALIGNANT = ('MEL', 'BCC', 'SCC')
 "Diagnoses that are cancers (actinic keratosis is a precursor, not counted)"
@@ -50,175 +64,255 @@ _DX_WORDS = {
     'DF': 'df|dermatofibroma',
     'VASC': 'vasc|vascular lesion|angioma|hemangioma|pyogenic granuloma|angiokeratoma',
     'SCC': 'scc|squamous cell carcinoma',
-    'UNK': 'unk|unknown|other|cafe-au-lait macule|atypical melanocytic proliferation'}
+    'UNK': 'unk|unknown|other|cafe-au-lait macule|atypical melanocytic proliferation',
+}
 DX_OF = {w: k for k, ws in _DX_WORDS.items() for w in ws.split('|')}
 "Each source's word for a diagnosis (lower case) -> our code"
 
 # %% ../nbs/00_core.ipynb #e3f60a3f
 def norm_dx(
-    s, # Diagnoses as a source writes them: one word, or a sequence of them
-): # The code, or a Series of codes; `NA` where the word is missing
+    s,  # Diagnoses as a source writes them: one word, or a sequence of them
+):  # The code, or a Series of codes; `NA` where the word is missing
     "Our code for a source's diagnosis. A word that is not in `DX_OF` raises `ManifestError` and names it: a guess here would become a wrong label."
-    if isinstance(s, str) or s is None or s is pd.NA: return norm_dx([s])[0]
+    if isinstance(s, str) or s is None or s is pd.NA:
+        return norm_dx([s])[0]
     ser = pd.Series(s, dtype='object')
     low = ser.map(lambda x: x.strip().lower() if isinstance(x, str) and x.strip() else None)
     bad = sorted({x for x in low.dropna() if x not in DX_OF})
-    if bad: raise ManifestError(f"unknown diagnosis {', '.join(map(repr, bad[:5]))}; map it to one of {', '.join(DX)} (see melanoma_nbdev.core.DX_OF)")
+    if bad:
+        raise ManifestError(
+            f"unknown diagnosis {', '.join(map(repr, bad[:5]))}; map it to one of {', '.join(DX)} (see melanoma_nbdev.core.DX_OF)"
+        )
     return low.map(lambda x: DX_OF[x] if isinstance(x, str) else pd.NA).astype('object')
 
 # %% ../nbs/00_core.ipynb #6467b86b
 SITES = ('head/neck', 'upper extremity', 'lower extremity', 'torso', 'palms/soles', 'oral/genital')
 "The body sites, in the words of SIIM-ISIC 2020"
 _SITE_WORDS = {
-    'head/neck': 'head/neck|head and neck|scalp|face|ear|neck', 'upper extremity': 'upper extremity|hand',
-    'lower extremity': 'lower extremity|foot', 'palms/soles': 'palms/soles|acral', 'oral/genital': 'oral/genital|genital',
-    'torso': 'torso|anterior torso|posterior torso|lateral torso|back|trunk|abdomen|chest'}
+    'head/neck': 'head/neck|head and neck|scalp|face|ear|neck',
+    'upper extremity': 'upper extremity|hand',
+    'lower extremity': 'lower extremity|foot',
+    'palms/soles': 'palms/soles|acral',
+    'oral/genital': 'oral/genital|genital',
+    'torso': 'torso|anterior torso|posterior torso|lateral torso|back|trunk|abdomen|chest',
+}
 SITE_OF = {w: k for k, ws in _SITE_WORDS.items() for w in ws.split('|')}
 "Each source's word for a body site (lower case) -> ours"
 
-def norm_site(s:pd.Series)->pd.Series:
+# %% ../nbs/00_core.ipynb #ccc0bcfa
+def norm_site(s: pd.Series) -> pd.Series:
     "Body sites in our words; what is missing, `unknown` or not a site of `SITE_OF` is `NA`."
-    return pd.Series(s, dtype='object').map(lambda x: SITE_OF.get(x.strip().lower(), pd.NA) if isinstance(x, str) else pd.NA)
+    return pd.Series(s, dtype='object').map(
+        lambda x: SITE_OF.get(x.strip().lower(), pd.NA) if isinstance(x, str) else pd.NA
+    )
 
-def norm_sex(s:pd.Series)->pd.Series:
+# %% ../nbs/00_core.ipynb #d0fe72d8
+def norm_sex(s: pd.Series) -> pd.Series:
     "`male`, `female` or `NA`."
     words = dict(m='male', male='male', f='female', female='female')
-    return pd.Series(s, dtype='object').map(lambda x: words.get(x.strip().lower(), pd.NA) if isinstance(x, str) else pd.NA)
+    return pd.Series(s, dtype='object').map(
+        lambda x: words.get(x.strip().lower(), pd.NA) if isinstance(x, str) else pd.NA
+    )
 
 # %% ../nbs/00_core.ipynb #246dea9c
-MANIFEST_COLS = ['image_id', 'path', 'patient_id', 'lesion_id', 'target', 'dx', 'sex', 'age', 'site', 'width', 'height', 'source']
+MANIFEST_COLS = [
+    'image_id',
+    'path',
+    'patient_id',
+    'lesion_id',
+    'target',
+    'dx',
+    'sex',
+    'age',
+    'site',
+    'width',
+    'height',
+    'source',
+]
 "Columns of a manifest, in order; what is unknown is NA"
 OOF_COLS = ['image_id', 'patient_id', 'group', 'fold', 'target', 'p_melanoma']
 "Columns that every out-of-fold file begins with; class probabilities `p_<dx>` and logits `logit_<dx>` follow"
 
 # %% ../nbs/00_core.ipynb #b1f4fc83
 def as_manifest(
-    df:pd.DataFrame, # Any of `MANIFEST_COLS`; further columns are kept behind them
-)->pd.DataFrame: # All of `MANIFEST_COLS` in order, with one dtype each
+    df: pd.DataFrame,  # Any of `MANIFEST_COLS`; further columns are kept behind them
+) -> pd.DataFrame:  # All of `MANIFEST_COLS` in order, with one dtype each
     "The table with all columns of a manifest, in order and typed; what is missing becomes NA. Needs `image_id`, else `ManifestError`."
-    if 'image_id' not in df: raise ManifestError("a manifest needs a column 'image_id', one row an image")
+    if 'image_id' not in df:
+        raise ManifestError("a manifest needs a column 'image_id', one row an image")
     df = df.reset_index(drop=True).copy()
     for c in MANIFEST_COLS:
-        if c not in df: df[c] = pd.NA
-    for c in ('target', 'width', 'height'): df[c] = pd.to_numeric(df[c]).astype('Int64')
+        if c not in df:
+            df[c] = pd.NA
+    for c in ('target', 'width', 'height'):
+        df[c] = pd.to_numeric(df[c]).astype('Int64')
     df['age'] = pd.to_numeric(df['age']).astype('Float64')
     for c in MANIFEST_COLS:
-        if c not in ('target', 'width', 'height', 'age'): df[c] = df[c].astype('object').where(df[c].notna(), pd.NA)
+        if c not in ('target', 'width', 'height', 'age'):
+            df[c] = df[c].astype('object').where(df[c].notna(), pd.NA)
     return df[MANIFEST_COLS + [c for c in df if c not in MANIFEST_COLS]]
 
 # %% ../nbs/00_core.ipynb #0fa6b251
-def data_home()->Path|None:
+def data_home() -> Path | None:
     "The folder that `MELANOMA_DATA` names, or `None`. A folder that does not exist is an error, not a silent fallback."
     p = os.environ.get('MELANOMA_DATA')
-    if not p: return None
+    if not p:
+        return None
     p = Path(p).expanduser().resolve()
-    if not p.is_dir(): raise ManifestError(f"MELANOMA_DATA names {p}, which is not a folder; create it, correct it, or unset it to use the phantom set")
+    if not p.is_dir():
+        raise ManifestError(
+            f"MELANOMA_DATA names {p}, which is not a folder; create it, correct it, or unset it to use the phantom set"
+        )
     return p
 
-def package_dir()->Path:
+# %% ../nbs/00_core.ipynb #b1d85dbf
+def package_dir() -> Path:
     "Where the installed package lies: the embedded model and the embedded phantom images are under it."
     return Path(__file__).resolve().parent
 
 # %% ../nbs/00_core.ipynb #940d6e48
-def seed_everything(seed:int=0):
+def seed_everything(seed: int = 0):
     "Seed Python, numpy and (only where already imported) torch."
-    random.seed(seed); np.random.seed(seed % 2**32)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
     torch = sys.modules.get('torch')
-    if torch is not None: torch.manual_seed(seed)
+    if torch is not None:
+        torch.manual_seed(seed)
 
 # %% ../nbs/00_core.ipynb #ef58a845
 @contextmanager
 def atomic_path(
-    path:str|Path, # Where the file is to be
-): # A path beside it to write to; moved into place when the block ends well, removed when it does not
+    path: str | Path,  # Where the file is to be
+):  # A path beside it to write to; moved into place when the block ends well, removed when it does not
     "Write a file whole or not at all."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix='.' + path.stem + '-', suffix=path.suffix); os.close(fd)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix='.' + path.stem + '-', suffix=path.suffix)
+    os.close(fd)
     tmp = Path(tmp)
     try:
         yield tmp
-        os.chmod(tmp, 0o644); os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
+        os.chmod(tmp, 0o644)
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
 
-def write_text(path:str|Path, text:str)->Path:
+# %% ../nbs/00_core.ipynb #039e83e0
+def write_text(path: str | Path, text: str) -> Path:
     "Write `text` (UTF-8) to `path`, whole or not at all."
-    with atomic_path(path) as tmp: tmp.write_text(text, encoding='utf-8')
+    with atomic_path(path) as tmp:
+        tmp.write_text(text, encoding='utf-8')
     return Path(path)
 
-def write_csv(path:str|Path, df:pd.DataFrame, **kwargs)->Path:
+# %% ../nbs/00_core.ipynb #0fd10d74
+def write_csv(path: str | Path, df: pd.DataFrame, **kwargs) -> Path:
     "Write a table without its index, whole or not at all; one table gives one file, byte for byte."
-    with atomic_path(path) as tmp: df.to_csv(tmp, index=False, lineterminator='\n', **kwargs)
+    with atomic_path(path) as tmp:
+        df.to_csv(tmp, index=False, lineterminator='\n', **kwargs)
     return Path(path)
 
 # %% ../nbs/00_core.ipynb #2af79fe1
 def _plain(o):
     "What json cannot write by itself: numpy and pandas scalars, arrays, paths."
-    if isinstance(o, np.ndarray): return o.tolist()
-    if isinstance(o, np.generic): return o.item()
-    if o is pd.NA: return None
-    if isinstance(o, Path): return str(o)
+    if isinstance(o, np.ndarray):
+        return o.tolist()
+    if isinstance(o, np.generic):
+        return o.item()
+    if o is pd.NA:
+        return None
+    if isinstance(o, Path):
+        return str(o)
     raise TypeError(f"{type(o).__name__} does not go into a JSON file")
 
+# %% ../nbs/00_core.ipynb #1b7a876b
 def _finite(o):
     "NaN and infinities are not JSON: they are written as null."
-    if isinstance(o, dict): return {str(k): _finite(v) for k, v in o.items()}
-    if isinstance(o, (list, tuple)): return [_finite(v) for v in o]
-    if isinstance(o, (float, np.floating)) and not np.isfinite(o): return None
+    if isinstance(o, dict):
+        return {str(k): _finite(v) for k, v in o.items()}
+    if isinstance(o, (list, tuple)):
+        return [_finite(v) for v in o]
+    if isinstance(o, (float, np.floating)) and not np.isfinite(o):
+        return None
     return o
 
-def write_json(path:str|Path, obj)->Path:
+# %% ../nbs/00_core.ipynb #6b47da67
+def write_json(path: str | Path, obj) -> Path:
     "Write `obj` as JSON that every reader can read (numpy scalars become numbers, NaN becomes null), whole or not at all."
-    return write_text(path, json.dumps(_finite(obj), indent=1, ensure_ascii=False, default=_plain, allow_nan=False) + '\n')
+    return write_text(
+        path,
+        json.dumps(_finite(obj), indent=1, ensure_ascii=False, default=_plain, allow_nan=False)
+        + '\n',
+    )
 
-def read_json(path:str|Path):
+# %% ../nbs/00_core.ipynb #6a4ad270
+def read_json(path: str | Path):
     "The object in a JSON file; a file that is not JSON is named in the error."
-    try: return json.loads(Path(path).read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as e: raise MelanomaError(f"{path} is not a JSON file ({e}); restore it or make it anew") from None
+    try:
+        return json.loads(Path(path).read_text(encoding='utf-8'))
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise MelanomaError(
+            f"{path} is not a JSON file ({e}); restore it or make it anew"
+        ) from None
 
 # %% ../nbs/00_core.ipynb #8bf94028
 def softmax(
-    logits, # (n, classes) logits; (n,) or (n, 1) is the logit of one sigmoid
-)->np.ndarray: # (n, classes) probabilities whose rows sum to 1; (n, 2), the second the sigmoid, for one logit
+    logits,  # (n, classes) logits; (n,) or (n, 1) is the logit of one sigmoid
+) -> (
+    np.ndarray
+):  # (n, classes) probabilities whose rows sum to 1; (n, 2), the second the sigmoid, for one logit
     "Probabilities of logits, in float64, without overflow."
     logits = np.asarray(logits, dtype=np.float64)
-    if logits.ndim == 1: logits = logits[:, None]
-    if logits.shape[1] == 1: logits = np.hstack([np.zeros_like(logits), logits])
+    if logits.ndim == 1:
+        logits = logits[:, None]
+    if logits.shape[1] == 1:
+        logits = np.hstack([np.zeros_like(logits), logits])
     shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return shifted/shifted.sum(1, keepdims=True)
+    return shifted / shifted.sum(1, keepdims=True)
 
 # %% ../nbs/00_core.ipynb #9c7efb56
 def log_odds(
-    p, # Probabilities, any shape
-    eps:float=1e-9, # Probabilities are kept this far from 0 and 1
-)->np.ndarray: # float64, the shape of `p`
+    p,  # Probabilities, any shape
+    eps: float = 1e-9,  # Probabilities are kept this far from 0 and 1
+) -> np.ndarray:  # float64, the shape of `p`
     "The log-odds of probabilities."
     p = np.clip(np.asarray(p, dtype=np.float64), eps, 1 - eps)
     return np.log(p) - np.log1p(-p)
 
+# %% ../nbs/00_core.ipynb #f73c186a
 def sigmoid(
-    logits, # Log-odds, any shape
-)->np.ndarray: # float64, the shape of `logits`
+    logits,  # Log-odds, any shape
+) -> np.ndarray:  # float64, the shape of `logits`
     "The probabilities of log-odds, without overflow; undoes `log_odds`."
     logits = np.asarray(logits, dtype=np.float64)
     small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1/(1 + small), small/(1 + small))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
 
 # %% ../nbs/00_core.ipynb #6d65a8ac
 def sha256(
-    x, # A path, bytes, or a DataFrame (hashed as the CSV that `write_csv` would write)
-)->str: # 64 hexadecimal characters
+    x,  # A path, bytes, or a DataFrame (hashed as the CSV that `write_csv` would write)
+) -> str:  # 64 hexadecimal characters
     "The SHA-256 of a file, of bytes or of a table."
-    if isinstance(x, pd.DataFrame): x = x.to_csv(index=False, lineterminator='\n').encode()
-    if isinstance(x, bytes): return hashlib.sha256(x).hexdigest()
-    with open(x, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+    if isinstance(x, pd.DataFrame):
+        x = x.to_csv(index=False, lineterminator='\n').encode()
+    if isinstance(x, bytes):
+        return hashlib.sha256(x).hexdigest()
+    with open(x, 'rb') as f:
+        return hashlib.file_digest(f, 'sha256').hexdigest()
 
 # %% ../nbs/00_core.ipynb #94852119
 def friendly(f):
     "Decorate a command: a `MelanomaError` becomes one sentence on stderr and exit status 1, and Ctrl-C exit status 130."
     from functools import wraps
+
     @wraps(f)
     def _inner(*args, **kwargs):
-        try: return f(*args, **kwargs)
-        except MelanomaError as e: print(f"{type(e).__name__}: {e}", file=sys.stderr); raise SystemExit(1) from None
-        except KeyboardInterrupt: print("stopped; nothing half-written was left", file=sys.stderr); raise SystemExit(130) from None
+        try:
+            return f(*args, **kwargs)
+        except MelanomaError as e:
+            print(f"{type(e).__name__}: {e}", file=sys.stderr)
+            raise SystemExit(1) from None
+        except KeyboardInterrupt:
+            print("stopped; nothing half-written was left", file=sys.stderr)
+            raise SystemExit(130) from None
+
     return _inner

@@ -21,149 +21,243 @@ from ..images import read_image, square
 
 # %% ../../nbs/bedside/52_app.ipynb #c3857d63
 def percent(
-    p:float, # A probability
-)->str:
+    p: float,  # A probability
+) -> str:
     "A probability for reading: whole percents, with words at the ends where a whole percent would say more than is known."
-    if p < .01: return 'under 1%'
-    return 'over 99%' if p > .99 else f'{100*p:.0f}%'
+    if p < 0.01:
+        return 'under 1%'
+    return 'over 99%' if p > 0.99 else f'{100 * p:.0f}%'
 
 # %% ../../nbs/bedside/52_app.ipynb #577c01a5
 def find_bin(
-    card:dict, # The model's card
-    p:float, # A melanoma probability
-): # The bin (lo, hi, n, n_melanoma) of the card's `reliability`, or None
+    card: dict,  # The model's card
+    p: float,  # A melanoma probability
+):  # The bin (lo, hi, n, n_melanoma) of the card's `reliability`, or None
     "What the card knows about scores like this one."
     bins = (card.get('reliability') or {}).get('bins') or []
-    return next((b for b in bins if b['lo'] <= p < b['hi']), bins[-1] if bins and p >= bins[-1]['hi'] else None)
+    return next(
+        (b for b in bins if b['lo'] <= p < b['hi']),
+        bins[-1] if bins and p >= bins[-1]['hi'] else None,
+    )
 
-def _n(x): return f'{x:,}'
+# %% ../../nbs/bedside/52_app.ipynb #65e56b91
+def _n(x):
+    return f'{x:,}'
 
-def in_100(rate:float)->str:
+# %% ../../nbs/bedside/52_app.ipynb #aecc08ab
+def in_100(rate: float) -> str:
     "A rate as a count of 100."
-    return 'fewer than 1' if 0 < rate < .005 else 'none' if rate == 0 else f'about {100*rate:.0f}'
+    return (
+        'fewer than 1' if 0 < rate < 0.005 else 'none' if rate == 0 else f'about {100 * rate:.0f}'
+    )
 
+# %% ../../nbs/bedside/52_app.ipynb #7495104d
 def sentence(
-    card:dict, # The model's card
-    p:float, # Melanoma probability
-)->str:
+    card: dict,  # The model's card
+    p: float,  # Melanoma probability
+) -> str:
     "What the score means in counts, as far as the card knows it."
     b = find_bin(card, p)
-    if not b or not b['n']: return "This model's card does not say how often such scores came true, so take the figure as a rank and not as a risk."
-    lo, hi = b['ci']; d = 0 if lo > .1 else 1
-    return (f"Of 100 images of the training study that got a score like this one, {in_100(b['n_melanoma']/b['n'])} "
-            f"{'was' if in_100(b['n_melanoma']/b['n']) == 'about 1' else 'were'} melanoma (95% interval {100*lo:.{d}f} to {100*hi:.{d}f}; {_n(b['n'])} such images).")
+    if not b or not b['n']:
+        return "This model's card does not say how often such scores came true, so take the figure as a rank and not as a risk."
+    lo, hi = b['ci']
+    d = 0 if lo > 0.1 else 1
+    return (
+        f"Of 100 images of the training study that got a score like this one, {in_100(b['n_melanoma'] / b['n'])} "
+        f"{'was' if in_100(b['n_melanoma'] / b['n']) == 'about 1' else 'were'} melanoma (95% interval {100 * lo:.{d}f} to {100 * hi:.{d}f}; {_n(b['n'])} such images)."
+    )
 
-def caveat(card:dict)->str:
+# %% ../../nbs/bedside/52_app.ipynb #d39cfebe
+def caveat(card: dict) -> str:
     "Why the same score means less outside the study: its share of melanomas."
     r = card.get('reliability') or {}
-    if not r.get('n'): return ''
-    return (f"In that study {100*r['n_melanoma']/r['n']:.0f} of 100 images were melanoma: it holds lesions that somebody found worth a closer look. "
-            "Among all the spots that people have it is far fewer, and the same score then means a smaller risk.")
+    if not r.get('n'):
+        return ''
+    return (
+        f"In that study {100 * r['n_melanoma'] / r['n']:.0f} of 100 images were melanoma: it holds lesions that somebody found worth a closer look. "
+        "Among all the spots that people have it is far fewer, and the same score then means a smaller risk."
+    )
 
 # %% ../../nbs/bedside/52_app.ipynb #662b895d
-WARM, COLD = np.array([226, 74, 28.]), np.array([38, 110, 190.])   # RGB, for melanoma and against it
+WARM, COLD = (
+    np.array([226, 74, 28.0]),
+    np.array([38, 110, 190.0]),
+)  # RGB, for melanoma and against it
 
+# %% ../../nbs/bedside/52_app.ipynb #99a12345
 def overlay(
-    im:Image.Image, # RGB square, what the model saw
-    cam:np.ndarray, # (h, w) evidence for melanoma, in log-odds
-    floor:float=4., # Evidence that is drawn at full strength, where the map has none stronger
-)->Image.Image: # RGB, the size of `im`
+    im: Image.Image,  # RGB square, what the model saw
+    cam: np.ndarray,  # (h, w) evidence for melanoma, in log-odds
+    floor: float = 4.0,  # Evidence that is drawn at full strength, where the map has none stronger
+) -> Image.Image:  # RGB, the size of `im`
     "The image, paled, under its map."
-    big = np.asarray(Image.fromarray(cam.astype(np.float32)).resize(im.size, Image.Resampling.BICUBIC))
+    big = np.asarray(
+        Image.fromarray(cam.astype(np.float32)).resize(im.size, Image.Resampling.BICUBIC)
+    )
     s = np.clip(big / max(float(np.abs(cam).max()), floor), -1, 1)[..., None]
-    grey = np.asarray(im.convert('L'), dtype=np.float64)[..., None] * .75 + 50
-    a = .78 * np.abs(s) ** .8
-    return Image.fromarray((grey * (1 - a) + np.where(s > 0, WARM, COLD) * a).clip(0, 255).astype(np.uint8))
+    grey = np.asarray(im.convert('L'), dtype=np.float64)[..., None] * 0.75 + 50
+    a = 0.78 * np.abs(s) ** 0.8
+    return Image.fromarray(
+        (grey * (1 - a) + np.where(s > 0, WARM, COLD) * a).clip(0, 255).astype(np.uint8)
+    )
 
+# %% ../../nbs/bedside/52_app.ipynb #5fa8212e
 def data_uri(
-    im:Image.Image, # RGB
-    quality:int=85, # JPEG quality
-)->str:
+    im: Image.Image,  # RGB
+    quality: int = 85,  # JPEG quality
+) -> str:
     "The image as text for a page, without a file."
-    b = io.BytesIO(); im.save(b, 'JPEG', quality=quality)
+    b = io.BytesIO()
+    im.save(b, 'JPEG', quality=quality)
     return 'data:image/jpeg;base64,' + base64.b64encode(b.getvalue()).decode()
 
 # %% ../../nbs/bedside/52_app.ipynb #24bc59ac
 E = lambda s: html.escape(str(s), quote=True)
 
-def _gauge(p:float, base)->str:
+# %% ../../nbs/bedside/52_app.ipynb #b8283900
+def _gauge(p: float, base) -> str:
     "A bar from 0 to 100% with the study's own share of melanomas marked."
-    mark = f'<i style="left:{100*base:.1f}%" title="share of melanomas in the training study"></i>' if base else ''
-    level = 'low' if not base or p < base else 'mid' if p < .5 else 'high'
-    return f'<div class="gauge {level}" role="img" aria-label="{percent(p)} on a scale from 0 to 100%"><b style="width:{max(100*p, .8):.1f}%"></b>{mark}</div>'
+    mark = (
+        f'<i style="left:{100 * base:.1f}%" title="share of melanomas in the training study"></i>'
+        if base
+        else ''
+    )
+    level = 'low' if not base or p < base else 'mid' if p < 0.5 else 'high'
+    return f'<div class="gauge {level}" role="img" aria-label="{percent(p)} on a scale from 0 to 100%"><b style="width:{max(100 * p, 0.8):.1f}%"></b>{mark}</div>'
 
-def _versus(p:float, base)->str:
+# %% ../../nbs/bedside/52_app.ipynb #a9a80253
+def _versus(p: float, base) -> str:
     "The risk beside the study's average, in words."
-    if not base: return ''
+    if not base:
+        return ''
     r = p / base
-    than = 'about the same as' if .8 <= r <= 1.25 else 'lower than' if r < 1 else 'higher than'
+    than = 'about the same as' if 0.8 <= r <= 1.25 else 'lower than' if r < 1 else 'higher than'
     return f'{than} the average of the training study ({percent(base)}, the tick)'
 
-def _others(probs:dict)->str:
+# %% ../../nbs/bedside/52_app.ipynb #0b587c5d
+def _others(probs: dict) -> str:
     "All diagnoses with their probabilities, most probable first."
-    rows = ''.join(f'<tr><td>{E(DX[c])}</td><td><span style="width:{100*p:.1f}%"></span></td><td>{percent(p)}</td></tr>'
-                   for c, p in sorted(probs.items(), key=lambda x: -x[1]))
-    return f'<details><summary>All {len(probs)} diagnoses that the model knows</summary><table>{rows}</table></details>' if len(probs) > 1 else ''
+    rows = ''.join(
+        f'<tr><td>{E(DX[c])}</td><td><span style="width:{100 * p:.1f}%"></span></td><td>{percent(p)}</td></tr>'
+        for c, p in sorted(probs.items(), key=lambda x: -x[1])
+    )
+    return (
+        f'<details><summary>All {len(probs)} diagnoses that the model knows</summary><table>{rows}</table></details>'
+        if len(probs) > 1
+        else ''
+    )
 
 # %% ../../nbs/bedside/52_app.ipynb #9aae6a6b
 def answer_html(
-    name:str, # File name
-    im:Image.Image, # The image as `read_image` gives it
-    a:dict, # The answer of `Predictor.predict`
-    card:dict, # The model's card
-    note:str='', # A remark under the name
-)->str:
+    name: str,  # File name
+    im: Image.Image,  # The image as `read_image` gives it
+    a: dict,  # The answer of `Predictor.predict`
+    card: dict,  # The model's card
+    note: str = '',  # A remark under the name
+) -> str:
     "The card of an image that was answered."
-    sq = square(im, 320, card.get('crop', 'centre')); p = a['p_melanoma']; r = card.get('reliability') or {}
-    base = r['n_melanoma']/r['n'] if r.get('n') else None
-    warn = ''.join(f"<li>{E(s[0].upper() + s[1:])}{'' if s[-1] in '?.!' else '.'}</li>" for s in a['warnings'])
+    sq = square(im, 320, card.get('crop', 'centre'))
+    p = a['p_melanoma']
+    r = card.get('reliability') or {}
+    base = r['n_melanoma'] / r['n'] if r.get('n') else None
+    warn = ''.join(
+        f"<li>{E(s[0].upper() + s[1:])}{'' if s[-1] in '?.!' else '.'}</li>" for s in a['warnings']
+    )
     return f'''<article class="answer" data-p="{p:.6f}"><header><h3>{E(name)}</h3><small>{im.size[0]} &times; {im.size[1]} px{' &middot; ' + E(note) if note else ''}</small></header>
 <div class="body"><div class="pics"><figure><img alt="the square of the image that the model looks at" src="{data_uri(sq)}"><figcaption>What the model looks at</figcaption></figure>
 <figure><img alt="map of what speaks for and against melanoma" src="{data_uri(overlay(sq, a['cam']))}"><figcaption><span><i class="k warm"></i>for melanoma</span> <span><i class="k cold"></i>against</span></figcaption></figure></div>
 <div class="says"><div class="risk"><b>{E(percent(p).replace('under ', '<').replace('over ', '>'))}</b><span>estimated risk of melanoma,<br>{_versus(p, base) or 'as this model sees it'}</span></div>{_gauge(p, base)}
 <p>{E(sentence(card, p))}</p>{f'<ul class="warn">{warn}</ul>' if warn else ''}{_others(a['probs'])}</div></div></article>'''
 
+# %% ../../nbs/bedside/52_app.ipynb #e5e01049
 def problem_html(
-    name:str, # File name
-    why:str, # What is wrong, and what to do
-)->str:
+    name: str,  # File name
+    why: str,  # What is wrong, and what to do
+) -> str:
     "The card of a file that could not be answered."
     return f'<article class="problem" role="alert"><header><h3>{E(name)}</h3></header><p><b>No answer for this file:</b> {E(why)}.</p></article>'
 
 # %% ../../nbs/bedside/52_app.ipynb #c666b690
-def about_html(card:dict)->str:
+def about_html(card: dict) -> str:
     "What the card says of the model, for a reader of the page."
-    m = card.get('metrics') or {}; data = card.get('data') or []
-    rows = [('Model', f"{E(card['name'])} ({E(card.get('arch', ''))}, {card['size']} px), {E(card.get('created', ''))}")]
-    if data: rows.append(('Trained on', '; '.join(f"{E(d['name'])}: {_n(d['n'])} images, {_n(d['n_melanoma'])} melanomas ({E(d['licence'])})" for d in data)))
+    m = card.get('metrics') or {}
+    data = card.get('data') or []
+    rows = [
+        (
+            'Model',
+            f"{E(card['name'])} ({E(card.get('arch', ''))}, {card['size']} px), {E(card.get('created', ''))}",
+        )
+    ]
+    if data:
+        rows.append(
+            (
+                'Trained on',
+                '; '.join(
+                    f"{E(d['name'])}: {_n(d['n'])} images, {_n(d['n_melanoma'])} melanomas ({E(d['licence'])})"
+                    for d in data
+                ),
+            )
+        )
     if m.get('auc') is not None:
-        rows.append(('How good', f"AUC {m['auc']:.3f} (95% interval {m['lo']:.3f} to {m['hi']:.3f}) on {_n(m['n'])} images, {_n(m['n_pos'])} of them melanomas, each scored by a sister model that had not seen it. "
-            "A coin has 0.5, a perfect model 1. On images from other cameras and clinics it is lower."))
-    if card.get('intended_use'): rows.append(('Made for', E(card['intended_use'])))
-    if card.get('licence'): rows.append(('Licence', E(card['licence'])))
-    rows.append(('Fingerprint', f"<code>{E(card['sha256'][:16])}</code> (SHA-256 of the model, checked when this page started)"))
+        rows.append(
+            (
+                'How good',
+                f"AUC {m['auc']:.3f} (95% interval {m['lo']:.3f} to {m['hi']:.3f}) on {_n(m['n'])} images, {_n(m['n_pos'])} of them melanomas, each scored by a sister model that had not seen it. "
+                "A coin has 0.5, a perfect model 1. On images from other cameras and clinics it is lower.",
+            )
+        )
+    if card.get('intended_use'):
+        rows.append(('Made for', E(card['intended_use'])))
+    if card.get('licence'):
+        rows.append(('Licence', E(card['licence'])))
+    rows.append(
+        (
+            'Fingerprint',
+            f"<code>{E(card['sha256'][:16])}</code> (SHA-256 of the model, checked when this page started)",
+        )
+    )
     return '<dl class="about">' + ''.join(f'<dt>{k}</dt><dd>{v}</dd>' for k, v in rows) + '</dl>'
 
 # %% ../../nbs/bedside/52_app.ipynb #89c5da94
 def examples(
-    n:int=6, # How many; half of them melanomas
-)->list: # (label, path, remark)
+    n: int = 6,  # How many; half of them melanomas
+) -> list:  # (label, path, remark)
     "Drawn images of the embedded phantom set, spread over skin tones, melanomas and benign lesions in turn."
-    root = package_dir()/'examples'
-    if not (root/'truth.csv').is_file(): return []
-    t = pd.read_csv(root/'truth.csv').drop_duplicates('lesion_id')
-    t['path'] = [root/'jpeg'/'train'/f'{i}.jpg' for i in t.image_name]
+    root = package_dir() / 'examples'
+    if not (root / 'truth.csv').is_file():
+        return []
+    t = pd.read_csv(root / 'truth.csv').drop_duplicates('lesion_id')
+    t['path'] = [root / 'jpeg' / 'train' / f'{i}.jpg' for i in t.image_name]
     picks = []
-    for y, k in ((1, n - n//2), (0, n//2)):
-        s = t[(t.target == y) & ((t.p > .9) if y else (t.p < .05))].sort_values(['tone', 'image_name'])
+    for y, k in ((1, n - n // 2), (0, n // 2)):
+        s = t[(t.target == y) & ((t.p > 0.9) if y else (t.p < 0.05))].sort_values(
+            ['tone', 'image_name']
+        )
         picks.append(s.iloc[np.linspace(0, len(s) - 1, min(k, len(s))).round().astype(int)])
-    both = [r for i in range(max(map(len, picks))) for r in (s.iloc[i] for s in picks if i < len(s))]
-    return [(f"Example {i+1}", r.path, f"drawn, not photographed; drawn as {'a melanoma' if r.target else 'a benign lesion'}") for i, r in enumerate(both)]
+    both = [
+        r for i in range(max(map(len, picks))) for r in (s.iloc[i] for s in picks if i < len(s))
+    ]
+    return [
+        (
+            f"Example {i + 1}",
+            r.path,
+            f"drawn, not photographed; drawn as {'a melanoma' if r.target else 'a benign lesion'}",
+        )
+        for i, r in enumerate(both)
+    ]
 
-def thumbs_html()->str:
+# %% ../../nbs/bedside/52_app.ipynb #3fe3927a
+def thumbs_html() -> str:
     "The examples as a strip of small pictures."
-    pics = ''.join(f'<img alt="{E(r)}" title="{E(r)}" src="{data_uri(square(Image.open(p).convert("RGB"), 96))}">' for _, p, r in examples())
-    return f'<div class="thumbs">{pics}<span>The examples are drawn, not photographed.</span></div>' if pics else ''
+    pics = ''.join(
+        f'<img alt="{E(r)}" title="{E(r)}" src="{data_uri(square(Image.open(p).convert("RGB"), 96))}">'
+        for _, p, r in examples()
+    )
+    return (
+        f'<div class="thumbs">{pics}<span>The examples are drawn, not photographed.</span></div>'
+        if pics
+        else ''
+    )
 
 # %% ../../nbs/bedside/52_app.ipynb #7e259d12
 MAX_UPLOAD = 64 * 2**20
@@ -171,183 +265,296 @@ MAX_UPLOAD = 64 * 2**20
 KINDS = 'image/jpeg,image/png,image/tiff,image/bmp,image/webp,image/gif,.jpg,.jpeg,.png,.tif,.tiff,.bmp,.webp,.gif'
 "What the file chooser offers; a phone then also offers its camera, and turns its HEIC photos into JPEG"
 
-def crash_html(e:Exception)->str:
+# %% ../../nbs/bedside/52_app.ipynb #6a571bd7
+def crash_html(e: Exception) -> str:
     "What the page shows for an error that nobody expected."
     at = traceback.extract_tb(e.__traceback__)[-1]
-    return (f'<article class="problem" role="alert"><header><h3>The page met an error of its own</h3></header><p>{E(type(e).__name__)} in {E(Path(at.filename).stem)}, line {at.lineno}. '
-            'Nothing was lost but this answer: reload the page and try again; if it comes back, please report it with this line and what you did.</p></article>')
+    return (
+        f'<article class="problem" role="alert"><header><h3>The page met an error of its own</h3></header><p>{E(type(e).__name__)} in {E(Path(at.filename).stem)}, line {at.lineno}. '
+        'Nothing was lost but this answer: reload the page and try again; if it comes back, please report it with this line and what you did.</p></article>'
+    )
 
+# %% ../../nbs/bedside/52_app.ipynb #536d7b40
 def _html(s='', cls=''):
     h = w.HTML(s)
-    for c in cls.split(): h.add_class(c)
+    for c in cls.split():
+        h.add_class(c)
     return h
 
 # %% ../../nbs/bedside/52_app.ipynb #7184cd7f
 class MelanomaPage:
     "The page: a place to drop images, the answers, and what the model is. `.box` is the widget to display."
-    def __init__(self,
-        predictor:Predictor=None, # None: the model that the package brings along
+
+    def __init__(
+        self,
+        predictor: Predictor = None,  # None: the model that the package brings along
     ):
         self.predictor = predictor or load_artefact()
         self.rows, self._at = [], 0
         mb = MAX_UPLOAD // 2**20
         self.upload = w.FileUpload(multiple=True, accept=KINDS, description='Choose images')
-        self.sample, self.clear = w.Button(description='Try six examples'), w.Button(description='Clear')
-        for b, c in ((self.upload, 'primary'), (self.sample, 'second'), (self.clear, 'third')): b.add_class('mel-btn'); b.add_class(c)
-        hint = _html(f'<div class="hint" data-limit-mb="{mb}"><b>Drop dermoscopic images here</b><span>or choose them: JPEG, PNG, TIFF, BMP, WebP; several at once, up to {mb} MB together</span></div>')
-        drop = w.VBox([hint, w.HBox([self.upload, self.sample]), _html(thumbs_html())]); drop.add_class('drop')
-        self.status, self.answers = _html('', 'status'), w.VBox([]); self.answers.add_class('answers')
-        about = _html(f'<details class="more"><summary>About this model and its limits</summary><p>{E(caveat(self.predictor.card))}</p>{about_html(self.predictor.card)}</details>')
+        self.sample, self.clear = (
+            w.Button(description='Try six examples'),
+            w.Button(description='Clear'),
+        )
+        for b, c in ((self.upload, 'primary'), (self.sample, 'second'), (self.clear, 'third')):
+            b.add_class('mel-btn')
+            b.add_class(c)
+        hint = _html(
+            f'<div class="hint" data-limit-mb="{mb}"><b>Drop dermoscopic images here</b><span>or choose them: JPEG, PNG, TIFF, BMP, WebP; several at once, up to {mb} MB together</span></div>'
+        )
+        drop = w.VBox([hint, w.HBox([self.upload, self.sample]), _html(thumbs_html())])
+        drop.add_class('drop')
+        self.status, self.answers = _html('', 'status'), w.VBox([])
+        self.answers.add_class('answers')
+        about = _html(
+            f'<details class="more"><summary>About this model and its limits</summary><p>{E(caveat(self.predictor.card))}</p>{about_html(self.predictor.card)}</details>'
+        )
         self.clear.layout.display = 'none'
-        bar = w.HBox([self.status, self.clear]); bar.add_class('bar')
-        self.box = w.VBox([drop, bar, self.answers, about]); self.box.add_class('mel')
+        bar = w.HBox([self.status, self.clear])
+        bar.add_class('bar')
+        self.box = w.VBox([drop, bar, self.answers, about])
+        self.box.add_class('mel')
         self.upload.observe(self.guarded(self._uploaded), 'value')
-        self.sample.on_click(self.guarded(self._examples)); self.clear.on_click(self.guarded(self._clear))
+        self.sample.on_click(self.guarded(self._examples))
+        self.clear.on_click(self.guarded(self._clear))
 
 # %% ../../nbs/bedside/52_app.ipynb #d3f84e23
 @patch
-def guarded(self:MelanomaPage, f):
+def guarded(self: MelanomaPage, f):
     "A callback that shows its errors on the page instead of swallowing them, and gives the page back."
+
     def _inner(*args):
-        try: return f(*args)
+        try:
+            return f(*args)
         except Exception as e:
-            self._say(''); self._add(crash_html(e) if not isinstance(e, MelanomaError) else problem_html('This page', str(e)))
+            self._say('')
+            self._add(
+                crash_html(e)
+                if not isinstance(e, MelanomaError)
+                else problem_html('This page', str(e))
+            )
+
     return _inner
 
+# %% ../../nbs/bedside/52_app.ipynb #7acb74a0
 @patch
-def _say(self:MelanomaPage, text:str, working:bool=False):
+def _say(self: MelanomaPage, text: str, working: bool = False):
     "The status line (announced by screen readers)."
-    self.status.value = f'<span role="status" aria-live="polite" class="{"work" if working else ""}">{text}</span>'
+    self.status.value = (
+        f'<span role="status" aria-live="polite" class="{"work" if working else ""}">{text}</span>'
+    )
 
+# %% ../../nbs/bedside/52_app.ipynb #64c6506e
 @patch
-def _add(self:MelanomaPage, card_html:str):
+def _add(self: MelanomaPage, card_html: str):
     "Put a card under those of the same upload; a new upload stands above the older ones."
-    ch = list(self.answers.children); ch.insert(self._at, _html(card_html)); self._at += 1
-    self.answers.children = ch; self.clear.layout.display = ''
+    ch = list(self.answers.children)
+    ch.insert(self._at, _html(card_html))
+    self._at += 1
+    self.answers.children = ch
+    self.clear.layout.display = ''
 
+# %% ../../nbs/bedside/52_app.ipynb #7266de6d
 @patch
-def _clear(self:MelanomaPage, *_):
+def _clear(self: MelanomaPage, *_):
     "Forget all answers."
-    for c in self.answers.children: c.close()
+    for c in self.answers.children:
+        c.close()
     self.answers.children, self.rows, self._at = (), [], 0
-    self.clear.layout.display = 'none'; self._say('')
+    self.clear.layout.display = 'none'
+    self._say('')
 
 # %% ../../nbs/bedside/52_app.ipynb #e0fa1c67
 @patch
-def _one(self:MelanomaPage, name:str, src, note:str=''):
+def _one(self: MelanomaPage, name: str, src, note: str = ''):
     "Answer one image, or say why not."
     try:
         im, said = read_image(src, MAX_UPLOAD)
         a = self.predictor.run([(im, said)])[0]
         self._add(answer_html(name, im, a, self.predictor.card, note))
-    except ImageError as e: a = dict(p_melanoma=None, probs={}, width=None, height=None, warnings=[], error=str(e)); self._add(problem_html(name, str(e)))
+    except ImageError as e:
+        a = dict(p_melanoma=None, probs={}, width=None, height=None, warnings=[], error=str(e))
+        self._add(problem_html(name, str(e)))
     self.rows.append(answer_row(name, a, self.predictor.classes))
 
+# %% ../../nbs/bedside/52_app.ipynb #b166756d
 @patch
-def answer(self:MelanomaPage,
-    items:list, # (name, path or bytes, remark)
+def answer(
+    self: MelanomaPage,
+    items: list,  # (name, path or bytes, remark)
 ):
     "Answer several images, one after the other, and sum up."
     self._at = 0
     for i, (name, src, note) in enumerate(items):
-        self._say(f'Looking at {i+1} of {len(items)}: {E(name)}', working=True); self._one(name, src, note)
+        self._say(f'Looking at {i + 1} of {len(items)}: {E(name)}', working=True)
+        self._one(name, src, note)
     n, bad = len(self.rows), sum(bool(r['error']) for r in self.rows)
     table = base64.b64encode(pd.DataFrame(self.rows).to_csv(index=False).encode()).decode()
-    said = f'{n - bad} {"image" if n - bad == 1 else "images"} answered' + (f', {bad} {"file" if bad == 1 else "files"} not' if bad else '')
-    self._say(f'{said}. &ensp;<a download="risks.csv" href="data:text/csv;base64,{table}">Download as CSV</a>')
+    said = f'{n - bad} {"image" if n - bad == 1 else "images"} answered' + (
+        f', {bad} {"file" if bad == 1 else "files"} not' if bad else ''
+    )
+    self._say(
+        f'{said}. &ensp;<a download="risks.csv" href="data:text/csv;base64,{table}">Download as CSV</a>'
+    )
 
+# %% ../../nbs/bedside/52_app.ipynb #d6337d90
 @patch
-def _uploaded(self:MelanomaPage, change):
+def _uploaded(self: MelanomaPage, change):
     "Take what was uploaded, and free the uploader for the next files."
     files = change['new']
-    if not files: return
+    if not files:
+        return
     items = [(f['name'], bytes(f['content']), '') for f in files]
     self.upload.value = ()
     self.answer(items)
 
+# %% ../../nbs/bedside/52_app.ipynb #456468b8
 @patch
-def _examples(self:MelanomaPage, *_):
+def _examples(self: MelanomaPage, *_):
     "Answer the drawn examples."
     ex = examples()
-    if not ex: raise MelanomaError("the package's example images are missing; install it again")
+    if not ex:
+        raise MelanomaError("the package's example images are missing; install it again")
     self.answer(ex)
 
 # %% ../../nbs/bedside/52_app.ipynb #dc5e9aa7
 def show_page():
     "The page's widget; where the model cannot be opened, the reason instead of an empty page."
-    try: return MelanomaPage().box
-    except MelanomaError as e: return _html(f'<div class="mel"><article class="problem" role="alert"><header><h3>The page cannot start</h3></header><p>{E(e)}.</p></article></div>')
-    except Exception as e: return _html(f'<div class="mel">{crash_html(e)}</div>')
+    try:
+        return MelanomaPage().box
+    except MelanomaError as e:
+        return _html(
+            f'<div class="mel"><article class="problem" role="alert"><header><h3>The page cannot start</h3></header><p>{E(e)}.</p></article></div>'
+        )
+    except Exception as e:
+        return _html(f'<div class="mel">{crash_html(e)}</div>')
 
 # %% ../../nbs/bedside/52_app.ipynb #9ceb5630
 def free_port(
-    port:int=8866, # The first to try
-    tries:int=100, # How many to try
-)->int: # A port on which nothing listens
+    port: int = 8866,  # The first to try
+    tries: int = 100,  # How many to try
+) -> int:  # A port on which nothing listens
     "The next free port of this machine from `port` on."
     for p in range(port, min(port + tries, 65536)):
         with socket.socket() as s:
-            if os.name != 'nt': s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try: s.bind(('127.0.0.1', p)); return p
-            except OSError: continue
+            if os.name != 'nt':
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(('127.0.0.1', p))
+                return p
+            except OSError:
+                continue
     raise MelanomaError(f"no free port from {port} to {port + tries - 1}; name another with --port")
 
-def server_settings(port:int)->dict:
+# %% ../../nbs/bedside/52_app.ipynb #47bcb1e5
+def server_settings(port: int) -> dict:
     "What tornado is told: room for an upload, and a policy that keeps every request on this machine."
     here = f"ws://127.0.0.1:{port} ws://localhost:{port}"
     csp = f"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob: {here}; frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
-    return dict(ws_ping_timeout=30000, websocket_max_message_size=MAX_UPLOAD + 2**20, max_body_size=MAX_UPLOAD + 2**20,
-                headers={'Content-Security-Policy': csp, 'Referrer-Policy': 'no-referrer', 'X-Content-Type-Options': 'nosniff'})
+    return dict(
+        ws_ping_timeout=30000,
+        websocket_max_message_size=MAX_UPLOAD + 2**20,
+        max_body_size=MAX_UPLOAD + 2**20,
+        headers={
+            'Content-Security-Policy': csp,
+            'Referrer-Policy': 'no-referrer',
+            'X-Content-Type-Options': 'nosniff',
+        },
+    )
 
 # %% ../../nbs/bedside/52_app.ipynb #92277250
-def has_screen()->bool:
+def has_screen() -> bool:
     "Whether a browser window could open here: on a server without a display, a text browser would take the terminal instead."
-    return sys.platform in ('win32', 'darwin') or any(os.environ.get(k) for k in ('DISPLAY', 'WAYLAND_DISPLAY', 'BROWSER'))
+    return sys.platform in ('win32', 'darwin') or any(
+        os.environ.get(k) for k in ('DISPLAY', 'WAYLAND_DISPLAY', 'BROWSER')
+    )
 
 # %% ../../nbs/bedside/52_app.ipynb #e7b8a1e1
 def make_server(
-    port:int, # A free port
-    open_browser:bool=False, # Open a browser where there is one
-    host:str='127.0.0.1', # Address to listen on; anything else opens the page to other machines
-): # A Voila application, ready for `.start()`
+    port: int,  # A free port
+    open_browser: bool = False,  # Open a browser where there is one
+    host: str = '127.0.0.1',  # Address to listen on; anything else opens the page to other machines
+):  # A Voila application, ready for `.start()`
     "Voila, set up for the page: this machine only, our template, room for uploads, kernels that end."
-    os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'   # the kernel of this environment, not one that the user once installed elsewhere
+    os.environ['JUPYTER_PREFER_ENV_PATH'] = (
+        '1'  # the kernel of this environment, not one that the user once installed elsewhere
+    )
     from traitlets.config import Config
     from voila.app import Voila
-    folder = package_dir()/'bedside'/'page'
+
+    folder = package_dir() / 'bedside' / 'page'
 
     class PageServer(Voila):
         "Voila with the page's own template before the others."
+
         def setup_template_dirs(self):
             super().setup_template_dirs()
-            self.template_paths.insert(0, str(folder)); self.static_paths.insert(0, str(folder))
+            self.template_paths.insert(0, str(folder))
+            self.static_paths.insert(0, str(folder))
+
         def listen(self):
-            print(f"The page is at http://127.0.0.1:{self.port}/ ({'this machine only' if host == '127.0.0.1' else f'listening on {host}'}; Ctrl-C ends it)", flush=True); super().listen()
-        def launch_browser(self): threading.Thread(target=webbrowser.open, args=(f'http://127.0.0.1:{self.port}/',), daemon=True).start()
+            print(
+                f"The page is at http://127.0.0.1:{self.port}/ ({'this machine only' if host == '127.0.0.1' else f'listening on {host}'}; Ctrl-C ends it)",
+                flush=True,
+            )
+            super().listen()
+
+        def launch_browser(self):
+            threading.Thread(
+                target=webbrowser.open, args=(f'http://127.0.0.1:{self.port}/',), daemon=True
+            ).start()
 
     c = Config()
-    c.Voila.update(ip=host, port=port, port_retries=0, open_browser=open_browser, notebook_path=str(folder/'app.ipynb'), tornado_settings=server_settings(port), log_level='ERROR')
-    c.VoilaConfiguration.update(template='lab', theme='light', allow_template_override='NO', allow_theme_override='NO', file_allowlist=[], show_tracebacks=False,
-        extension_allowlist=['@jupyter-widgets/jupyterlab-manager', '@voila-dashboards/widgets-manager8'])   # and nothing that else is installed for JupyterLab
-    c.AsyncMappingKernelManager.update(cull_idle_timeout=1800, cull_interval=60, cull_connected=False)
-    if os.name == 'posix' and len(tempfile.gettempdir()) < 33: c.KernelManager.transport = 'ipc'   # server and kernel speak through a socket file, whose path may be about 100 letters long, and not through ports
+    c.Voila.update(
+        ip=host,
+        port=port,
+        port_retries=0,
+        open_browser=open_browser,
+        notebook_path=str(folder / 'app.ipynb'),
+        tornado_settings=server_settings(port),
+        log_level='ERROR',
+    )
+    c.VoilaConfiguration.update(
+        template='lab',
+        theme='light',
+        allow_template_override='NO',
+        allow_theme_override='NO',
+        file_allowlist=[],
+        show_tracebacks=False,
+        extension_allowlist=[
+            '@jupyter-widgets/jupyterlab-manager',
+            '@voila-dashboards/widgets-manager8',
+        ],
+    )  # and nothing that else is installed for JupyterLab
+    c.AsyncMappingKernelManager.update(
+        cull_idle_timeout=1800, cull_interval=60, cull_connected=False
+    )
+    if os.name == 'posix' and len(tempfile.gettempdir()) < 33:
+        c.KernelManager.transport = 'ipc'  # server and kernel speak through a socket file, whose path may be about 100 letters long, and not through ports
     c.ZMQChannelsWebsocketConnection.limit_rate = False
-    server = PageServer(config=c); server.initialize([])
+    server = PageServer(config=c)
+    server.initialize([])
     return server
 
 # %% ../../nbs/bedside/52_app.ipynb #266bd837
 @call_parse
 @friendly
 def melanoma_app(
-    port:Param("The port to serve on; the next free one where it is taken", int)=8866,
-    no_browser:Param("Do not open a browser", bool)=False,
-    host:Param("Address to listen on; leave it, unless a container or a proxy of yours stands in front", str)='127.0.0.1',
+    port: Param("The port to serve on; the next free one where it is taken", int) = 8866,
+    no_browser: Param("Do not open a browser", bool) = False,
+    host: Param(
+        "Address to listen on; leave it, unless a container or a proxy of yours stands in front",
+        str,
+    ) = '127.0.0.1',
 ):
     "Serve the page on this machine: drop dermoscopic images, get risks. Not a medical device."
-    folder = package_dir()/'bedside'/'page'
-    if not (folder/'app.ipynb').is_file(): raise MelanomaError("the page's notebook is not in the installed package; install it again")
-    load_artefact()   # a broken model is said here, and not to the first visitor
+    folder = package_dir() / 'bedside' / 'page'
+    if not (folder / 'app.ipynb').is_file():
+        raise MelanomaError("the page's notebook is not in the installed package; install it again")
+    load_artefact()  # a broken model is said here, and not to the first visitor
     p = free_port(port)
-    if p != port: print(f"port {port} is taken; using {p}")
+    if p != port:
+        print(f"port {port} is taken; using {p}")
     make_server(p, has_screen() and not no_browser, host).start()
     print("The page is closed.")

@@ -19,95 +19,178 @@ from ..images import open_image, square
 CACHE_COLS = ['entry', 'src_bytes', 'src_mtime_ns', 'width', 'height', 'sha256']
 "Columns of a cache's list; an entry is named after its image and the path of its original; width and height are those of the original"
 
-def _size(src:str)->tuple|None:
+# %% ../../nbs/data/12_cache.ipynb #b7ed4703
+def _size(src: str) -> tuple | None:
     "Width and height of an upright original, read from its head; None for DICOM."
-    if src.lower().endswith(('.dcm', '.dicom')): return None
-    with Image.open(src) as im: w, h = im.size; turned = im.getexif().get(0x0112, 1) >= 5
+    if src.lower().endswith(('.dcm', '.dicom')):
+        return None
+    with Image.open(src) as im:
+        w, h = im.size
+        turned = im.getexif().get(0x0112, 1) >= 5
     return (h, w) if turned else (w, h)
 
-def _entry(job:tuple)->tuple:
+# %% ../../nbs/data/12_cache.ipynb #1c194616
+def _entry(job: tuple) -> tuple:
     "Make one entry of the cache; returns its row of `CACHE_COLS` and None, or None and what was wrong."
     src, dst, size, crop = job
     try:
         stat = os.stat(src)
-        img = open_image(src, shrink_to=2*size); side = min(size, *img.size); w, h = _size(src) or img.size
+        img = open_image(src, shrink_to=2 * size)
+        side = min(size, *img.size)
+        w, h = _size(src) or img.size
         part = Path(dst).with_name(f'.{os.getpid()}-{Path(dst).name}')
         square(img, side, crop).save(part, 'JPEG', quality=95, subsampling=0)
-        digest = sha256(part); os.replace(part, dst)
+        digest = sha256(part)
+        os.replace(part, dst)
         return (Path(dst).name, stat.st_size, stat.st_mtime_ns, w, h, digest), None
-    except FileNotFoundError: return None, f"{Path(src).name}: there is no such file"
-    except ImageError as e: return None, str(e)
+    except FileNotFoundError:
+        return None, f"{Path(src).name}: there is no such file"
+    except ImageError as e:
+        return None, str(e)
     except OSError as e:
-        if e.errno == 28: raise ManifestError(f"the disk is full at {Path(dst).parent}; free some space and run it again, what is done stays") from None
+        if e.errno == 28:
+            raise ManifestError(
+                f"the disk is full at {Path(dst).parent}; free some space and run it again, what is done stays"
+            ) from None
         return None, f"{Path(src).name}: {e}"
 
 # %% ../../nbs/data/12_cache.ipynb #137eeb7b
-def _read_list(path:Path)->pd.DataFrame:
+def _read_list(path: Path) -> pd.DataFrame:
     "The entries that a cache lists; a line that a kill cut short is left out, of two lines for one entry the later counts."
-    if not path.is_file(): return pd.DataFrame(columns=CACHE_COLS).set_index('entry')
-    rows = [r for r in (l.split('\t') for l in path.read_text(encoding='utf-8').splitlines()[1:]) if len(r) == 6 and len(r[5]) == 64 and all(x.isdigit() for x in r[1:5])]
+    if not path.is_file():
+        return pd.DataFrame(columns=CACHE_COLS).set_index('entry')
+    rows = [
+        r
+        for r in (l.split('\t') for l in path.read_text(encoding='utf-8').splitlines()[1:])
+        if len(r) == 6 and len(r[5]) == 64 and all(x.isdigit() for x in r[1:5])
+    ]
     df = pd.DataFrame(rows, columns=CACHE_COLS).drop_duplicates('entry', keep='last')
     return df.astype({c: 'int64' for c in CACHE_COLS[1:5]}).set_index('entry')
 
-def _intact(listed:dict, src:str, dst:str)->bool:
+# %% ../../nbs/data/12_cache.ipynb #b25cb973
+def _intact(listed: dict, src: str, dst: str) -> bool:
     "Is the entry listed and whole, and is its original still the one that it was made from?"
     row = listed.get(os.path.basename(dst))
-    if row is None: return False
-    try: stat = os.stat(src); return stat.st_size == row['src_bytes'] and stat.st_mtime_ns == row['src_mtime_ns'] and sha256(dst) == row['sha256']
-    except OSError: return False
+    if row is None:
+        return False
+    try:
+        stat = os.stat(src)
+        return (
+            stat.st_size == row['src_bytes']
+            and stat.st_mtime_ns == row['src_mtime_ns']
+            and sha256(dst) == row['sha256']
+        )
+    except OSError:
+        return False
 
-def _alive(pid:int)->bool:
+# %% ../../nbs/data/12_cache.ipynb #926a3928
+def _alive(pid: int) -> bool:
     "Does the process run? One that was killed and not yet collected (a zombie) does not."
-    try: os.kill(pid, 0)
-    except ProcessLookupError: return False
-    except OSError: return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
     stat = Path(f'/proc/{pid}/stat')
-    try: return not stat.exists() or stat.read_text().rsplit(')', 1)[1].split()[0] not in 'ZX'
-    except OSError: return False
+    try:
+        return not stat.exists() or stat.read_text().rsplit(')', 1)[1].split()[0] not in 'ZX'
+    except OSError:
+        return False
 
-def _sweep(folder:Path)->None:
+# %% ../../nbs/data/12_cache.ipynb #f1bf6ece
+def _sweep(folder: Path) -> None:
     "Remove the unfinished files of processes that are no more."
     for f in folder.glob('.*-*.jpg'):
         pid = f.name[1:].split('-')[0]
-        if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)): f.unlink(missing_ok=True)
+        if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)):
+            f.unlink(missing_ok=True)
 
 # %% ../../nbs/data/12_cache.ipynb #a7fd3d5a
 def cached(
-    df:pd.DataFrame, # A manifest with paths
-    size:int=256, # Side of the stored squares, pixels; a smaller original is not enlarged
-    root:str|Path='.cache', # Where caches live; one folder a source, size and crop
-    crop:str='centre', # 'centre' or 'squash', as `core.square`
-    missing:str='raise', # 'raise': an image that cannot be read is an error once the others are done; 'drop': go on without it
-    workers:int|None=None, # Processes; None: one a processor
-    progress:bool=False, # Show a bar
-)->pd.DataFrame: # The manifest with `path` pointing into the cache, and `width`, `height` of the originals where they were unknown
+    df: pd.DataFrame,  # A manifest with paths
+    size: int = 256,  # Side of the stored squares, pixels; a smaller original is not enlarged
+    root: str | Path = '.cache',  # Where caches live; one folder a source, size and crop
+    crop: str = 'centre',  # 'centre' or 'squash', as `core.square`
+    missing: str = 'raise',  # 'raise': an image that cannot be read is an error once the others are done; 'drop': go on without it
+    workers: int | None = None,  # Processes; None: one a processor
+    progress: bool = False,  # Show a bar
+) -> pd.DataFrame:  # The manifest with `path` pointing into the cache, and `width`, `height` of the originals where they were unknown
     "The manifest over small copies of its images. Makes what is missing or damaged, trusts what is listed and whole."
-    if df.path.isna().any(): raise ManifestError(f"{df.path.isna().sum():,} images have no path, first: {df.image_id[df.path.isna()].iloc[0]}; load the manifest with its images")
-    if crop not in ('centre', 'squash'): raise ManifestError(f"crop is {crop!r}; use 'centre' or 'squash'")
-    root = Path(root).resolve(); faults, out = [], []
+    if df.path.isna().any():
+        raise ManifestError(
+            f"{df.path.isna().sum():,} images have no path, first: {df.image_id[df.path.isna()].iloc[0]}; load the manifest with its images"
+        )
+    if crop not in ('centre', 'squash'):
+        raise ManifestError(f"crop is {crop!r}; use 'centre' or 'squash'")
+    root = Path(root).resolve()
+    faults, out = [], []
     for s, d in df.groupby(df.source.fillna('unnamed'), sort=False):
-        done, bad = _fill(d, root/f"{re.sub('[^A-Za-z0-9._-]', '_', s)}-{size}-{crop}", size, crop, workers, progress)
-        out.append(done); faults += bad
+        done, bad = _fill(
+            d,
+            root / f"{re.sub('[^A-Za-z0-9._-]', '_', s)}-{size}-{crop}",
+            size,
+            crop,
+            workers,
+            progress,
+        )
+        out.append(done)
+        faults += bad
     if faults and missing == 'raise':
-        raise ImageError(f"{len(faults):,} of {len(df):,} images could not be cached, first: {faults[0]}; the others are done; pass missing='drop' to go on without them")
+        raise ImageError(
+            f"{len(faults):,} of {len(df):,} images could not be cached, first: {faults[0]}; the others are done; pass missing='drop' to go on without them"
+        )
     out = pd.concat(out) if out else df
-    return out.loc[[i for i in df.index if i in out.index]] if len(out) < len(df) or len(faults) else out.reindex(df.index)
+    return (
+        out.loc[[i for i in df.index if i in out.index]]
+        if len(out) < len(df) or len(faults)
+        else out.reindex(df.index)
+    )
 
 # %% ../../nbs/data/12_cache.ipynb #81f8d03a
-def _fill(df:pd.DataFrame, folder:Path, size:int, crop:str, workers, progress)->tuple:
+def _fill(df: pd.DataFrame, folder: Path, size: int, crop: str, workers, progress) -> tuple:
     "`cached` for one source: its rows that have an entry, and what was wrong with the others."
-    folder.mkdir(parents=True, exist_ok=True); _sweep(folder); book = folder/'entries.tsv'; known = _read_list(book)
-    dst = [str(folder/f"{re.sub('[^A-Za-z0-9._-]', '_', i)}-{sha256(os.fspath(s).encode())[:8]}.jpg") for i, s in zip(df.image_id, df.path)]
-    listed = known.to_dict('index'); jobs = [(os.fspath(s), d, size, crop) for s, d in zip(df.path, dst) if not _intact(listed, s, d)]; faults = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    book = folder / 'entries.tsv'
+    known = _read_list(book)
+    dst = [
+        str(folder / f"{re.sub('[^A-Za-z0-9._-]', '_', i)}-{sha256(os.fspath(s).encode())[:8]}.jpg")
+        for i, s in zip(df.image_id, df.path)
+    ]
+    listed = known.to_dict('index')
+    jobs = [
+        (os.fspath(s), d, size, crop) for s, d in zip(df.path, dst) if not _intact(listed, s, d)
+    ]
+    faults = {}
     if jobs:
-        if not book.is_file(): write_text(book, '\t'.join(CACHE_COLS) + '\n')
-        cut = not book.read_text(encoding='utf-8').endswith('\n')  # a killed run may have left half a line
+        if not book.is_file():
+            write_text(book, '\t'.join(CACHE_COLS) + '\n')
+        cut = not book.read_text(encoding='utf-8').endswith(
+            '\n'
+        )  # a killed run may have left half a line
         with open(book, 'a', encoding='utf-8') as f:
-            if cut: f.write('\n')
-            for job, (row, why) in zip(jobs, pool_map(_entry, jobs, workers=workers, progress=f'cache {folder.name}' if progress else None, chunk=8)):
-                if row: f.write('\t'.join(map(str, row)) + '\n'); f.flush()
-                else: faults[job[1]] = why
-        known = _read_list(book).sort_index(); write_csv(book, known.reset_index()[CACHE_COLS], sep='\t')
-    out = df.assign(path=dst); name = out.path.map(os.path.basename)
-    for c in ('width', 'height'): out[c] = out[c].fillna(name.map(known[c]).astype('Int64'))
+            if cut:
+                f.write('\n')
+            for job, (row, why) in zip(
+                jobs,
+                pool_map(
+                    _entry,
+                    jobs,
+                    workers=workers,
+                    progress=f'cache {folder.name}' if progress else None,
+                    chunk=8,
+                ),
+            ):
+                if row:
+                    f.write('\t'.join(map(str, row)) + '\n')
+                    f.flush()
+                else:
+                    faults[job[1]] = why
+        known = _read_list(book).sort_index()
+        write_csv(book, known.reset_index()[CACHE_COLS], sep='\t')
+    out = df.assign(path=dst)
+    name = out.path.map(os.path.basename)
+    for c in ('width', 'height'):
+        out[c] = out[c].fillna(name.map(known[c]).astype('Int64'))
     return out[~out.path.isin(list(faults))], list(faults.values())

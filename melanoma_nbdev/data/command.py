@@ -16,72 +16,150 @@ from .download import get_source
 from .manifest import SOURCES, _list_images, _raise, check_images, load_manifest
 
 # %% ../../nbs/data/15_command.ipynb #5893ae14
-def _counts(df:pd.DataFrame)->dict:
+def _counts(df: pd.DataFrame) -> dict:
     "Images, melanomas, and patients and lesions where they are known."
-    c = dict(images=len(df), melanomas=int(df.target.sum()), patients=int(df.patient_id.nunique()), lesions=int(df.lesion_id.nunique()))
+    c = dict(
+        images=len(df),
+        melanomas=int(df.target.sum()),
+        patients=int(df.patient_id.nunique()),
+        lesions=int(df.lesion_id.nunique()),
+    )
     return {k: v for k, v in c.items() if v or k in ('images', 'melanomas')}
 
-def _say(c:dict)->str: return ', '.join(f'{v:,} {k}' for k, v in c.items())
+# %% ../../nbs/data/15_command.ipynb #9387aab4
+def _say(c: dict) -> str:
+    return ', '.join(f'{v:,} {k}' for k, v in c.items())
 
+# %% ../../nbs/data/15_command.ipynb #cae43e89
 def status_of(
-    name:str, # Of `SOURCES`
-)->str: # One line
+    name: str,  # Of `SOURCES`
+) -> str:  # One line
     "What is here of a source, whether its table has the published counts, and how many image files there are."
-    src = SOURCES[name]; home = data_home()
-    if home is None or not (home/src.folder).is_dir(): return f"{name}: not here; melanoma_data get {name} ({src.licence})"
-    try: df = load_manifest(name, images=False)
-    except ManifestError as e: return f"{name}: {e}"
-    c = _counts(df); off = [f'{k} {v:,} published' for k, v in src.counts.items() if c.get(k) != v]
-    parts = [f"{_say(c)}" + (f" (NOT as published: {', '.join(off)})" if off else " (as published)")]
-    if 'tfrecord' in df: d = df[df.tfrecord >= 0]; parts.append(f"after removing duplicates {len(d):,} images, {int(d.target.sum())} melanomas")
-    if name == 'siim2020' and any((home/src.folder/f).is_file() for f in ('test.csv', 'ISIC_2020_Test_Metadata.csv')):
-        t = load_manifest(name, images=False, part='test'); parts.append(f"test {len(t):,} images, {t.patient_id.nunique()} patients")
-    has = df.image_id.isin(_list_images(home/src.folder, src.images)); part = df[has]
-    parts.append('no image files' if not len(part) else 'all image files' if len(part) == len(df) else f"image files for {_say(_counts(part)).replace(' images', '', 1)}")
+    src = SOURCES[name]
+    home = data_home()
+    if home is None or not (home / src.folder).is_dir():
+        return f"{name}: not here; melanoma_data get {name} ({src.licence})"
+    try:
+        df = load_manifest(name, images=False)
+    except ManifestError as e:
+        return f"{name}: {e}"
+    c = _counts(df)
+    off = [f'{k} {v:,} published' for k, v in src.counts.items() if c.get(k) != v]
+    parts = [
+        f"{_say(c)}" + (f" (NOT as published: {', '.join(off)})" if off else " (as published)")
+    ]
+    if 'tfrecord' in df:
+        d = df[df.tfrecord >= 0]
+        parts.append(
+            f"after removing duplicates {len(d):,} images, {int(d.target.sum())} melanomas"
+        )
+    if name == 'siim2020' and any(
+        (home / src.folder / f).is_file() for f in ('test.csv', 'ISIC_2020_Test_Metadata.csv')
+    ):
+        t = load_manifest(name, images=False, part='test')
+        parts.append(f"test {len(t):,} images, {t.patient_id.nunique()} patients")
+    has = df.image_id.isin(_list_images(home / src.folder, src.images))
+    part = df[has]
+    parts.append(
+        'no image files'
+        if not len(part)
+        else 'all image files'
+        if len(part) == len(df)
+        else f"image files for {_say(_counts(part)).replace(' images', '', 1)}"
+    )
     return f"{name}: {'; '.join(parts)}"
 
 # %% ../../nbs/data/15_command.ipynb #fa3f6319
-def _check(name:str, report:str)->None:
+def _check(name: str, report: str) -> None:
     "Validate a source's table, decode all of its images, print the result; raises where anything is wrong."
-    df = load_manifest(name, missing='drop'); faults = check_images(df, report=report or None, progress=True)
-    print(f"{name}: {_say(_counts(df))}; {len(faults):,} images cannot be read" + (f"; listed in {report}" if report else ''))
-    _raise([] if faults.empty else [f"{len(faults):,} images cannot be read, first: {faults.reason[0]}"], name)
+    df = load_manifest(name, missing='drop')
+    faults = check_images(df, report=report or None, progress=True)
+    print(
+        f"{name}: {_say(_counts(df))}; {len(faults):,} images cannot be read"
+        + (f"; listed in {report}" if report else '')
+    )
+    _raise(
+        []
+        if faults.empty
+        else [f"{len(faults):,} images cannot be read, first: {faults.reason[0]}"],
+        name,
+    )
 
-def _phantom(root:str, n:int, prevalence:float, size:int, seed:int, plant:str)->None:
+# %% ../../nbs/data/15_command.ipynb #adee2f82
+def _phantom(root: str, n: int, prevalence: float, size: int, seed: int, plant: str) -> None:
     "Write a phantom set."
     from melanoma_nbdev.phantom.dataset import make_phantom
-    if not root: raise ManifestError("where to? name the folder with --root")
-    make_phantom(root, n_images=n, n_patients=max(2, n//4), size=size, prevalence=prevalence, seed=seed, plant=tuple(plant.split(',')) if plant else (), progress=True)
-    print(f"phantom: {_say(_counts(load_manifest('phantom', root)))}; made of numbers, no licence needed")
+
+    if not root:
+        raise ManifestError("where to? name the folder with --root")
+    make_phantom(
+        root,
+        n_images=n,
+        n_patients=max(2, n // 4),
+        size=size,
+        prevalence=prevalence,
+        seed=seed,
+        plant=tuple(plant.split(',')) if plant else (),
+        progress=True,
+    )
+    print(
+        f"phantom: {_say(_counts(load_manifest('phantom', root)))}; made of numbers, no licence needed"
+    )
 
 # %% ../../nbs/data/15_command.ipynb #8d47f322
 @call_parse
 @friendly
 def melanoma_data(
-    action:Param("status, get, check, cache or phantom", str, opt=False, nargs='?', choices=['status', 'get', 'check', 'cache', 'phantom'])='status',
-    source:Param("siim2020, isic2019, ham10000 or isic2018; a folder with a CSV for check and cache; status and check: all if empty", str, opt=False, nargs='?')='',
-    root:Param("get: data folder instead of MELANOMA_DATA; cache: where caches live (.cache); phantom: folder to write", str)='',
-    size:Param("cache and phantom: side in pixels", int)=256,
-    crop:Param("cache: centre (the centred square) or squash (the whole frame)", str)='centre',
-    keep:Param("get: keep the zip files after unpacking", store_true)=False,
-    report:Param("check: write the unreadable images to this CSV", str)='',
-    n:Param("phantom: number of images", int)=240,
-    prevalence:Param("phantom: expected share of melanomas", float)=.0176,
-    seed:Param("phantom: seed", int)=0,
-    plant:Param("phantom: faults to plant, comma separated: duplicates, leak, camera, ruler, metadata", str)='',
+    action: Param(
+        "status, get, check, cache or phantom",
+        str,
+        opt=False,
+        nargs='?',
+        choices=['status', 'get', 'check', 'cache', 'phantom'],
+    ) = 'status',
+    source: Param(
+        "siim2020, isic2019, ham10000 or isic2018; a folder with a CSV for check and cache; status and check: all if empty",
+        str,
+        opt=False,
+        nargs='?',
+    ) = '',
+    root: Param(
+        "get: data folder instead of MELANOMA_DATA; cache: where caches live (.cache); phantom: folder to write",
+        str,
+    ) = '',
+    size: Param("cache and phantom: side in pixels", int) = 256,
+    crop: Param("cache: centre (the centred square) or squash (the whole frame)", str) = 'centre',
+    keep: Param("get: keep the zip files after unpacking", store_true) = False,
+    report: Param("check: write the unreadable images to this CSV", str) = '',
+    n: Param("phantom: number of images", int) = 240,
+    prevalence: Param("phantom: expected share of melanomas", float) = 0.0176,
+    seed: Param("phantom: seed", int) = 0,
+    plant: Param(
+        "phantom: faults to plant, comma separated: duplicates, leak, camera, ruler, metadata", str
+    ) = '',
 ):
     "Fetch, list, check and cache dermoscopy data. MELANOMA_DATA names the data folder."
-    here = [s for s in SOURCES if (h := data_home()) and (h/SOURCES[s].folder).is_dir()]
+    here = [s for s in SOURCES if (h := data_home()) and (h / SOURCES[s].folder).is_dir()]
     if action == 'status':
-        for s in ([source] if source in SOURCES else SOURCES): print(status_of(s))
+        for s in [source] if source in SOURCES else SOURCES:
+            print(status_of(s))
     elif action == 'check':
-        for s in ([source] if source else here or ['phantom']): _check(s, report)
-    elif action == 'phantom': _phantom(root or source, n, prevalence, size, seed, plant)
-    elif not source: raise ManifestError(f"melanoma_data {action} needs a source: {', '.join(SOURCES)}")
+        for s in [source] if source else here or ['phantom']:
+            _check(s, report)
+    elif action == 'phantom':
+        _phantom(root or source, n, prevalence, size, seed, plant)
+    elif not source:
+        raise ManifestError(f"melanoma_data {action} needs a source: {', '.join(SOURCES)}")
     elif action == 'get':
-        if source in SOURCES: print(f"{SOURCES[source].title}: licence {SOURCES[source].licence}, terms at {SOURCES[source].url}")
+        if source in SOURCES:
+            print(
+                f"{SOURCES[source].title}: licence {SOURCES[source].licence}, terms at {SOURCES[source].url}"
+            )
         get_source(source, root or None, keep=keep)
-        if not root or data_home(): print(status_of(source))
+        if not root or data_home():
+            print(status_of(source))
     else:
-        df = cached(load_manifest(source, missing='drop'), size, root or '.cache', crop, progress=True)
+        df = cached(
+            load_manifest(source, missing='drop'), size, root or '.cache', crop, progress=True
+        )
         print(f"{source}: {len(df):,} images at {size} pixels under {root or '.cache'}")

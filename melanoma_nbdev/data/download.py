@@ -10,146 +10,271 @@ import os, time
 from pathlib import Path
 from fastcore.basics import patch
 
-from ..core import ManifestError, atomic_path, data_home, read_json, sha256, write_json, write_text
+from melanoma_nbdev.core import (
+    ManifestError,
+    atomic_path,
+    data_home,
+    read_json,
+    sha256,
+    write_json,
+    write_text,
+)
 from .manifest import SOURCES
 
 # %% ../../nbs/data/11_download.ipynb #1c623207
 class ResumingDownloader:
     "A downloader for pooch that goes on where a connection broke."
-    def __init__(self,
-        part:str|Path, # Where the unfinished file stays between attempts
-        progress:bool=True, # Show a bar
-        timeout:float=60, # Seconds without a byte that count as a broken connection
-        tries:int=6, # Attempts without any new byte before giving up
-        wait:float=2, # Seconds before the second attempt; doubled after each
-    ): self.part, self.progress, self.timeout, self.tries, self.wait = Path(part), progress, timeout, tries, wait
+
+    def __init__(
+        self,
+        part: str | Path,  # Where the unfinished file stays between attempts
+        progress: bool = True,  # Show a bar
+        timeout: float = 60,  # Seconds without a byte that count as a broken connection
+        tries: int = 6,  # Attempts without any new byte before giving up
+        wait: float = 2,  # Seconds before the second attempt; doubled after each
+    ):
+        self.part, self.progress, self.timeout, self.tries, self.wait = (
+            Path(part),
+            progress,
+            timeout,
+            tries,
+            wait,
+        )
 
     def __call__(self, url, output_file, pooch):
         "Fetch `url` into `output_file`. `ManifestError` where the server refuses or does not get further."
         import requests
+
         left, why = self.tries, ''
         with requests.Session() as session:
             while left:
                 before = self.part.stat().st_size if self.part.exists() else 0
                 try:
-                    self._attempt(session, url, before); os.replace(self.part, output_file); self._tag.unlink(missing_ok=True); return
-                except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as e: why = _short(e)
+                    self._attempt(session, url, before)
+                    os.replace(self.part, output_file)
+                    self._tag.unlink(missing_ok=True)
+                    return
+                except (
+                    requests.ConnectionError,
+                    requests.Timeout,
+                    requests.exceptions.ChunkedEncodingError,
+                ) as e:
+                    why = _short(e)
                 got = self.part.stat().st_size if self.part.exists() else 0
                 left = self.tries if got > before else left - 1
-                if left: time.sleep(self.wait * 2**(self.tries - left))
-        raise ManifestError(f"{url} does not get further ({why}); what arrived stays: run the command again to go on")
+                if left:
+                    time.sleep(self.wait * 2 ** (self.tries - left))
+        raise ManifestError(
+            f"{url} does not get further ({why}); what arrived stays: run the command again to go on"
+        )
 
     @property
-    def _tag(self)->Path: return self.part.with_name(self.part.name + '.etag')
+    def _tag(self) -> Path:
+        return self.part.with_name(self.part.name + '.etag')
 
 # %% ../../nbs/data/11_download.ipynb #f5a21809
-def _short(e:Exception)->str:
+def _short(e: Exception) -> str:
     "The last cause of a connection error in a few words."
     text = str(e).lower()
-    return ('the server stalled' if 'timed out' in text else 'the connection was cut' if any(w in text for w in ('incomplete', 'reset', 'aborted', 'broken', 'closed', 'ended early'))
-            else 'no connection to the server')
+    return (
+        'the server stalled'
+        if 'timed out' in text
+        else 'the connection was cut'
+        if any(
+            w in text for w in ('incomplete', 'reset', 'aborted', 'broken', 'closed', 'ended early')
+        )
+        else 'no connection to the server'
+    )
 
+# %% ../../nbs/data/11_download.ipynb #3620fbc3
 @patch
-def _attempt(self:ResumingDownloader, session, url:str, have:int)->None:
+def _attempt(self: ResumingDownloader, session, url: str, have: int) -> None:
     "One request: the rest of the file if `have` bytes are here and the server still has the same file, else all of it."
     import requests
+
     tag = self._tag.read_text() if self._tag.exists() else ''
-    head = {'Accept-Encoding': 'identity', **({'Range': f'bytes={have}-', 'If-Range': tag} if have and tag else {})}
+    head = {
+        'Accept-Encoding': 'identity',
+        **({'Range': f'bytes={have}-', 'If-Range': tag} if have and tag else {}),
+    }
     with session.get(url, headers=head, stream=True, timeout=self.timeout) as r:
-        if r.status_code >= 500 or r.status_code == 429: raise requests.ConnectionError(f"status {r.status_code}")
-        if r.status_code == 416: self.part.unlink(missing_ok=True); raise requests.ConnectionError('the file ended early')
-        if not r.ok: raise ManifestError(f"{url}: the server answers {r.status_code} {r.reason}; see the data set's page for its present address")
+        if r.status_code >= 500 or r.status_code == 429:
+            raise requests.ConnectionError(f"status {r.status_code}")
+        if r.status_code == 416:
+            self.part.unlink(missing_ok=True)
+            raise requests.ConnectionError('the file ended early')
+        if not r.ok:
+            raise ManifestError(
+                f"{url}: the server answers {r.status_code} {r.reason}; see the data set's page for its present address"
+            )
         more = r.status_code == 206
         total = int(r.headers.get('Content-Length') or 0) + (have if more else 0)
         etag = r.headers.get('ETag') or r.headers.get('Last-Modified') or ''
-        write_text(self._tag, '' if etag.startswith('W/') else etag)  # a weak tag cannot vouch for single bytes
+        write_text(
+            self._tag, '' if etag.startswith('W/') else etag
+        )  # a weak tag cannot vouch for single bytes
         self._save(r, total, have if more else 0)
-    if total and self.part.stat().st_size != total: raise requests.ConnectionError('the file ended early')
+    if total and self.part.stat().st_size != total:
+        raise requests.ConnectionError('the file ended early')
 
+# %% ../../nbs/data/11_download.ipynb #1eb4ba51
 @patch
-def _save(self:ResumingDownloader, r, total:int, have:int)->None:
+def _save(self: ResumingDownloader, r, total: int, have: int) -> None:
     "Write what the response brings behind the `have` bytes that are here."
     from tqdm.auto import tqdm
-    with open(self.part, 'ab' if have else 'wb') as f, tqdm(total=total or None, initial=have, unit='B', unit_scale=True, desc=self.part.name.removesuffix('.part'), disable=not self.progress) as bar:
-        for chunk in r.iter_content(1 << 15): f.write(chunk); bar.update(len(chunk))
+
+    with (
+        open(self.part, 'ab' if have else 'wb') as f,
+        tqdm(
+            total=total or None,
+            initial=have,
+            unit='B',
+            unit_scale=True,
+            desc=self.part.name.removesuffix('.part'),
+            disable=not self.progress,
+        ) as bar,
+    ):
+        for chunk in r.iter_content(1 << 15):
+            f.write(chunk)
+            bar.update(len(chunk))
 
 # %% ../../nbs/data/11_download.ipynb #6d88c1f8
 def fetch(
-    url:str, # Address
-    dest:str|Path, # Where the file is to be
-    checksum:str|None=None, # 'md5:...' or 'sha256:...' as published; None: there is none
-    progress:bool=True, # Show a bar
-    **kwargs, # Of `ResumingDownloader`
-)->Path: # `dest`; the file is whole
+    url: str,  # Address
+    dest: str | Path,  # Where the file is to be
+    checksum: str | None = None,  # 'md5:...' or 'sha256:...' as published; None: there is none
+    progress: bool = True,  # Show a bar
+    **kwargs,  # Of `ResumingDownloader`
+) -> Path:  # `dest`; the file is whole
     "Download one file, going on where an earlier attempt broke. A file whose checksum is wrong is removed and `ManifestError` says so."
     import pooch, requests
-    dest = Path(dest); dest.parent.mkdir(parents=True, exist_ok=True); part = dest.with_name(dest.name + '.part')
+
+    dest = Path(dest)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    part = dest.with_name(dest.name + '.part')
     pooch.get_logger().setLevel('WARNING')
-    try: pooch.retrieve(url, checksum, fname=dest.name, path=dest.parent, downloader=ResumingDownloader(part, progress, **kwargs))
-    except ManifestError: raise
+    try:
+        pooch.retrieve(
+            url,
+            checksum,
+            fname=dest.name,
+            path=dest.parent,
+            downloader=ResumingDownloader(part, progress, **kwargs),
+        )
+    except ManifestError:
+        raise
     except ValueError as e:
-        if 'hash' not in str(e).lower(): raise
-        raise ManifestError(f"{dest.name} from {url} is not the published file (its checksum is wrong) and was removed; run the command again, and if that repeats, "
-                            "something between here and the archive alters it") from None
-    except requests.RequestException as e: raise ManifestError(f"{url}: {_short(e)}; what arrived stays: run the command again to go on") from None
+        if 'hash' not in str(e).lower():
+            raise
+        raise ManifestError(
+            f"{dest.name} from {url} is not the published file (its checksum is wrong) and was removed; run the command again, and if that repeats, "
+            "something between here and the archive alters it"
+        ) from None
+    except requests.RequestException as e:
+        raise ManifestError(
+            f"{url}: {_short(e)}; what arrived stays: run the command again to go on"
+        ) from None
     return dest
 
 # %% ../../nbs/data/11_download.ipynb #ecfe3c4d
 def unpack(
-    archive:str|Path, # A zip file
-    dest:str|Path, # Folder to unpack into
-    progress:bool=False, # Show a bar
-)->int: # Number of files in the archive
+    archive: str | Path,  # A zip file
+    dest: str | Path,  # Folder to unpack into
+    progress: bool = False,  # Show a bar
+) -> int:  # Number of files in the archive
     "Unpack a zip, each file whole or not at all; files that are there in full are not written again. `ManifestError` where the zip is damaged (its own checksums)."
     import shutil, zipfile
     from tqdm.auto import tqdm
+
     dest = Path(dest).resolve()
     try:
         with zipfile.ZipFile(archive) as z:
-            todo = [m for m in z.infolist() if not m.is_dir() and not m.filename.startswith('__MACOSX')]
-            for m in tqdm(todo, desc=f'unpack {Path(archive).name}', unit='file', disable=not progress):
-                to = (dest/m.filename).resolve()
-                if not to.is_relative_to(dest): raise ManifestError(f"{Path(archive).name} holds {m.filename!r}, which would be written outside its folder; this is not the archive's file")
-                if to.is_file() and to.stat().st_size == m.file_size: continue
-                with atomic_path(to) as part, z.open(m) as a, open(part, 'wb') as b: shutil.copyfileobj(a, b, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as e: raise ManifestError(f"{Path(archive).name} is damaged ({e}); delete it and run the command again") from None
+            todo = [
+                m for m in z.infolist() if not m.is_dir() and not m.filename.startswith('__MACOSX')
+            ]
+            for m in tqdm(
+                todo, desc=f'unpack {Path(archive).name}', unit='file', disable=not progress
+            ):
+                to = (dest / m.filename).resolve()
+                if not to.is_relative_to(dest):
+                    raise ManifestError(
+                        f"{Path(archive).name} holds {m.filename!r}, which would be written outside its folder; this is not the archive's file"
+                    )
+                if to.is_file() and to.stat().st_size == m.file_size:
+                    continue
+                with atomic_path(to) as part, z.open(m) as a, open(part, 'wb') as b:
+                    shutil.copyfileobj(a, b, 1 << 20)
+    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as e:
+        raise ManifestError(
+            f"{Path(archive).name} is damaged ({e}); delete it and run the command again"
+        ) from None
     return len(todo)
 
 # %% ../../nbs/data/11_download.ipynb #c512fa85
-def _sizes(files)->list:
+def _sizes(files) -> list:
     "Bytes of each file as its server says, None where it does not."
     import requests
+
     def one(url):
-        try: r = requests.head(url, allow_redirects=True, timeout=30, headers={'Accept-Encoding': 'identity'}); return int(r.headers['Content-Length']) if r.ok else None
-        except (requests.RequestException, KeyError, ValueError): return None
+        try:
+            r = requests.head(
+                url, allow_redirects=True, timeout=30, headers={'Accept-Encoding': 'identity'}
+            )
+            return int(r.headers['Content-Length']) if r.ok else None
+        except (requests.RequestException, KeyError, ValueError):
+            return None
+
     return [one(f[1]) for f in files]
 
-def _room(dest:Path, sizes:list, files)->None:
+# %% ../../nbs/data/11_download.ipynb #4e213185
+def _room(dest: Path, sizes: list, files) -> None:
     "Raise before anything starts if the disk cannot hold the downloads, what is unpacked from them, and a little more."
     import shutil
-    here = lambda f: (p.stat().st_size if (p := dest/(f[0] + '.part')).exists() else 0)
-    need = sum((s or 0)*(2 if f[2] else 1) - here(f) for s, f in zip(sizes, files)) + 2**28
-    free = shutil.disk_usage(next(p for p in (dest, *dest.parents) if p.exists())).free
-    if need > free: raise ManifestError(f"{need/1e9:,.1f} GB are needed in {dest} (downloads and what is unpacked from them) and {free/1e9:,.1f} GB are free; free some or name another folder")
 
+    here = lambda f: p.stat().st_size if (p := dest / (f[0] + '.part')).exists() else 0
+    need = sum((s or 0) * (2 if f[2] else 1) - here(f) for s, f in zip(sizes, files)) + 2**28
+    free = shutil.disk_usage(next(p for p in (dest, *dest.parents) if p.exists())).free
+    if need > free:
+        raise ManifestError(
+            f"{need / 1e9:,.1f} GB are needed in {dest} (downloads and what is unpacked from them) and {free / 1e9:,.1f} GB are free; free some or name another folder"
+        )
+
+# %% ../../nbs/data/11_download.ipynb #2c67a795
 def get_source(
-    name:str, # Of `SOURCES`
-    root:str|Path|None=None, # Data folder; None: what `MELANOMA_DATA` names
-    keep:bool=False, # Keep the zip files after unpacking
-    progress:bool=True, # Show bars
-    **kwargs, # Of `ResumingDownloader`
-)->Path: # The folder of the source
+    name: str,  # Of `SOURCES`
+    root: str | Path | None = None,  # Data folder; None: what `MELANOMA_DATA` names
+    keep: bool = False,  # Keep the zip files after unpacking
+    progress: bool = True,  # Show bars
+    **kwargs,  # Of `ResumingDownloader`
+) -> Path:  # The folder of the source
     "Fetch a public data set, unpack it, and record what came from where under which licence. What is there is not fetched again."
-    if name not in SOURCES: raise ManifestError(f"{name!r} is not a source that can be fetched; choose from {', '.join(SOURCES)}")
+    if name not in SOURCES:
+        raise ManifestError(
+            f"{name!r} is not a source that can be fetched; choose from {', '.join(SOURCES)}"
+        )
     home = Path(root) if root is not None else data_home()
-    if home is None: raise ManifestError("where to? set MELANOMA_DATA to a folder with room, or name one with --root")
-    src = SOURCES[name]; dest = home/src.folder; note = dest/'source.json'; done = read_json(note)['files'] if note.exists() else {}
+    if home is None:
+        raise ManifestError(
+            "where to? set MELANOMA_DATA to a folder with room, or name one with --root"
+        )
+    src = SOURCES[name]
+    dest = home / src.folder
+    note = dest / 'source.json'
+    done = read_json(note)['files'] if note.exists() else {}
     todo = [f for f in src.files if f[0] not in done]
     _room(dest, _sizes(todo), todo)
     for n, url, into, checksum in todo:
-        file = fetch(url, dest/n, checksum, progress, **kwargs); facts = dict(url=url, bytes=file.stat().st_size, sha256=sha256(file), fetched=time.strftime('%Y-%m-%d'))
+        file = fetch(url, dest / n, checksum, progress, **kwargs)
+        facts = dict(
+            url=url,
+            bytes=file.stat().st_size,
+            sha256=sha256(file),
+            fetched=time.strftime('%Y-%m-%d'),
+        )
         if into:
-            facts['unpacked'] = unpack(file, dest/into, progress)
-            if not keep: file.unlink()
-        done[n] = facts; write_json(note, dict(source=src.title, licence=src.licence, url=src.url, files=done))
+            facts['unpacked'] = unpack(file, dest / into, progress)
+            if not keep:
+                file.unlink()
+        done[n] = facts
+        write_json(note, dict(source=src.title, licence=src.licence, url=src.url, files=done))
     return dest

@@ -12,7 +12,17 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 
-from ..core import DX, ImageError, ManifestError, as_manifest, data_home, norm_dx, norm_sex, norm_site, write_csv
+from melanoma_nbdev.core import (
+    DX,
+    ImageError,
+    ManifestError,
+    as_manifest,
+    data_home,
+    norm_dx,
+    norm_sex,
+    norm_site,
+    write_csv,
+)
 from ..engine import pool_map
 from ..images import open_image
 
@@ -20,266 +30,526 @@ from ..images import open_image
 @dataclass
 class Source:
     "A public data set: its folder, the names that its files go by, its licence and its published counts."
-    name: str # As `load_manifest` takes it
-    folder: str # Under the data folder
+
+    name: str  # As `load_manifest` takes it
+    folder: str  # Under the data folder
     title: str
-    tables: tuple # Names that the main table goes by, the best first
-    images: tuple # Folders that the images may lie in, relative to `folder`
+    tables: tuple  # Names that the main table goes by, the best first
+    images: tuple  # Folders that the images may lie in, relative to `folder`
     licence: str
     url: str
-    counts: dict = field(default_factory=dict) # What was published: images, melanomas, patients, lesions
-    files: tuple = () # What `melanoma_data get` fetches: (file name, address, folder to unpack into or None, published checksum or None)
+    counts: dict = field(
+        default_factory=dict
+    )  # What was published: images, melanomas, patients, lesions
+    files: tuple = ()  # What `melanoma_data get` fetches: (file name, address, folder to unpack into or None, published checksum or None)
 
 # %% ../../nbs/data/10_manifest.ipynb #4aa63fd7
 _S3 = 'https://isic-challenge-data.s3.amazonaws.com/'
 _DV = 'https://dataverse.harvard.edu/api/access/datafile/'
-def _s3(year, *names, **unzip): return tuple((n, f'{_S3}{year}/{n}', unzip.get(n.split('.')[0].replace('-', '')), None) for n in names)
 
-SOURCES = {s.name: s for s in (
-    Source('siim2020', 'siim-isic-2020', 'SIIM-ISIC Melanoma Classification 2020',
-           ('ISIC_2020_Training_GroundTruth_v2.csv', 'ISIC_2020_Training_GroundTruth.csv', 'train.csv'),
-           ('jpeg/train', 'ISIC_2020_Training_JPEG/train', 'train', 'ISIC_2020_Training_Input', 'ISIC_2020_Training_Dicom/train', 'images'), 'CC BY-NC 4.0',
-           'https://challenge2020.isic-archive.com', dict(images=33126, melanomas=584, patients=2056),
-           _s3(2020, 'ISIC_2020_Training_GroundTruth_v2.csv', 'ISIC_2020_Training_GroundTruth.csv', 'ISIC_2020_Training_Duplicates.csv', 'ISIC_2020_Test_Metadata.csv',
-               'ISIC_2020_Training_JPEG.zip', ISIC_2020_Training_JPEG='jpeg')),
-    Source('isic2019', 'isic-2019', 'ISIC Challenge 2019', ('ISIC_2019_Training_GroundTruth.csv', 'train.csv'),
-           ('ISIC_2019_Training_Input/ISIC_2019_Training_Input', 'ISIC_2019_Training_Input', 'train', 'images'), 'CC BY-NC 4.0',
-           'https://challenge.isic-archive.com/data/#2019', dict(images=25331, melanomas=4522),
-           _s3(2019, 'ISIC_2019_Training_GroundTruth.csv', 'ISIC_2019_Training_Metadata.csv', 'ISIC_2019_Training_Input.zip', ISIC_2019_Training_Input='.')),
-    Source('ham10000', 'ham10000', 'HAM10000', ('HAM10000_metadata.csv', 'HAM10000_metadata', 'HAM10000_metadata.tab'),
-           ('images', 'HAM10000_images', 'HAM10000_images_part_1', 'HAM10000_images_part_2', 'ISIC2018_Task3_Training_Input'), 'CC BY-NC-SA 4.0',
-           'https://doi.org/10.7910/DVN/DBW86T', dict(images=10015, melanomas=1113, lesions=7470),
-           (('HAM10000_metadata.csv', _DV + '4338392?format=original', None, None),
-            ('HAM10000_images_part_1.zip', _DV + '3172585', 'images', 'md5:4639bfa73ab251610530a97c898e6e46'),
-            ('HAM10000_images_part_2.zip', _DV + '3172584', 'images', 'md5:da43d6cc50f6613013be07e8986b384b'))),
-    Source('isic2018', 'isic2018-task1', 'ISIC Challenge 2018, task 1', ('metadata.csv', 'ISIC_2019_Training_GroundTruth.csv'),
-           ('images', 'ISIC2018_Task1-2_Training_Input'), 'ISIC 2017: CC0; ISIC 2018: CC BY-NC 4.0',
-           'https://challenge.isic-archive.com/data/#2018', dict(images=2593, melanomas=519),
-           _s3(2019, 'ISIC_2019_Training_GroundTruth.csv', 'ISIC_2019_Training_Metadata.csv')
-           + _s3(2018, 'ISIC2018_Task1-2_Training_Input.zip', ISIC2018_Task12_Training_Input='.')))}
+# %% ../../nbs/data/10_manifest.ipynb #dd9345f2
+def _s3(year, *names, **unzip):
+    return tuple(
+        (n, f'{_S3}{year}/{n}', unzip.get(n.split('.')[0].replace('-', '')), None) for n in names
+    )
+
+# %% ../../nbs/data/10_manifest.ipynb #74a1251c
+SOURCES = {
+    s.name: s
+    for s in (
+        Source(
+            'siim2020',
+            'siim-isic-2020',
+            'SIIM-ISIC Melanoma Classification 2020',
+            (
+                'ISIC_2020_Training_GroundTruth_v2.csv',
+                'ISIC_2020_Training_GroundTruth.csv',
+                'train.csv',
+            ),
+            (
+                'jpeg/train',
+                'ISIC_2020_Training_JPEG/train',
+                'train',
+                'ISIC_2020_Training_Input',
+                'ISIC_2020_Training_Dicom/train',
+                'images',
+            ),
+            'CC BY-NC 4.0',
+            'https://challenge2020.isic-archive.com',
+            dict(images=33126, melanomas=584, patients=2056),
+            _s3(
+                2020,
+                'ISIC_2020_Training_GroundTruth_v2.csv',
+                'ISIC_2020_Training_GroundTruth.csv',
+                'ISIC_2020_Training_Duplicates.csv',
+                'ISIC_2020_Test_Metadata.csv',
+                'ISIC_2020_Training_JPEG.zip',
+                ISIC_2020_Training_JPEG='jpeg',
+            ),
+        ),
+        Source(
+            'isic2019',
+            'isic-2019',
+            'ISIC Challenge 2019',
+            ('ISIC_2019_Training_GroundTruth.csv', 'train.csv'),
+            (
+                'ISIC_2019_Training_Input/ISIC_2019_Training_Input',
+                'ISIC_2019_Training_Input',
+                'train',
+                'images',
+            ),
+            'CC BY-NC 4.0',
+            'https://challenge.isic-archive.com/data/#2019',
+            dict(images=25331, melanomas=4522),
+            _s3(
+                2019,
+                'ISIC_2019_Training_GroundTruth.csv',
+                'ISIC_2019_Training_Metadata.csv',
+                'ISIC_2019_Training_Input.zip',
+                ISIC_2019_Training_Input='.',
+            ),
+        ),
+        Source(
+            'ham10000',
+            'ham10000',
+            'HAM10000',
+            ('HAM10000_metadata.csv', 'HAM10000_metadata', 'HAM10000_metadata.tab'),
+            (
+                'images',
+                'HAM10000_images',
+                'HAM10000_images_part_1',
+                'HAM10000_images_part_2',
+                'ISIC2018_Task3_Training_Input',
+            ),
+            'CC BY-NC-SA 4.0',
+            'https://doi.org/10.7910/DVN/DBW86T',
+            dict(images=10015, melanomas=1113, lesions=7470),
+            (
+                ('HAM10000_metadata.csv', _DV + '4338392?format=original', None, None),
+                (
+                    'HAM10000_images_part_1.zip',
+                    _DV + '3172585',
+                    'images',
+                    'md5:4639bfa73ab251610530a97c898e6e46',
+                ),
+                (
+                    'HAM10000_images_part_2.zip',
+                    _DV + '3172584',
+                    'images',
+                    'md5:da43d6cc50f6613013be07e8986b384b',
+                ),
+            ),
+        ),
+        Source(
+            'isic2018',
+            'isic2018-task1',
+            'ISIC Challenge 2018, task 1',
+            ('metadata.csv', 'ISIC_2019_Training_GroundTruth.csv'),
+            ('images', 'ISIC2018_Task1-2_Training_Input'),
+            'ISIC 2017: CC0; ISIC 2018: CC BY-NC 4.0',
+            'https://challenge.isic-archive.com/data/#2018',
+            dict(images=2593, melanomas=519),
+            _s3(2019, 'ISIC_2019_Training_GroundTruth.csv', 'ISIC_2019_Training_Metadata.csv')
+            + _s3(2018, 'ISIC2018_Task1-2_Training_Input.zip', ISIC2018_Task12_Training_Input='.'),
+        ),
+    )
+}
 "The public data sets that `load_manifest` and `melanoma_data` know by name"
 
 # %% ../../nbs/data/10_manifest.ipynb #c51fca5f
 COLUMN_NAMES = dict(
-    image_id='image_id image_name image isic_id id filename file_name file', path='path filepath file_path', patient_id='patient_id patient',
-    lesion_id='lesion_id lesion', target='target melanoma is_melanoma label', dx='dx diagnosis diagnosis_1', sex='sex gender', age='age age_approx',
-    site='site anatom_site_general_challenge anatom_site_general localization anatomical_site location', width='width pixels_x', height='height pixels_y')
+    image_id='image_id image_name image isic_id id filename file_name file',
+    path='path filepath file_path',
+    patient_id='patient_id patient',
+    lesion_id='lesion_id lesion',
+    target='target melanoma is_melanoma label',
+    dx='dx diagnosis diagnosis_1',
+    sex='sex gender',
+    age='age age_approx',
+    site='site anatom_site_general_challenge anatom_site_general localization anatomical_site location',
+    width='width pixels_x',
+    height='height pixels_y',
+)
 "Manifest column -> the names that it goes by in tables, the likeliest first"
 
+# %% ../../nbs/data/10_manifest.ipynb #1b7ca822
 def rename_columns(
-    df:pd.DataFrame, # A table as its source wrote it
-    columns:dict|None=None, # Manifest column -> the table's own name, where guessing by name is not wanted
-)->pd.DataFrame: # The same rows; further columns are kept under their own names
+    df: pd.DataFrame,  # A table as its source wrote it
+    columns: dict
+    | None = None,  # Manifest column -> the table's own name, where guessing by name is not wanted
+) -> pd.DataFrame:  # The same rows; further columns are kept under their own names
     "The table under the manifest's column names. `ManifestError` where a column that was told is not there, or there is no image id."
     columns = dict(columns or {})
     bad = [c for c in columns if c not in COLUMN_NAMES]
     gone = [v for v in columns.values() if v not in df]
-    if bad: raise ManifestError(f"columns names {bad[0]!r}, which a manifest does not have; use {', '.join(COLUMN_NAMES)}")
-    if gone: raise ManifestError(f"there is no column {gone[0]!r}; the table has {', '.join(map(str, df.columns))}")
+    if bad:
+        raise ManifestError(
+            f"columns names {bad[0]!r}, which a manifest does not have; use {', '.join(COLUMN_NAMES)}"
+        )
+    if gone:
+        raise ManifestError(
+            f"there is no column {gone[0]!r}; the table has {', '.join(map(str, df.columns))}"
+        )
     low = {str(c).strip().lower(): c for c in reversed(df.columns)}
     for c, names in COLUMN_NAMES.items():
         found = [low[n] for n in names.split() if n in low and low[n] not in columns.values()]
-        if c not in columns and found: columns[c] = found[0]
+        if c not in columns and found:
+            columns[c] = found[0]
     if 'image_id' not in columns and 'path' not in columns:
-        raise ManifestError(f"no column tells the image (tried {', '.join(COLUMN_NAMES['image_id'].split())}); the table has {', '.join(map(str, df.columns))}; "
-                            "say which with columns=dict(image_id='your_column')")
+        raise ManifestError(
+            f"no column tells the image (tried {', '.join(COLUMN_NAMES['image_id'].split())}); the table has {', '.join(map(str, df.columns))}; "
+            "say which with columns=dict(image_id='your_column')"
+        )
     return df.rename(columns={v: k for k, v in columns.items()})
 
 # %% ../../nbs/data/10_manifest.ipynb #993bbc95
-def _onehot_dx(df:pd.DataFrame)->pd.DataFrame:
+def _onehot_dx(df: pd.DataFrame) -> pd.DataFrame:
     "Fold the challenge's columns MEL, NV, ... of zeros and ones into `dx`; a row without exactly one 1 becomes NA."
     cols = [c for c in df if str(c).upper() in (*DX, 'AKIEC')]
-    if 'dx' in df or 'MEL' not in {str(c).upper() for c in cols}: return df
-    a = df[cols].apply(pd.to_numeric, errors='coerce').fillna(0).to_numpy() > .5
-    dx = pd.Series(np.array([str(c) for c in cols], dtype=object)[a.argmax(1)], index=df.index).where(a.sum(1) == 1, None)
+    if 'dx' in df or 'MEL' not in {str(c).upper() for c in cols}:
+        return df
+    a = df[cols].apply(pd.to_numeric, errors='coerce').fillna(0).to_numpy() > 0.5
+    dx = pd.Series(
+        np.array([str(c) for c in cols], dtype=object)[a.argmax(1)], index=df.index
+    ).where(a.sum(1) == 1, None)
     return df.drop(columns=cols).assign(dx=dx)
 
-def _label(df:pd.DataFrame, problems:list)->pd.DataFrame:
+# %% ../../nbs/data/10_manifest.ipynb #c6aa7c77
+def _label(df: pd.DataFrame, problems: list) -> pd.DataFrame:
     "Fill `dx` with codes and `target` with 0/1 (from itself, else from the diagnosis, else from benign/malignant); what does not fit goes to `problems`."
     df = _onehot_dx(df)
-    try: df['dx'] = norm_dx(df['dx']).to_numpy() if 'dx' in df else pd.NA
-    except ManifestError as e: problems.append(str(e)); df['dx'] = pd.NA
+    try:
+        df['dx'] = norm_dx(df['dx']).to_numpy() if 'dx' in df else pd.NA
+    except ManifestError as e:
+        problems.append(str(e))
+        df['dx'] = pd.NA
     if 'target' in df:
-        t = df.target.map(lambda x: dict(true=1, yes=1, melanoma=1, malignant=1, false=0, no=0, benign=0).get(x.strip().lower(), x) if isinstance(x, str) else x)
-        t = pd.to_numeric(t, errors='coerce'); bad = df.image_id[(t.isna() & df.target.notna()) | (t.notna() & ~t.isin([0, 1]))]
+        t = df.target.map(
+            lambda x: (
+                dict(true=1, yes=1, melanoma=1, malignant=1, false=0, no=0, benign=0).get(
+                    x.strip().lower(), x
+                )
+                if isinstance(x, str)
+                else x
+            )
+        )
+        t = pd.to_numeric(t, errors='coerce')
+        bad = df.image_id[(t.isna() & df.target.notna()) | (t.notna() & ~t.isin([0, 1]))]
         _note(problems, bad, "a target other than 0 and 1")
         df['target'] = t.where(t.isin([0, 1])).astype('Int64')
-        _note(problems, df.image_id[df.dx.notna() & df.target.notna() & ((df.dx == 'MEL').fillna(False) != (df.target == 1).fillna(False))], "a target that disagrees with the diagnosis")
+        _note(
+            problems,
+            df.image_id[
+                df.dx.notna()
+                & df.target.notna()
+                & ((df.dx == 'MEL').fillna(False) != (df.target == 1).fillna(False))
+            ],
+            "a target that disagrees with the diagnosis",
+        )
     else:
         df['target'] = (df.dx == 'MEL').astype('Int64').where(df.dx.notna(), pd.NA)
-        if 'benign_malignant' in df: df['target'] = df.target.fillna(df.benign_malignant.map({'benign': 0, 'malignant': 1}).astype('Int64'))
+        if 'benign_malignant' in df:
+            df['target'] = df.target.fillna(
+                df.benign_malignant.map({'benign': 0, 'malignant': 1}).astype('Int64')
+            )
     return df
 
 # %% ../../nbs/data/10_manifest.ipynb #0b00e172
-def _note(problems:list, ids, what:str, advice:str='')->None:
+def _note(problems: list, ids, what: str, advice: str = '') -> None:
     "Add one line about the images `ids` to `problems`, if there are any."
     ids = list(ids)
-    if ids: problems.append(f"{len(ids):,} image{'s have' if len(ids) > 1 else ' has'} {what}, first: {ids[0]}{'; ' + advice if advice else ''}")
+    if ids:
+        problems.append(
+            f"{len(ids):,} image{'s have' if len(ids) > 1 else ' has'} {what}, first: {ids[0]}{'; ' + advice if advice else ''}"
+        )
 
 # %% ../../nbs/data/10_manifest.ipynb #5a32c51b
 IMAGE_EXT = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp', '.dcm')
 "Extensions of image files, the preferred first"
 
-def _list_images(root:Path, folders)->dict:
+# %% ../../nbs/data/10_manifest.ipynb #2de975dd
+def _list_images(root: Path, folders) -> dict:
     "File stem -> path, over those of `folders` that exist; an earlier folder and an earlier extension win."
     found = {}
     for d in folders:
-        d = root/d
-        if not d.is_dir(): continue
-        with os.scandir(d) as it: here = [(*os.path.splitext(e.name), e.path) for e in it]
+        d = root / d
+        if not d.is_dir():
+            continue
+        with os.scandir(d) as it:
+            here = [(*os.path.splitext(e.name), e.path) for e in it]
         here = [(IMAGE_EXT.index(x.lower()), s, p) for s, x, p in here if x.lower() in IMAGE_EXT]
-        for _, s, p in sorted(here): found.setdefault(s, p)
+        for _, s, p in sorted(here):
+            found.setdefault(s, p)
     return found
 
-def _locate(df:pd.DataFrame, root:Path, folders)->pd.Series:
+# %% ../../nbs/data/10_manifest.ipynb #9ba8660e
+def _locate(df: pd.DataFrame, root: Path, folders) -> pd.Series:
     "The path of each image, or NA. A `path` column of the table counts, relative to its folder; an id may carry its extension."
     found = _list_images(root, folders)
-    stem = df.image_id.map(lambda i: os.path.splitext(i)[0] if os.path.splitext(i)[1].lower() in IMAGE_EXT else i)
+    stem = df.image_id.map(
+        lambda i: os.path.splitext(i)[0] if os.path.splitext(i)[1].lower() in IMAGE_EXT else i
+    )
     out = stem.map(found)
     if 'path' in df:
-        told = df.path.map(lambda p: str(root/p) if isinstance(p, str) and (root/p).is_file() else None)
+        told = df.path.map(
+            lambda p: str(root / p) if isinstance(p, str) and (root / p).is_file() else None
+        )
         out = told.where(told.notna(), out)
     return out.astype('object').where(out.notna(), pd.NA)
 
 # %% ../../nbs/data/10_manifest.ipynb #a887a11f
-def _read(path:Path)->pd.DataFrame:
+def _read(path: Path) -> pd.DataFrame:
     "A CSV, or `ManifestError` that names it."
-    try: return pd.read_csv(path, sep='\t' if path.suffix == '.tab' else ',', low_memory=False)
-    except Exception as e: raise ManifestError(f"{path.name} in {path.parent} cannot be read as a CSV ({str(e).splitlines()[0]}); fetch or write it anew") from None
+    try:
+        return pd.read_csv(path, sep='\t' if path.suffix == '.tab' else ',', low_memory=False)
+    except Exception as e:
+        raise ManifestError(
+            f"{path.name} in {path.parent} cannot be read as a CSV ({str(e).splitlines()[0]}); fetch or write it anew"
+        ) from None
 
-def _find_table(root:Path, names)->Path:
+# %% ../../nbs/data/10_manifest.ipynb #87237d85
+def _find_table(root: Path, names) -> Path:
     "The first of `names` that lies in `root`; else the only CSV there."
     for n in names:
-        if (root/n).is_file(): return root/n
+        if (root / n).is_file():
+            return root / n
     csvs = sorted(root.glob('*.csv'))
-    if len(csvs) == 1: return csvs[0]
-    raise ManifestError(f"{root} holds {'no table' if not csvs else f'{len(csvs)} tables'}; expected {' or '.join(names)}"
-                        + (f"; or name one of {', '.join(c.name for c in csvs[:5])} with table=" if csvs else ''))
+    if len(csvs) == 1:
+        return csvs[0]
+    raise ManifestError(
+        f"{root} holds {'no table' if not csvs else f'{len(csvs)} tables'}; expected {' or '.join(names)}"
+        + (f"; or name one of {', '.join(c.name for c in csvs[:5])} with table=" if csvs else '')
+    )
 
-def _join(df:pd.DataFrame, path:Path, cols:list)->pd.DataFrame:
+# %% ../../nbs/data/10_manifest.ipynb #7cac4c1e
+def _join(df: pd.DataFrame, path: Path, cols: list) -> pd.DataFrame:
     "Bring those of `cols` that `df` lacks from another table of the same images, if that table is there."
-    if not path.is_file(): return df
-    other = rename_columns(_read(path)); cols = [c for c in cols if c in other and c not in df]
-    return df.merge(other[['image_id', *cols]].drop_duplicates('image_id'), on='image_id', how='left') if cols else df
+    if not path.is_file():
+        return df
+    other = rename_columns(_read(path))
+    cols = [c for c in cols if c in other and c not in df]
+    return (
+        df.merge(other[['image_id', *cols]].drop_duplicates('image_id'), on='image_id', how='left')
+        if cols
+        else df
+    )
 
 # %% ../../nbs/data/10_manifest.ipynb #aaa3d0c7
-def _table(src:Source|None, root:Path, part:str, table, columns)->tuple:
+def _table(src: Source | None, root: Path, part: str, table, columns) -> tuple:
     "The table of a source under the manifest's names, and the folders that its images may lie in."
     if src is None:
-        df = rename_columns(_read(_find_table(root, (table,) if table else ('train.csv', 'metadata.csv', 'manifest.csv', 'labels.csv'))), columns)
-        subs = sorted(p.relative_to(root).as_posix() for p in root.iterdir() if p.is_dir() and not p.name.startswith('.'))
+        df = rename_columns(
+            _read(
+                _find_table(
+                    root,
+                    (table,)
+                    if table
+                    else ('train.csv', 'metadata.csv', 'manifest.csv', 'labels.csv'),
+                )
+            ),
+            columns,
+        )
+        subs = sorted(
+            p.relative_to(root).as_posix()
+            for p in root.iterdir()
+            if p.is_dir() and not p.name.startswith('.')
+        )
         return df, tuple(dict.fromkeys(('jpeg/train', 'images', 'train', *subs, '.')))
     if part == 'test':
-        if src.name != 'siim2020': raise ManifestError(f"{src.name} has no test table; part='test' is for siim2020")
-        return rename_columns(_read(_find_table(root, ('test.csv', 'ISIC_2020_Test_Metadata.csv'))), columns), ('jpeg/test', 'ISIC_2020_Test_Input', 'test')
+        if src.name != 'siim2020':
+            raise ManifestError(f"{src.name} has no test table; part='test' is for siim2020")
+        return rename_columns(
+            _read(_find_table(root, ('test.csv', 'ISIC_2020_Test_Metadata.csv'))), columns
+        ), ('jpeg/test', 'ISIC_2020_Test_Input', 'test')
     df = rename_columns(_read(_find_table(root, (table,) if table else src.tables)), columns)
-    if src.name == 'siim2020': df = _join(df, root/'train_cdeotte.csv', ['width', 'height', 'tfrecord'])
-    if src.name in ('isic2019', 'isic2018'): df = _join(df, root/'ISIC_2019_Training_Metadata.csv', ['age', 'site', 'sex', 'lesion_id'])
-    if src.name == 'isic2018' and 'MEL' in df:  # the 2018 images carry their diagnosis in the table of 2019, some under a name that ends in _downsampled
-        df = df.assign(image_id=df.image_id.str.removesuffix('_downsampled')); df = df[df.image_id.isin(_list_images(root, src.images))]
+    if src.name == 'siim2020':
+        df = _join(df, root / 'train_cdeotte.csv', ['width', 'height', 'tfrecord'])
+    if src.name in ('isic2019', 'isic2018'):
+        df = _join(
+            df, root / 'ISIC_2019_Training_Metadata.csv', ['age', 'site', 'sex', 'lesion_id']
+        )
+    if (
+        src.name == 'isic2018' and 'MEL' in df
+    ):  # the 2018 images carry their diagnosis in the table of 2019, some under a name that ends in _downsampled
+        df = df.assign(image_id=df.image_id.str.removesuffix('_downsampled'))
+        df = df[df.image_id.isin(_list_images(root, src.images))]
     return df, src.images
 
-def _source_root(source, root)->tuple:
+# %% ../../nbs/data/10_manifest.ipynb #dca8d34d
+def _source_root(source, root) -> tuple:
     "Which source is meant, its name for the `source` column, and the folder that it lies in."
     if str(source) == 'phantom':
         from melanoma_nbdev.phantom.dataset import embedded_phantom
+
         return None, 'phantom', Path(root) if root is not None else embedded_phantom()
     if str(source) in SOURCES:
         src = SOURCES[str(source)]
-        if root is not None: return src, src.name, Path(root)
+        if root is not None:
+            return src, src.name, Path(root)
         home = data_home()
-        if home is None: raise ManifestError(f"where does {src.name} lie? set MELANOMA_DATA to the data folder, pass root=, or use 'phantom'; melanoma_data get {src.name} fetches it")
-        return src, src.name, home/src.folder
+        if home is None:
+            raise ManifestError(
+                f"where does {src.name} lie? set MELANOMA_DATA to the data folder, pass root=, or use 'phantom'; melanoma_data get {src.name} fetches it"
+            )
+        return src, src.name, home / src.folder
     p = Path(root if root is not None else source).expanduser()
-    if not p.is_dir(): raise ManifestError(f"{source!r} is neither a source ({', '.join(('phantom', *SOURCES))}) nor a folder; name one of them")
+    if not p.is_dir():
+        raise ManifestError(
+            f"{source!r} is neither a source ({', '.join(('phantom', *SOURCES))}) nor a folder; name one of them"
+        )
     return None, p.resolve().name, p
 
 # %% ../../nbs/data/10_manifest.ipynb #ad6ac764
 def load_manifest(
-    source:str|Path, # 'phantom', 'siim2020', 'isic2019', 'ham10000', 'isic2018', or a folder with a CSV
-    root:str|Path|None=None, # Folder of the source; None: the embedded set for 'phantom', else its folder under `MELANOMA_DATA`
-    missing:str='raise', # 'raise': a listed image without a file is an error; 'drop': go on without it
-    images:bool=True, # False: take the table alone, look for no file
-    part:str='train', # 'train', or 'test' for the unlabelled test table of siim2020
-    table:str|None=None, # Name of the table in the folder, where it is not the usual one
-    columns:dict|None=None, # Manifest column -> the table's own name, where guessing is not wanted
-    verify:bool=False, # Decode every image too; minutes for a large set
-    report:str|Path|None=None, # With verify: a CSV of the images that cannot be read
-)->pd.DataFrame: # A manifest; `path` is absolute, or NA with images=False
+    source: str
+    | Path,  # 'phantom', 'siim2020', 'isic2019', 'ham10000', 'isic2018', or a folder with a CSV
+    root: str
+    | Path
+    | None = None,  # Folder of the source; None: the embedded set for 'phantom', else its folder under `MELANOMA_DATA`
+    missing: str = 'raise',  # 'raise': a listed image without a file is an error; 'drop': go on without it
+    images: bool = True,  # False: take the table alone, look for no file
+    part: str = 'train',  # 'train', or 'test' for the unlabelled test table of siim2020
+    table: str | None = None,  # Name of the table in the folder, where it is not the usual one
+    columns: dict
+    | None = None,  # Manifest column -> the table's own name, where guessing is not wanted
+    verify: bool = False,  # Decode every image too; minutes for a large set
+    report: str | Path | None = None,  # With verify: a CSV of the images that cannot be read
+) -> pd.DataFrame:  # A manifest; `path` is absolute, or NA with images=False
     "The manifest of a source, validated: every problem of the table is in the one `ManifestError` that it raises."
-    if missing not in ('raise', 'drop'): raise ManifestError(f"missing is {missing!r}; use 'raise' or 'drop'")
+    if missing not in ('raise', 'drop'):
+        raise ManifestError(f"missing is {missing!r}; use 'raise' or 'drop'")
     src, name, root = _source_root(source, root)
-    if not root.is_dir(): raise ManifestError(f"{root} is not a folder; melanoma_data get {name} fetches the set, or set MELANOMA_DATA to where it lies")
-    root = root.resolve(); problems = []
+    if not root.is_dir():
+        raise ManifestError(
+            f"{root} is not a folder; melanoma_data get {name} fetches the set, or set MELANOMA_DATA to where it lies"
+        )
+    root = root.resolve()
+    problems = []
     df, folders = _table(src, root, part, table, columns)
-    if 'image_id' not in df: df['image_id'] = df.path.map(lambda p: Path(str(p)).stem)
+    if 'image_id' not in df:
+        df['image_id'] = df.path.map(lambda p: Path(str(p)).stem)
     df['image_id'] = df.image_id.astype(str).str.strip()
     df = _label(df, problems)
-    for c, f in dict(sex=norm_sex, site=norm_site).items(): df[c] = f(df[c]).to_numpy() if c in df else pd.NA
+    for c, f in dict(sex=norm_sex, site=norm_site).items():
+        df[c] = f(df[c]).to_numpy() if c in df else pd.NA
     df['path'] = _locate(df, root, folders).to_numpy() if images else pd.NA
     df['source'] = name
     _check_rows(df, problems)
     if images and df.path.isna().any():
         gone = df.image_id[df.path.isna()]
         if missing == 'raise' or len(gone) == len(df):
-            _note(problems, gone, f"no file under {' or '.join(f for f in folders if f != '.' and (root/f).is_dir()) or folders[0]}", "pass missing='drop' to go on without them")
-        else: df = df[df.path.notna()]
+            _note(
+                problems,
+                gone,
+                f"no file under {' or '.join(f for f in folders if f != '.' and (root / f).is_dir()) or folders[0]}",
+                "pass missing='drop' to go on without them",
+            )
+        else:
+            df = df[df.path.notna()]
     if images and verify:
         faults = check_images(df[df.path.notna()], report=report)
-        if missing == 'raise': _note(problems, faults.reason, "a file that cannot be read", "pass missing='drop' to go on without them")
+        if missing == 'raise':
+            _note(
+                problems,
+                faults.reason,
+                "a file that cannot be read",
+                "pass missing='drop' to go on without them",
+            )
         df = df[~df.image_id.isin(faults.image_id)] if missing == 'drop' else df
     _raise(problems, name)
     return as_manifest(df.drop(columns=[c for c in ('benign_malignant',) if c in df]))
 
 # %% ../../nbs/data/10_manifest.ipynb #d6dd854a
-def _check_rows(df:pd.DataFrame, problems:list)->None:
+def _check_rows(df: pd.DataFrame, problems: list) -> None:
     "Look for ids that stand twice or are empty, ages and sizes that cannot be."
     twice = df.image_id[df.image_id.duplicated()]
-    if len(twice): problems.append(f"{len(twice):,} image id{'s stand' if len(twice) > 1 else ' stands'} twice, first: {twice.iloc[0]}")
-    if df.image_id.isin(['', 'nan', 'None']).any(): problems.append(f"{df.image_id.isin(['', 'nan', 'None']).sum():,} rows have no image id")
+    if len(twice):
+        problems.append(
+            f"{len(twice):,} image id{'s stand' if len(twice) > 1 else ' stands'} twice, first: {twice.iloc[0]}"
+        )
+    if df.image_id.isin(['', 'nan', 'None']).any():
+        problems.append(f"{df.image_id.isin(['', 'nan', 'None']).sum():,} rows have no image id")
     if 'age' in df:
         age = pd.to_numeric(df.age, errors='coerce')
-        _note(problems, df.image_id[(age.isna() & df.age.notna()) | (age < 0) | (age > 120)], "an age outside 0 to 120")
+        _note(
+            problems,
+            df.image_id[(age.isna() & df.age.notna()) | (age < 0) | (age > 120)],
+            "an age outside 0 to 120",
+        )
         df['age'] = age
     for c in ('width', 'height'):
         if c in df:
-            x = pd.to_numeric(df[c], errors='coerce'); _note(problems, df.image_id[(x <= 0) | (x.isna() & df[c].notna())], f"a {c} that is no positive number"); df[c] = x
+            x = pd.to_numeric(df[c], errors='coerce')
+            _note(
+                problems,
+                df.image_id[(x <= 0) | (x.isna() & df[c].notna())],
+                f"a {c} that is no positive number",
+            )
+            df[c] = x
 
-def _fault(path:str)->str|None:
+# %% ../../nbs/data/10_manifest.ipynb #c2bb12b9
+def _fault(path: str) -> str | None:
     "Why the image cannot be read, or None."
-    try: open_image(path); return None
-    except ImageError as e: return str(e)
+    try:
+        open_image(path)
+        return None
+    except ImageError as e:
+        return str(e)
 
+# %% ../../nbs/data/10_manifest.ipynb #129be99f
 def check_images(
-    df:pd.DataFrame, # A manifest with paths
-    report:str|Path|None=None, # Write the faults to this CSV too
-    workers:int|None=None, # Processes; None: one a processor
-    progress:bool=False, # Show a bar
-)->pd.DataFrame: # image_id, path, reason: the images that cannot be decoded to the end
+    df: pd.DataFrame,  # A manifest with paths
+    report: str | Path | None = None,  # Write the faults to this CSV too
+    workers: int | None = None,  # Processes; None: one a processor
+    progress: bool = False,  # Show a bar
+) -> pd.DataFrame:  # image_id, path, reason: the images that cannot be decoded to the end
     "The images of a manifest that cannot be read, each with its reason; every file is decoded in full."
-    why = pd.Series(list(pool_map(_fault, df.path, workers=workers, progress='check' if progress else None)), index=df.index, dtype='object')
-    out = df.loc[why.notna(), ['image_id', 'path']].assign(reason=why[why.notna()]).reset_index(drop=True)
-    if report is not None: write_csv(report, out)
+    why = pd.Series(
+        list(pool_map(_fault, df.path, workers=workers, progress='check' if progress else None)),
+        index=df.index,
+        dtype='object',
+    )
+    out = (
+        df.loc[why.notna(), ['image_id', 'path']]
+        .assign(reason=why[why.notna()])
+        .reset_index(drop=True)
+    )
+    if report is not None:
+        write_csv(report, out)
     return out
 
 # %% ../../nbs/data/10_manifest.ipynb #9032611e
-def _raise(problems:list, name:str)->None:
+def _raise(problems: list, name: str) -> None:
     "All problems in one `ManifestError`."
-    if problems: raise ManifestError(f"{name}: {problems[0]}" if len(problems) == 1 else f"{name}: {len(problems)} problems\n" + '\n'.join(f"  - {p}" for p in problems))
+    if problems:
+        raise ManifestError(
+            f"{name}: {problems[0]}"
+            if len(problems) == 1
+            else f"{name}: {len(problems)} problems\n" + '\n'.join(f"  - {p}" for p in problems)
+        )
 
 # %% ../../nbs/data/10_manifest.ipynb #59fa7fe7
 def combine(
-    *manifests:pd.DataFrame, # Manifests of different sources
-)->pd.DataFrame: # One manifest; a colliding image id becomes source:id
+    *manifests: pd.DataFrame,  # Manifests of different sources
+) -> pd.DataFrame:  # One manifest; a colliding image id becomes source:id
     "The rows of several manifests as one, with ids that cannot be confused. `ManifestError` where two manifests have one source name."
-    if not manifests: raise ManifestError("combine needs at least one manifest")
+    if not manifests:
+        raise ManifestError("combine needs at least one manifest")
     names = [set(m.source.dropna()) for m in manifests]
     for i, a in enumerate(names):
-        if both := [s for b in names[:i] for s in a & b]: raise ManifestError(f"two manifests have the source {both[0]!r}; rename one: df.assign(source='other')")
+        if both := [s for b in names[:i] for s in a & b]:
+            raise ManifestError(
+                f"two manifests have the source {both[0]!r}; rename one: df.assign(source='other')"
+            )
     df = pd.concat([as_manifest(m) for m in manifests], ignore_index=True)
     for c in ('image_id', 'patient_id', 'lesion_id'):
-        where = df[[c, 'source']].dropna().drop_duplicates(); own = ~where.source.isin(list(SOURCES))
-        shared = where[c].duplicated(keep=False) & (True if c == 'image_id' else own.groupby(where[c]).transform('any'))
-        hit = df[c].isin(where[c][shared]) & (True if c == 'image_id' else ~df.source.isin(list(SOURCES)))
+        where = df[[c, 'source']].dropna().drop_duplicates()
+        own = ~where.source.isin(list(SOURCES))
+        shared = where[c].duplicated(keep=False) & (
+            True if c == 'image_id' else own.groupby(where[c]).transform('any')
+        )
+        hit = df[c].isin(where[c][shared]) & (
+            True if c == 'image_id' else ~df.source.isin(list(SOURCES))
+        )
         df.loc[hit, c] = df.source[hit] + ':' + df[c][hit].astype(str)
     return as_manifest(df)

@@ -17,201 +17,304 @@ from .oof import _normal_quantile
 def _check(y, p):
     "`y` as integers 0/1 and `p` as floats, of one length and finite."
     y, p = np.asarray(y), np.asarray(p, dtype=float)
-    if y.shape != p.shape or y.ndim != 1: raise RunError(f"targets and scores must be two lists of one length, not {y.shape} and {p.shape}")
-    if not np.isin(y, (0, 1)).all(): raise RunError("targets must be 0 or 1")
-    if not np.isfinite(p).all(): raise RunError(f"{int((~np.isfinite(p)).sum())} scores are not finite numbers")
+    if y.shape != p.shape or y.ndim != 1:
+        raise RunError(
+            f"targets and scores must be two lists of one length, not {y.shape} and {p.shape}"
+        )
+    if not np.isin(y, (0, 1)).all():
+        raise RunError("targets must be 0 or 1")
+    if not np.isfinite(p).all():
+        raise RunError(f"{int((~np.isfinite(p)).sum())} scores are not finite numbers")
     return y.astype(int), p
 
-def _one_class(y:np.ndarray)->bool:
+# %% ../../nbs/evidence/31_auc.ipynb #37f6b4ed
+def _one_class(y: np.ndarray) -> bool:
     "Whether only one class (or nothing) is there; warns that the measure is not defined then."
-    if 0 < y.sum() < len(y): return False
-    warnings.warn(f"only one class among {len(y)} images: the measure is not defined and NaN is returned", stacklevel=3)
+    if 0 < y.sum() < len(y):
+        return False
+    warnings.warn(
+        f"only one class among {len(y)} images: the measure is not defined and NaN is returned",
+        stacklevel=3,
+    )
     return True
 
+# %% ../../nbs/evidence/31_auc.ipynb #e54d1ddf
 def auc(
-    y, # (n,) targets 0/1
-    p, # (n,) scores, higher means melanoma
-)->float: # 0..1; NaN with a warning where only one class is there
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores, higher means melanoma
+) -> float:  # 0..1; NaN with a warning where only one class is there
     "Area under the ROC curve (Mann and Whitney's statistic, ties count half)."
     y, p = _check(y, p)
-    if _one_class(y): return float('nan')
-    neg = np.sort(p[y == 0]); pos = p[y == 1]
-    return float((np.searchsorted(neg, pos, 'left').sum() + np.searchsorted(neg, pos, 'right').sum()) / (2*len(neg)*len(pos)))
+    if _one_class(y):
+        return float('nan')
+    neg = np.sort(p[y == 0])
+    pos = p[y == 1]
+    return float(
+        (np.searchsorted(neg, pos, 'left').sum() + np.searchsorted(neg, pos, 'right').sum())
+        / (2 * len(neg) * len(pos))
+    )
 
 # %% ../../nbs/evidence/31_auc.ipynb #31e1a749
 class RocSteps:
     "The steps of the ROC curve at the scores of melanomas, as sparse counts per cluster; `steps(W)` gives those of many weighted curves."
-    def __init__(self,
-        y, # (n,) targets 0/1
-        p, # (n,) scores
-        cluster=None, # (n,) integer codes; every image its own where None
-        n_clusters:int|None=None, # Number of clusters where more exist than occur here (a subgroup of a larger set)
+
+    def __init__(
+        self,
+        y,  # (n,) targets 0/1
+        p,  # (n,) scores
+        cluster=None,  # (n,) integer codes; every image its own where None
+        n_clusters: int
+        | None = None,  # Number of clusters where more exist than occur here (a subgroup of a larger set)
     ):
         y, p = _check(y, p)
         c = np.arange(len(y)) if cluster is None else np.asarray(cluster)
         self.J = int(n_clusters or (c.max() + 1 if len(c) else 0))
         pos = y == 1
-        lv = np.unique(p[pos]); self.K = len(lv)
-        at = self.K - np.searchsorted(lv, p, 'right')      # first level (from the top) that the score reaches; K: below all melanomas
+        lv = np.unique(p[pos])
+        self.K = len(lv)
+        at = self.K - np.searchsorted(
+            lv, p, 'right'
+        )  # first level (from the top) that the score reaches; K: below all melanomas
         tied = ~pos & np.isin(p, lv)
         self.ties = bool(tied.any())
-        self.pos, self.neg = self._counts(at[pos], c[pos], self.K), self._counts(at[~pos], c[~pos], self.K + 1)
+        self.pos, self.neg = (
+            self._counts(at[pos], c[pos], self.K),
+            self._counts(at[~pos], c[~pos], self.K + 1),
+        )
         self.tie = self._counts(at[tied], c[tied], self.K) if self.ties else None
 
     def _counts(self, row, col, n):
         from scipy.sparse import coo_matrix
+
         return coo_matrix((np.ones(len(row), np.float32), (row, col)), shape=(n, self.J)).tocsr()
 
-    def steps(self,
-        W:np.ndarray, # (J, b) weights of the clusters, float32
-    )->tuple: # melanomas (K, b), benign (K+1, b) and, among those, benign tied with a melanoma (K, b), per level from the top
+    def steps(
+        self,
+        W: np.ndarray,  # (J, b) weights of the clusters, float32
+    ) -> tuple:  # melanomas (K, b), benign (K+1, b) and, among those, benign tied with a melanoma (K, b), per level from the top
         "Counts at each level of `b` weighted curves."
         return self.pos @ W, self.neg @ W, (self.tie @ W if self.ties else None)
 
 # %% ../../nbs/evidence/31_auc.ipynb #c276b346
 def _draws(
-    J:int, # Clusters
-    n_boot:int, # Resamples
-    seed:int, # Seed
-    block:int=64, # Resamples at a time; the draws do not depend on it
-): # Yields (J, b) float32: how often each cluster was drawn, J draws with replacement a resample
+    J: int,  # Clusters
+    n_boot: int,  # Resamples
+    seed: int,  # Seed
+    block: int = 64,  # Resamples at a time; the draws do not depend on it
+):  # Yields (J, b) float32: how often each cluster was drawn, J draws with replacement a resample
     "Multinomial weights of the clusters, block by block: one seed gives one sequence, whatever the block."
     rng = np.random.default_rng(seed)
     for s in range(0, n_boot, block):
         b = min(block, n_boot - s)
         at = rng.integers(0, J, size=(b, J), dtype=np.uint32).astype(np.int64)
-        at *= b; at += np.arange(b)[:, None]
-        yield np.bincount(at.ravel(), minlength=J*b).reshape(J, b).astype(np.float32)
+        at *= b
+        at += np.arange(b)[:, None]
+        yield np.bincount(at.ravel(), minlength=J * b).reshape(J, b).astype(np.float32)
 
 # %% ../../nbs/evidence/31_auc.ipynb #70f37183
 class Curve:
     "Cumulative counts of `b` weighted ROC curves at their K levels, from the top; what the measures are computed from."
-    def __init__(self, pos, neg, tie=None):
-        self.pos, self.neg, self.tie = (None if a is None else np.asarray(a, dtype=float) for a in (pos, neg, tie))
-        self.tp, fp = self.pos.cumsum(0), self.neg.cumsum(0)
-        self.fp, self.N, self.P = fp[:-1], fp[-1], self.tp[-1] if len(self.tp) else np.zeros(fp.shape[1])
-        if self.tie is None: self.tie = np.zeros(1)
 
-    def area(self, above=0.): # (b,)
+    def __init__(self, pos, neg, tie=None):
+        self.pos, self.neg, self.tie = (
+            None if a is None else np.asarray(a, dtype=float) for a in (pos, neg, tie)
+        )
+        self.tp, fp = self.pos.cumsum(0), self.neg.cumsum(0)
+        self.fp, self.N, self.P = (
+            fp[:-1],
+            fp[-1],
+            self.tp[-1] if len(self.tp) else np.zeros(fp.shape[1]),
+        )
+        if self.tie is None:
+            self.tie = np.zeros(1)
+
+    def area(self, above=0.0):  # (b,)
         "Area under the curve and above the sensitivity `above`: straight lines between the points."
         before, t1 = self.tp - self.pos, self.tp
-        lo = above*self.P
+        lo = above * self.P
         flat = (self.neg[:-1] - self.tie) * np.maximum(before - lo, 0)
         if self.tie.any():
             h0, h1 = np.maximum(before - lo, 0), np.maximum(t1 - lo, 0)
-            flat += self.tie*np.where(before >= lo, (h0 + h1)/2, np.divide(h1*h1, 2*self.pos, out=np.zeros_like(h1), where=self.pos > 0))
-        return (flat.sum(0) + self.neg[-1]*(self.P - lo)) / (self.P*self.N)
+            flat += self.tie * np.where(
+                before >= lo,
+                (h0 + h1) / 2,
+                np.divide(h1 * h1, 2 * self.pos, out=np.zeros_like(h1), where=self.pos > 0),
+            )
+        return (flat.sum(0) + self.neg[-1] * (self.P - lo)) / (self.P * self.N)
 
 # %% ../../nbs/evidence/31_auc.ipynb #18a99db6
-def _auc(c:Curve): return c.area()
-def _pauc80(c:Curve): return c.area(.8)
+def _auc(c: Curve):
+    return c.area()
 
-def _average_precision(c:Curve):
+
+def _pauc80(c: Curve):
+    return c.area(0.8)
+
+# %% ../../nbs/evidence/31_auc.ipynb #34ff8bd5
+def _average_precision(c: Curve):
     "Mean precision over the melanomas, at the threshold of each (scikit-learn's definition: no interpolation)."
     seen = c.tp + c.fp
-    return (c.pos*np.divide(c.tp, seen, out=np.zeros_like(seen), where=seen > 0)).sum(0) / c.P
+    return (c.pos * np.divide(c.tp, seen, out=np.zeros_like(seen), where=seen > 0)).sum(0) / c.P
 
-def _sens_at(spec:float):
+# %% ../../nbs/evidence/31_auc.ipynb #30f9219b
+def _sens_at(spec: float):
     "Highest sensitivity that a threshold reaches with at least this specificity."
-    def f(c:Curve):
-        k = (c.fp <= (1 - spec)*c.N + 1e-9).sum(0)
+
+    def f(c: Curve):
+        k = (c.fp <= (1 - spec) * c.N + 1e-9).sum(0)
         return np.where(k > 0, np.take_along_axis(c.tp, np.maximum(k - 1, 0)[None], 0)[0], 0) / c.P
+
     return f
 
-def _spec_at(sens:float):
+# %% ../../nbs/evidence/31_auc.ipynb #5bff067a
+def _spec_at(sens: float):
     "Highest specificity that a threshold reaches with at least this sensitivity."
-    def f(c:Curve): return 1 - np.take_along_axis(c.fp, (c.tp < sens*c.P - 1e-9).sum(0)[None], 0)[0] / c.N
+
+    def f(c: Curve):
+        return 1 - np.take_along_axis(c.fp, (c.tp < sens * c.P - 1e-9).sum(0)[None], 0)[0] / c.N
+
     return f
 
-MEASURES = dict(auc=_auc, pauc80=_pauc80, ap=_average_precision, sens_at_spec90=_sens_at(.9), sens_at_spec95=_sens_at(.95),
-                spec_at_sens90=_spec_at(.9), spec_at_sens95=_spec_at(.95))
+# %% ../../nbs/evidence/31_auc.ipynb #d39aa5f9
+MEASURES = dict(
+    auc=_auc,
+    pauc80=_pauc80,
+    ap=_average_precision,
+    sens_at_spec90=_sens_at(0.9),
+    sens_at_spec95=_sens_at(0.95),
+    spec_at_sens90=_spec_at(0.9),
+    spec_at_sens95=_spec_at(0.95),
+)
 "Measures of discrimination: name -> function of a `Curve`. `pauc80` is the area above 80% sensitivity, 0 to 0.2, as in ISIC 2024"
 
 # %% ../../nbs/evidence/31_auc.ipynb #ece8242a
 def measure(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-    names=('auc',), # Names in `MEASURES`
-)->dict: # name -> value; NaN with a warning where only one class is there
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+    names=('auc',),  # Names in `MEASURES`
+) -> dict:  # name -> value; NaN with a warning where only one class is there
     "Measures of discrimination of one set of scores."
     y, p = _check(y, p)
-    if _one_class(y): return {k: float('nan') for k in names}
+    if _one_class(y):
+        return {k: float('nan') for k in names}
     r = RocSteps(y, p, np.zeros(len(y), int))
     c = Curve(*r.steps(np.ones((1, 1), np.float32)))
     return {k: float(MEASURES[k](c)[0]) for k in names}
 
 # %% ../../nbs/evidence/31_auc.ipynb #fd796987
 def boot(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-    cluster=None, # (n,) integer codes of the clusters; every image its own where None
-    names=('auc',), # Names in `MEASURES`
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed: equal seeds and clusters give the same resamples, so two calls are paired
-    n_clusters:int|None=None, # Number of clusters where `y` is a part of a larger set
-    max_mb:float=16., # Memory of one block of resamples; small blocks stay in the cache
-    progress:bool=False, # Show a progress bar (needs tqdm)
-)->dict: # name -> (n_boot,) values; NaN for a resample with one class only
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+    cluster=None,  # (n,) integer codes of the clusters; every image its own where None
+    names=('auc',),  # Names in `MEASURES`
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed: equal seeds and clusters give the same resamples, so two calls are paired
+    n_clusters: int | None = None,  # Number of clusters where `y` is a part of a larger set
+    max_mb: float = 16.0,  # Memory of one block of resamples; small blocks stay in the cache
+    progress: bool = False,  # Show a progress bar (needs tqdm)
+) -> dict:  # name -> (n_boot,) values; NaN for a resample with one class only
     "Measures on resamples of whole clusters. Time grows with rows times resamples, memory stays at one block."
     r = RocSteps(y, p, cluster, n_clusters)
-    block = int(np.clip(max_mb*2**20 / (12*r.J + 60*r.K + 1), 1, 48))
+    block = int(np.clip(max_mb * 2**20 / (12 * r.J + 60 * r.K + 1), 1, 48))
     out = {k: [] for k in names}
     draws = _draws(r.J, n_boot, seed, block)
     if progress:
         from tqdm.auto import tqdm
+
         draws = tqdm(draws, total=-(-n_boot // block), desc='bootstrap', leave=False)
     for W in draws:
         c = Curve(*r.steps(W))
         ok = (c.P > 0) & (c.N > 0)
         with np.errstate(divide='ignore', invalid='ignore'):
-            for k in names: out[k].append(np.where(ok, MEASURES[k](c), np.nan) if r.K else np.full(W.shape[1], np.nan))
+            for k in names:
+                out[k].append(
+                    np.where(ok, MEASURES[k](c), np.nan) if r.K else np.full(W.shape[1], np.nan)
+                )
     return {k: np.concatenate(v) for k, v in out.items()}
 
 # %% ../../nbs/evidence/31_auc.ipynb #396629c5
 def interval(
-    bs:np.ndarray, # (n_boot,) values of the resamples, NaN where not defined
-    value:float|None=None, # The measure on the data itself
-    level:float=.95, # Coverage
-)->dict: # value, lo, hi, se, n_ok (resamples on which the measure is defined)
+    bs: np.ndarray,  # (n_boot,) values of the resamples, NaN where not defined
+    value: float | None = None,  # The measure on the data itself
+    level: float = 0.95,  # Coverage
+) -> dict:  # value, lo, hi, se, n_ok (resamples on which the measure is defined)
     "Percentile interval of a bootstrap, and its standard error."
     ok = bs[np.isfinite(bs)]
-    if len(ok) < 2: return dict(value=value, lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=len(ok))
-    lo, hi = np.quantile(ok, [(1 - level)/2, (1 + level)/2])
+    if len(ok) < 2:
+        return dict(value=value, lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=len(ok))
+    lo, hi = np.quantile(ok, [(1 - level) / 2, (1 + level) / 2])
     return dict(value=value, lo=float(lo), hi=float(hi), se=float(ok.std(ddof=1)), n_ok=len(ok))
 
+# %% ../../nbs/evidence/31_auc.ipynb #326d7789
 def auc_interval(
-    bs:np.ndarray, # (n_boot,) AUCs of the resamples
-    y, # (n,) targets 0/1
-    cluster, # (n,) integer codes of the clusters; every image its own where None
-    value:float, # The AUC itself
-    level:float=.95, # Coverage
-)->dict: # value, lo, hi, se (of the AUC as it is), n_ok
+    bs: np.ndarray,  # (n_boot,) AUCs of the resamples
+    y,  # (n,) targets 0/1
+    cluster,  # (n,) integer codes of the clusters; every image its own where None
+    value: float,  # The AUC itself
+    level: float = 0.95,  # Coverage
+) -> dict:  # value, lo, hi, se (of the AUC as it is), n_ok
     "Interval of an AUC on the logit scale: bootstrap standard error and Student's quantile with as many clusters as hold the rarer class. Perfect separation: the percentile interval."
     from scipy.stats import t
-    out = interval(bs, value, level); y = np.asarray(y).astype(int); c = np.arange(len(y)) if cluster is None else np.asarray(cluster)
+
+    out = interval(bs, value, level)
+    y = np.asarray(y).astype(int)
+    c = np.arange(len(y)) if cluster is None else np.asarray(cluster)
     m = min(len(np.unique(c[y == k])) for k in (0, 1))
-    if out['n_ok'] < 2 or m < 2 or not 0 < value < 1: return out
-    half_pair = .5/(y.sum()*(1 - y).sum())
+    if out['n_ok'] < 2 or m < 2 or not 0 < value < 1:
+        return out
+    half_pair = 0.5 / (y.sum() * (1 - y).sum())
     lg = lambda x: np.log(x) - np.log1p(-x)
-    s = lg(np.clip(bs[np.isfinite(bs)], half_pair, 1 - half_pair)).std(ddof=1)*np.sqrt(m/(m - 1)); q = t.ppf((1 + level)/2, m - 1)
-    lo, hi = (1/(1 + np.exp(-(lg(value) + sign*q*s))) for sign in (-1, 1))
+    s = lg(np.clip(bs[np.isfinite(bs)], half_pair, 1 - half_pair)).std(ddof=1) * np.sqrt(
+        m / (m - 1)
+    )
+    q = t.ppf((1 + level) / 2, m - 1)
+    lo, hi = (1 / (1 + np.exp(-(lg(value) + sign * q * s))) for sign in (-1, 1))
     return dict(out, lo=float(lo), hi=float(hi))
 
 # %% ../../nbs/evidence/31_auc.ipynb #e51080ea
 def auc_ci(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-    cluster=None, # (n,) names or codes of the clusters (patients, groups); every image its own where None
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    level:float=.95, # Coverage
-)->dict: # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot, level
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+    cluster=None,  # (n,) names or codes of the clusters (patients, groups); every image its own where None
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    level: float = 0.95,  # Coverage
+) -> dict:  # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot, level
     "AUC and its interval from resampling whole clusters. One class only: NaN and a warning."
     y, p = _check(y, p)
-    cluster = None if cluster is None else np.asarray(cluster) if np.asarray(cluster).dtype.kind in 'iu' else pd.factorize(np.asarray(cluster))[0]
+    cluster = (
+        None
+        if cluster is None
+        else np.asarray(cluster)
+        if np.asarray(cluster).dtype.kind in 'iu'
+        else pd.factorize(np.asarray(cluster))[0]
+    )
     J = cluster.max() + 1 if cluster is not None and len(cluster) else len(y)
-    out = dict(auc=auc(y, p), lo=float('nan'), hi=float('nan'), n=len(y), n_pos=int(y.sum()), n_clusters=J, seed=seed, n_boot=n_boot, level=level)
-    if np.isfinite(out['auc']): out.update({k: v for k, v in auc_interval(boot(y, p, cluster, n_boot=n_boot, seed=seed)['auc'], y, cluster, out['auc'], level).items() if k in ('lo', 'hi')})
+    out = dict(
+        auc=auc(y, p),
+        lo=float('nan'),
+        hi=float('nan'),
+        n=len(y),
+        n_pos=int(y.sum()),
+        n_clusters=J,
+        seed=seed,
+        n_boot=n_boot,
+        level=level,
+    )
+    if np.isfinite(out['auc']):
+        out.update(
+            {
+                k: v
+                for k, v in auc_interval(
+                    boot(y, p, cluster, n_boot=n_boot, seed=seed)['auc'],
+                    y,
+                    cluster,
+                    out['auc'],
+                    level,
+                ).items()
+                if k in ('lo', 'hi')
+            }
+        )
     return out
 
 # %% ../../nbs/evidence/31_auc.ipynb #18e2a11f
@@ -219,35 +322,67 @@ def _placements(y, p):
     "For each melanoma the share of benign lesions below it, for each benign lesion the share of melanomas above it; ties half."
     pos, neg = p[y == 1], p[y == 0]
     sp, sn = np.sort(pos), np.sort(neg)
-    below = (np.searchsorted(sn, pos, 'left') + np.searchsorted(sn, pos, 'right')) / (2*len(neg))
-    above = 1 - (np.searchsorted(sp, neg, 'left') + np.searchsorted(sp, neg, 'right')) / (2*len(pos))
+    below = (np.searchsorted(sn, pos, 'left') + np.searchsorted(sn, pos, 'right')) / (2 * len(neg))
+    above = 1 - (np.searchsorted(sp, neg, 'left') + np.searchsorted(sp, neg, 'right')) / (
+        2 * len(pos)
+    )
     return below, above
 
+# %% ../../nbs/evidence/31_auc.ipynb #c28ea128
 def delong_cov(
-    y, # (n,) targets 0/1
-    ps, # (m, n) scores of m models on the same images
-    cluster=None, # (n,) integer codes: Obuchowski's variance; DeLong's where None
-)->tuple: # (m,) AUCs, (m, m) their covariance
+    y,  # (n,) targets 0/1
+    ps,  # (m, n) scores of m models on the same images
+    cluster=None,  # (n,) integer codes: Obuchowski's variance; DeLong's where None
+) -> tuple:  # (m,) AUCs, (m, m) their covariance
     "AUCs and their covariance from the placements."
-    y = np.asarray(y); P, N = int(y.sum()), int((1 - y).sum())
+    y = np.asarray(y)
+    P, N = int(y.sum()), int((1 - y).sum())
     pl = [_placements(y, np.asarray(p, dtype=float)) for p in ps]
-    a = np.array([b.mean() for b, _ in pl]); V10, V01 = (np.array([x[i] for x in pl]) for i in (0, 1))
-    if cluster is None: return a, np.atleast_2d(np.cov(V10))/P + np.atleast_2d(np.cov(V01))/N
-    c = np.asarray(cluster); J = c.max() + 1
-    A, B = (np.array([np.bincount(c[y == t], weights=v - m, minlength=J) for v, m in zip(V, a)]) for t, V in ((1, V10), (0, V01)))
-    i10, i01, i = (int((np.bincount(c[m], minlength=J) > 0).sum()) for m in (y == 1, y == 0, y >= 0))
-    s10, s01, s11 = i10/(i10 - 1)*(A @ A.T), i01/(i01 - 1)*(B @ B.T), i/(i - 1)*(A @ B.T)
-    return a, s10/P**2 + s01/N**2 + (s11 + s11.T)/(P*N)
+    a = np.array([b.mean() for b, _ in pl])
+    V10, V01 = (np.array([x[i] for x in pl]) for i in (0, 1))
+    if cluster is None:
+        return a, np.atleast_2d(np.cov(V10)) / P + np.atleast_2d(np.cov(V01)) / N
+    c = np.asarray(cluster)
+    J = c.max() + 1
+    A, B = (
+        np.array([np.bincount(c[y == t], weights=v - m, minlength=J) for v, m in zip(V, a)])
+        for t, V in ((1, V10), (0, V01))
+    )
+    i10, i01, i = (
+        int((np.bincount(c[m], minlength=J) > 0).sum()) for m in (y == 1, y == 0, y >= 0)
+    )
+    s10, s01, s11 = (
+        i10 / (i10 - 1) * (A @ A.T),
+        i01 / (i01 - 1) * (B @ B.T),
+        i / (i - 1) * (A @ B.T),
+    )
+    return a, s10 / P**2 + s01 / N**2 + (s11 + s11.T) / (P * N)
 
+# %% ../../nbs/evidence/31_auc.ipynb #f8733a36
 def delong(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-    cluster=None, # (n,) integer codes: Obuchowski's variance; DeLong's where None
-    level:float=.95, # Coverage
-)->dict: # auc, lo, hi, se, method
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+    cluster=None,  # (n,) integer codes: Obuchowski's variance; DeLong's where None
+    level: float = 0.95,  # Coverage
+) -> dict:  # auc, lo, hi, se, method
     "AUC with the symmetric interval of DeLong (or Obuchowski, with clusters), cut at 0 and 1."
     y, p = _check(y, p)
     how = 'DeLong' if cluster is None else 'Obuchowski'
-    if _one_class(y) or min(y.sum(), (1 - y).sum()) < 2: return dict(auc=auc(y, p) if 0 < y.sum() < len(y) else float('nan'), lo=float('nan'), hi=float('nan'), se=float('nan'), method=how)
-    a, v = delong_cov(y, [p], cluster); se = float(np.sqrt(max(v[0, 0], 0))); z = _normal_quantile((1 + level)/2)
-    return dict(auc=float(a[0]), lo=max(float(a[0]) - z*se, 0.), hi=min(float(a[0]) + z*se, 1.), se=se, method=how)
+    if _one_class(y) or min(y.sum(), (1 - y).sum()) < 2:
+        return dict(
+            auc=auc(y, p) if 0 < y.sum() < len(y) else float('nan'),
+            lo=float('nan'),
+            hi=float('nan'),
+            se=float('nan'),
+            method=how,
+        )
+    a, v = delong_cov(y, [p], cluster)
+    se = float(np.sqrt(max(v[0, 0], 0)))
+    z = _normal_quantile((1 + level) / 2)
+    return dict(
+        auc=float(a[0]),
+        lo=max(float(a[0]) - z * se, 0.0),
+        hi=min(float(a[0]) + z * se, 1.0),
+        se=se,
+        method=how,
+    )

@@ -10,19 +10,42 @@ __all__ = ['curve_points', 'plot_roc', 'plot_pr', 'summarise', 'compare', 'boot_
 import numpy as np, pandas as pd
 
 from ..core import DX, RunError
-from .auc import Curve, MEASURES, RocSteps, _check, _draws, _one_class, auc, auc_ci, auc_interval, boot, delong_cov, interval, measure
+from melanoma_nbdev.evidence.auc import (
+    Curve,
+    MEASURES,
+    RocSteps,
+    _check,
+    _draws,
+    _one_class,
+    auc,
+    auc_ci,
+    auc_interval,
+    boot,
+    delong_cov,
+    interval,
+    measure,
+)
 from .oof import _p_value, align, clusters
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #2dfad856
 def curve_points(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-)->pd.DataFrame: # threshold, sensitivity, specificity, precision: a row a distinct score, from the highest down
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+) -> (
+    pd.DataFrame
+):  # threshold, sensitivity, specificity, precision: a row a distinct score, from the highest down
     "Every operating point that the scores allow."
     y, p = _check(y, p)
     t, inv = np.unique(-p, return_inverse=True)
     tp, n = np.bincount(inv, weights=y).cumsum(), np.bincount(inv).cumsum()
-    return pd.DataFrame(dict(threshold=-t, sensitivity=tp/max(y.sum(), 1), specificity=1 - (n - tp)/max((1 - y).sum(), 1), precision=tp/n))
+    return pd.DataFrame(
+        dict(
+            threshold=-t,
+            sensitivity=tp / max(y.sum(), 1),
+            specificity=1 - (n - tp) / max((1 - y).sum(), 1),
+            precision=tp / n,
+        )
+    )
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #9b575294
 def _band(y, p, cluster, grid, kind, n_boot, seed):
@@ -31,107 +54,218 @@ def _band(y, p, cluster, grid, kind, n_boot, seed):
     for W in _draws(r.J, n_boot, seed, 32):
         c = Curve(*r.steps(W))
         for i in np.flatnonzero((c.P > 0) & (c.N > 0)):
-            if kind == 'roc': rows.append(np.interp(grid, np.r_[0, c.fp[:, i]/c.N[i], 1], np.r_[0, c.tp[:, i]/c.P[i], 1]))
+            if kind == 'roc':
+                rows.append(
+                    np.interp(
+                        grid, np.r_[0, c.fp[:, i] / c.N[i], 1], np.r_[0, c.tp[:, i] / c.P[i], 1]
+                    )
+                )
             else:
-                prec = c.tp[:, i]/np.maximum(c.tp[:, i] + c.fp[:, i], 1e-12)
-                rows.append(prec[np.minimum(np.searchsorted(c.tp[:, i], grid*c.P[i] - 1e-9), len(prec) - 1)])
-    return np.quantile(rows, [.025, .975], axis=0)
+                prec = c.tp[:, i] / np.maximum(c.tp[:, i] + c.fp[:, i], 1e-12)
+                rows.append(
+                    prec[
+                        np.minimum(np.searchsorted(c.tp[:, i], grid * c.P[i] - 1e-9), len(prec) - 1)
+                    ]
+                )
+    return np.quantile(rows, [0.025, 0.975], axis=0)
 
+# %% ../../nbs/evidence/32_discrimination.ipynb #887aa84b
 def plot_roc(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-    cluster=None, # (n,) integer codes for the band; no band where None
-    label:str='', # Name in the legend
-    ax=None, # Axes to draw on
-    n_boot:int=500, # Resamples of the band
-    seed:int=0, # Seed
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+    cluster=None,  # (n,) integer codes for the band; no band where None
+    label: str = '',  # Name in the legend
+    ax=None,  # Axes to draw on
+    n_boot: int = 500,  # Resamples of the band
+    seed: int = 0,  # Seed
 ):
     "ROC curve with its pointwise 95% band; the legend gives AUC, interval and numbers."
     import matplotlib.pyplot as plt
+
     ax = ax or plt.subplots(figsize=(4.6, 4.4))[1]
-    y, p = _check(y, p); pts = curve_points(y, p); grid = np.linspace(0, 1, 201)
+    y, p = _check(y, p)
+    pts = curve_points(y, p)
+    grid = np.linspace(0, 1, 201)
     ci = auc_ci(y, p, cluster, seed=seed)
     txt = f"{label + ': ' if label else ''}AUC {ci['auc']:.3f} ({ci['lo']:.3f} to {ci['hi']:.3f})"
-    line, = ax.plot(np.r_[0, 1 - pts.specificity], np.r_[0, pts.sensitivity], lw=1.6, label=txt)
-    if cluster is not None: ax.fill_between(grid, *_band(y, p, cluster, grid, 'roc', n_boot, seed), alpha=.2, color=line.get_color(), lw=0)
+    (line,) = ax.plot(np.r_[0, 1 - pts.specificity], np.r_[0, pts.sensitivity], lw=1.6, label=txt)
+    if cluster is not None:
+        ax.fill_between(
+            grid,
+            *_band(y, p, cluster, grid, 'roc', n_boot, seed),
+            alpha=0.2,
+            color=line.get_color(),
+            lw=0,
+        )
     ax.plot([0, 1], [0, 1], ':', c='gray', lw=1)
-    ax.set(xlabel='1 - specificity', ylabel='sensitivity', xlim=(-.01, 1.01), ylim=(-.01, 1.01), title=f'ROC, {len(y):,} images, {y.sum():,} melanomas')
-    ax.legend(loc='lower right', frameon=False, fontsize=9); ax.set_aspect('equal'); return ax
+    ax.set(
+        xlabel='1 - specificity',
+        ylabel='sensitivity',
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+        title=f'ROC, {len(y):,} images, {y.sum():,} melanomas',
+    )
+    ax.legend(loc='lower right', frameon=False, fontsize=9)
+    ax.set_aspect('equal')
+    return ax
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #5e88da70
 def plot_pr(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-    cluster=None, # (n,) integer codes for the band; no band where None
-    label:str='', # Name in the legend
-    ax=None, # Axes to draw on
-    n_boot:int=500, # Resamples of the band
-    seed:int=0, # Seed
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+    cluster=None,  # (n,) integer codes for the band; no band where None
+    label: str = '',  # Name in the legend
+    ax=None,  # Axes to draw on
+    n_boot: int = 500,  # Resamples of the band
+    seed: int = 0,  # Seed
 ):
     "Precision against sensitivity with its pointwise 95% band; the dotted line is the prevalence, what guessing gives."
     import matplotlib.pyplot as plt
+
     ax = ax or plt.subplots(figsize=(4.6, 4.4))[1]
-    y, p = _check(y, p); pts = curve_points(y, p); grid = np.linspace(.01, 1, 200)
-    line, = ax.plot(pts.sensitivity, pts.precision, lw=1.6, drawstyle='steps-pre', label=f"{label + ': ' if label else ''}average precision {measure(y, p, ['ap'])['ap']:.3f}")
-    if cluster is not None: ax.fill_between(grid, *_band(y, p, cluster, grid, 'pr', n_boot, seed), alpha=.2, color=line.get_color(), lw=0)
+    y, p = _check(y, p)
+    pts = curve_points(y, p)
+    grid = np.linspace(0.01, 1, 200)
+    (line,) = ax.plot(
+        pts.sensitivity,
+        pts.precision,
+        lw=1.6,
+        drawstyle='steps-pre',
+        label=f"{label + ': ' if label else ''}average precision {measure(y, p, ['ap'])['ap']:.3f}",
+    )
+    if cluster is not None:
+        ax.fill_between(
+            grid,
+            *_band(y, p, cluster, grid, 'pr', n_boot, seed),
+            alpha=0.2,
+            color=line.get_color(),
+            lw=0,
+        )
     ax.axhline(y.mean(), ls=':', c='gray', lw=1)
-    ax.set(xlabel='sensitivity', ylabel='precision (positive predictive value)', xlim=(-.01, 1.01), ylim=(-.01, 1.01), title=f'Precision, prevalence {y.mean():.2%}')
-    ax.legend(loc='upper right', frameon=False, fontsize=9); return ax
+    ax.set(
+        xlabel='sensitivity',
+        ylabel='precision (positive predictive value)',
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+        title=f'Precision, prevalence {y.mean():.2%}',
+    )
+    ax.legend(loc='upper right', frameon=False, fontsize=9)
+    return ax
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #4f309613
 def summarise(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    level:float=.95, # Coverage
-    progress:bool=False, # Show a progress bar
-)->dict: # n, n_pos, prevalence, n_clusters, seed, n_boot, level; for each measure value, lo, hi, se, n_ok; method of the intervals
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    level: float = 0.95,  # Coverage
+    progress: bool = False,  # Show a progress bar
+) -> dict:  # n, n_pos, prevalence, n_clusters, seed, n_boot, level; for each measure value, lo, hi, se, n_ok; method of the intervals
     "The measures of discrimination of a run, each with its interval from resampling whole clusters."
     y, p, g = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy(), clusters(oof)
-    out = dict(n=len(y), n_pos=int(y.sum()), prevalence=float(y.mean()), n_clusters=int(g.max() + 1), n_boot=n_boot, seed=seed, level=level)
+    out = dict(
+        n=len(y),
+        n_pos=int(y.sum()),
+        prevalence=float(y.mean()),
+        n_clusters=int(g.max() + 1),
+        n_boot=n_boot,
+        seed=seed,
+        level=level,
+    )
     point = measure(y, p, MEASURES)
     bs = boot(y, p, g, MEASURES, n_boot, seed, progress=progress)
-    for k in MEASURES: out[k] = auc_interval(bs[k], y, g, point[k], level) if k == 'auc' else interval(bs[k], point[k], level)
-    return dict(out, method='clusters resampled; AUC: standard error on the logit scale and Student quantile, other measures: percentiles')
+    for k in MEASURES:
+        out[k] = (
+            auc_interval(bs[k], y, g, point[k], level)
+            if k == 'auc'
+            else interval(bs[k], point[k], level)
+        )
+    return dict(
+        out,
+        method='clusters resampled; AUC: standard error on the logit scale and Student quantile, other measures: percentiles',
+    )
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #d943e977
 def compare(
-    a:pd.DataFrame, # Predictions of one model, as `read_oof` gives them
-    b:pd.DataFrame, # Predictions of the other
-    names=tuple(MEASURES), # Names in `MEASURES`
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    level:float=.95, # Coverage
-)->dict: # n, n_pos, n_clusters; for each measure a, b, diff (a - b), lo, hi, se, p, detectable; delong: diff, se, p
+    a: pd.DataFrame,  # Predictions of one model, as `read_oof` gives them
+    b: pd.DataFrame,  # Predictions of the other
+    names=tuple(MEASURES),  # Names in `MEASURES`
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    level: float = 0.95,  # Coverage
+) -> dict:  # n, n_pos, n_clusters; for each measure a, b, diff (a - b), lo, hi, se, p, detectable; delong: diff, se, p
     "Paired differences between two models on their common images, clusters resampled alike for both."
     a, b = align(a, b)
-    y, pa, pb, g = a['target'].to_numpy(), a['p_melanoma'].to_numpy(), b['p_melanoma'].to_numpy(), clusters(a)
-    out = dict(n=len(y), n_pos=int(y.sum()), n_clusters=int(g.max() + 1), n_boot=n_boot, seed=seed, level=level)
-    ma, mb, ba, bb = measure(y, pa, names), measure(y, pb, names), boot(y, pa, g, names, n_boot, seed), boot(y, pb, g, names, n_boot, seed)
+    y, pa, pb, g = (
+        a['target'].to_numpy(),
+        a['p_melanoma'].to_numpy(),
+        b['p_melanoma'].to_numpy(),
+        clusters(a),
+    )
+    out = dict(
+        n=len(y),
+        n_pos=int(y.sum()),
+        n_clusters=int(g.max() + 1),
+        n_boot=n_boot,
+        seed=seed,
+        level=level,
+    )
+    ma, mb, ba, bb = (
+        measure(y, pa, names),
+        measure(y, pb, names),
+        boot(y, pa, g, names, n_boot, seed),
+        boot(y, pb, g, names, n_boot, seed),
+    )
     for k in names:
         d = interval(ba[k] - bb[k], ma[k] - mb[k], level)
-        out[k] = dict(a=ma[k], b=mb[k], diff=d['value'], lo=d['lo'], hi=d['hi'], se=d['se'], p=_p_value(ba[k] - bb[k]), detectable=2.8016*d['se'])
-    v, cov = delong_cov(y, [pa, pb], g); se = float(np.sqrt(max(cov[0, 0] + cov[1, 1] - 2*cov[0, 1], 0)))
-    z = abs(v[0] - v[1])/se if se > 0 else 0.
-    out['delong'] = dict(diff=float(v[0] - v[1]), se=se, p=float(2*(1 - _normal_cdf(z))) if se > 0 else 1., method='Obuchowski, paired')
+        out[k] = dict(
+            a=ma[k],
+            b=mb[k],
+            diff=d['value'],
+            lo=d['lo'],
+            hi=d['hi'],
+            se=d['se'],
+            p=_p_value(ba[k] - bb[k]),
+            detectable=2.8016 * d['se'],
+        )
+    v, cov = delong_cov(y, [pa, pb], g)
+    se = float(np.sqrt(max(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1], 0)))
+    z = abs(v[0] - v[1]) / se if se > 0 else 0.0
+    out['delong'] = dict(
+        diff=float(v[0] - v[1]),
+        se=se,
+        p=float(2 * (1 - _normal_cdf(z))) if se > 0 else 1.0,
+        method='Obuchowski, paired',
+    )
     return out
 
-def _normal_cdf(x:float)->float:
+# %% ../../nbs/evidence/32_discrimination.ipynb #c85a6dfe
+def _normal_cdf(x: float) -> float:
     from math import erf
-    return (1 + erf(x/2**.5))/2
+
+    return (1 + erf(x / 2**0.5)) / 2
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #d2f22c95
 def boot_ratio(
-    num, # (n,) or (n, m) what is counted above, per image
-    den, # (n,) or (n, m) what is counted below, per image
-    cluster, # (n,) integer codes of the clusters
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    n_clusters:int|None=None, # Number of clusters where these rows are a part of a larger set
-)->np.ndarray: # (n_boot, m) ratios; NaN where the denominator is 0
+    num,  # (n,) or (n, m) what is counted above, per image
+    den,  # (n,) or (n, m) what is counted below, per image
+    cluster,  # (n,) integer codes of the clusters
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    n_clusters: int | None = None,  # Number of clusters where these rows are a part of a larger set
+) -> np.ndarray:  # (n_boot, m) ratios; NaN where the denominator is 0
     "Ratios of sums on resamples of whole clusters."
-    c = np.asarray(cluster); J = int(n_clusters or c.max() + 1)
-    sums = [np.stack([np.bincount(c, weights=col, minlength=J) for col in np.asarray(x, dtype=float).reshape(len(c), -1).T], 1) for x in (num, den)]
+    c = np.asarray(cluster)
+    J = int(n_clusters or c.max() + 1)
+    sums = [
+        np.stack(
+            [
+                np.bincount(c, weights=col, minlength=J)
+                for col in np.asarray(x, dtype=float).reshape(len(c), -1).T
+            ],
+            1,
+        )
+        for x in (num, den)
+    ]
     out = []
     for W in _draws(J, n_boot, seed):
         top, bot = (W.T.astype(float) @ x for x in sums)
@@ -144,84 +278,159 @@ def _best_threshold(y, p):
     t = curve_points(y, p)
     return float(t['threshold'].iloc[(t['sensitivity'] + t['specificity']).argmax()])
 
+# %% ../../nbs/evidence/32_discrimination.ipynb #504aec6a
 def called(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    choose=_best_threshold, # Function of targets and scores that gives a threshold
-)->np.ndarray: # (n,) 1 where the image is called melanoma
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    choose=_best_threshold,  # Function of targets and scores that gives a threshold
+) -> np.ndarray:  # (n,) 1 where the image is called melanoma
     "Calls at a threshold that was chosen without the image's own fold; with fewer than two folds the threshold is the prevalence, which needs no choice."
-    y, p, f = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy(), oof['fold'].astype('object').to_numpy()
+    y, p, f = (
+        oof['target'].to_numpy(),
+        oof['p_melanoma'].to_numpy(),
+        oof['fold'].astype('object').to_numpy(),
+    )
     folds = pd.unique(pd.Series(f).dropna())
-    if len(folds) < 2 or pd.isna(f).any(): return (p >= y.mean()).astype(int)
+    if len(folds) < 2 or pd.isna(f).any():
+        return (p >= y.mean()).astype(int)
     out = np.zeros(len(y), int)
-    for k in folds: out[f == k] = p[f == k] >= choose(y[f != k], p[f != k])
+    for k in folds:
+        out[f == k] = p[f == k] >= choose(y[f != k], p[f != k])
     return out
 
+# %% ../../nbs/evidence/32_discrimination.ipynb #758e4218
 def balanced_accuracy(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-)->dict: # value, lo, hi, se, n_ok, sensitivity, specificity
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+) -> dict:  # value, lo, hi, se, n_ok, sensitivity, specificity
     "Balanced accuracy at thresholds chosen out of fold."
     y, hit = oof['target'].to_numpy(), called(oof)
-    if _one_class(y): return dict(value=float('nan'), lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=0)
-    num, den = np.stack([y*hit, (1 - y)*(1 - hit)], 1), np.stack([y, 1 - y], 1)
-    v = num.sum(0)/den.sum(0)
-    return dict(interval(boot_ratio(num, den, clusters(oof, warn=False), n_boot, seed).mean(1), float(v.mean())), sensitivity=float(v[0]), specificity=float(v[1]))
+    if _one_class(y):
+        return dict(value=float('nan'), lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=0)
+    num, den = np.stack([y * hit, (1 - y) * (1 - hit)], 1), np.stack([y, 1 - y], 1)
+    v = num.sum(0) / den.sum(0)
+    return dict(
+        interval(
+            boot_ratio(num, den, clusters(oof, warn=False), n_boot, seed).mean(1), float(v.mean())
+        ),
+        sensitivity=float(v[0]),
+        specificity=float(v[1]),
+    )
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #66e4bb25
 def in_top_k(
-    p, # (n,) scores
-    patient, # (n,) patient of each image
-    k:int=3, # Images looked at per patient
-)->np.ndarray: # (n,) probability that the image is among its patient's k highest scores, ties broken at random
+    p,  # (n,) scores
+    patient,  # (n,) patient of each image
+    k: int = 3,  # Images looked at per patient
+) -> (
+    np.ndarray
+):  # (n,) probability that the image is among its patient's k highest scores, ties broken at random
     "Whether each image is among its patient's `k` highest."
     s = pd.Series(np.asarray(p, dtype=float)).groupby(np.asarray(patient))
-    above, ties = s.rank(method='min', ascending=False) - 1, pd.Series(np.asarray(p)).groupby([np.asarray(patient), np.asarray(p)]).transform('size')
-    return np.clip((k - above)/ties, 0, 1).to_numpy()
+    above, ties = (
+        s.rank(method='min', ascending=False) - 1,
+        pd.Series(np.asarray(p)).groupby([np.asarray(patient), np.asarray(p)]).transform('size'),
+    )
+    return np.clip((k - above) / ties, 0, 1).to_numpy()
 
+# %% ../../nbs/evidence/32_discrimination.ipynb #2eae139e
 def top_k(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    k:int=3, # Images looked at per patient
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-)->dict: # value, lo, hi, se, n_ok; chance (what random order gives), n_pos, n_patients; value NaN where no patient is known
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    k: int = 3,  # Images looked at per patient
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+) -> dict:  # value, lo, hi, se, n_ok; chance (what random order gives), n_pos, n_patients; value NaN where no patient is known
     "Share of melanomas among their patient's `k` highest scores. Only images whose patient is known and has more than `k` images count."
-    known = oof['patient_id'].notna(); d = oof[known]
+    known = oof['patient_id'].notna()
+    d = oof[known]
     d = d[d.groupby('patient_id')['image_id'].transform('size') > k] if len(d) else d
-    if not d['target'].sum(): return dict(value=float('nan'), lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=0, chance=float('nan'), n_pos=0, n_patients=0)
+    if not d['target'].sum():
+        return dict(
+            value=float('nan'),
+            lo=float('nan'),
+            hi=float('nan'),
+            se=float('nan'),
+            n_ok=0,
+            chance=float('nan'),
+            n_pos=0,
+            n_patients=0,
+        )
     y, hit = d['target'].to_numpy(), in_top_k(d['p_melanoma'], d['patient_id'], k)
     size = d.groupby('patient_id')['image_id'].transform('size').to_numpy()
-    return dict(interval(boot_ratio(y*hit, y, clusters(d, warn=False), n_boot, seed)[:, 0], float((y*hit).sum()/y.sum())),
-                chance=float((y*k/size).sum()/y.sum()), n_pos=int(y.sum()), n_patients=int(d['patient_id'].nunique()))
+    return dict(
+        interval(
+            boot_ratio(y * hit, y, clusters(d, warn=False), n_boot, seed)[:, 0],
+            float((y * hit).sum() / y.sum()),
+        ),
+        chance=float((y * k / size).sum() / y.sum()),
+        n_pos=int(y.sum()),
+        n_patients=int(d['patient_id'].nunique()),
+    )
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #60841ace
 def summarise_dx(
-    oof:pd.DataFrame, # Predictions with the true code in `dx` and a column `p_<code>` for each class
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-)->dict|None: # classes: code -> n, value, lo, hi (AUC); macro_auc, balanced_accuracy, accuracy: value, lo, hi; None where the columns are missing
+    oof: pd.DataFrame,  # Predictions with the true code in `dx` and a column `p_<code>` for each class
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+) -> (
+    dict | None
+):  # classes: code -> n, value, lo, hi (AUC); macro_auc, balanced_accuracy, accuracy: value, lo, hi; None where the columns are missing
     "Measures over all diagnoses. A class that does not occur has AUC NaN and is left out of the means."
     codes = [c for c in DX if f'p_{c}' in oof]
-    if 'dx' not in oof or len(codes) < 2: return None
-    d = oof[oof['dx'].isin(codes)]; g = clusters(d, warn=False); P = d[[f'p_{c}' for c in codes]].to_numpy(float)
-    T = np.stack([(d['dx'] == c).to_numpy() for c in codes], 1); have = [i for i in range(len(codes)) if 0 < T[:, i].sum() < len(d)]
+    if 'dx' not in oof or len(codes) < 2:
+        return None
+    d = oof[oof['dx'].isin(codes)]
+    g = clusters(d, warn=False)
+    P = d[[f'p_{c}' for c in codes]].to_numpy(float)
+    T = np.stack([(d['dx'] == c).to_numpy() for c in codes], 1)
+    have = [i for i in range(len(codes)) if 0 < T[:, i].sum() < len(d)]
     hit = T[:, have] & (P.argmax(1)[:, None] == have)
     # where a class is the majority, its mirror image has the same AUC and fewer levels
-    one = lambda i: (T[:, i], P[:, i]) if T[:, i].mean() <= .5 else (~T[:, i], -P[:, i])
-    bs = {i: boot(one(i)[0].astype(int), one(i)[1], g, n_boot=n_boot, seed=seed)['auc'] for i in have}
+    one = lambda i: (T[:, i], P[:, i]) if T[:, i].mean() <= 0.5 else (~T[:, i], -P[:, i])
+    bs = {
+        i: boot(one(i)[0].astype(int), one(i)[1], g, n_boot=n_boot, seed=seed)['auc'] for i in have
+    }
     val = {i: auc(T[:, i].astype(int), P[:, i]) for i in have}
     acc = boot_ratio(np.c_[hit, hit.sum(1)], np.c_[T[:, have], np.ones(len(d))], g, n_boot, seed)
-    return dict(n=len(d), classes={codes[i]: dict(n=int(T[:, i].sum()), **(auc_interval(bs[i], T[:, i], g, val[i]) if i in val else dict(value=float('nan')))) for i in range(len(codes))},
-                macro_auc=interval(np.mean(list(bs.values()), axis=0), float(np.mean(list(val.values())))),
-                balanced_accuracy=interval(acc[:, :-1].mean(1), float((hit.sum(0)/T[:, have].sum(0)).mean())), accuracy=interval(acc[:, -1], float(hit.any(1).mean())))
+    return dict(
+        n=len(d),
+        classes={
+            codes[i]: dict(
+                n=int(T[:, i].sum()),
+                **(
+                    auc_interval(bs[i], T[:, i], g, val[i])
+                    if i in val
+                    else dict(value=float('nan'))
+                ),
+            )
+            for i in range(len(codes))
+        },
+        macro_auc=interval(np.mean(list(bs.values()), axis=0), float(np.mean(list(val.values())))),
+        balanced_accuracy=interval(
+            acc[:, :-1].mean(1), float((hit.sum(0) / T[:, have].sum(0)).mean())
+        ),
+        accuracy=interval(acc[:, -1], float(hit.any(1).mean())),
+    )
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #b7c6df09
 def nested_epoch(
-    history:pd.DataFrame, # Columns fold, epoch, auc: validation AUC of every epoch of every fold
-)->dict: # last, best, nested: mean AUC over folds; optimism = best - nested; epochs: fold -> epoch chosen by the others
+    history: pd.DataFrame,  # Columns fold, epoch, auc: validation AUC of every epoch of every fold
+) -> dict:  # last, best, nested: mean AUC over folds; optimism = best - nested; epochs: fold -> epoch chosen by the others
     "Mean fold AUC with the last epoch, with each fold's own best epoch, and with the epoch that the other folds choose."
     H = history.pivot(index='fold', columns='epoch', values='auc').dropna(axis=1).sort_index(axis=1)
-    if len(H) < 2 or not H.shape[1]: raise RunError(f"nested choice of epoch needs at least two folds with a common epoch, not {len(H)} folds and {H.shape[1]} common epochs")
+    if len(H) < 2 or not H.shape[1]:
+        raise RunError(
+            f"nested choice of epoch needs at least two folds with a common epoch, not {len(H)} folds and {H.shape[1]} common epochs"
+        )
     pick = {k: int(H.drop(index=k).mean().idxmax()) for k in H.index}
-    best, nested = float(H.max(axis=1).mean()), float(np.mean([H.loc[k, e] for k, e in pick.items()]))
-    return dict(last=float(H.iloc[:, -1].mean()), best=best, nested=nested, optimism=best - nested, epochs={str(k): e for k, e in pick.items()})
+    best, nested = (
+        float(H.max(axis=1).mean()),
+        float(np.mean([H.loc[k, e] for k, e in pick.items()])),
+    )
+    return dict(
+        last=float(H.iloc[:, -1].mean()),
+        best=best,
+        nested=nested,
+        optimism=best - nested,
+        epochs={str(k): e for k, e in pick.items()},
+    )

@@ -12,266 +12,477 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.script import Param, call_parse
 
-from ..core import DX, OOF_COLS, RunError, atomic_path, friendly, read_json, sha256, write_csv, write_json
+from melanoma_nbdev.core import (
+    DX,
+    OOF_COLS,
+    RunError,
+    atomic_path,
+    friendly,
+    read_json,
+    sha256,
+    write_csv,
+    write_json,
+)
 from .auc import auc_ci
 from .discrimination import compare
 from .oof import clusters, read_oof
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #ec386b70
-def _file(run)->Path:
+def _file(run) -> Path:
     "The out-of-fold file of a run folder, or the file itself."
-    return Path(run)/'oof.csv' if Path(run).is_dir() else Path(run)
+    return Path(run) / 'oof.csv' if Path(run).is_dir() else Path(run)
 
+# %% ../../nbs/evidence/38_ensemble.ipynb #ca9d4244
 def member_names(
-    runs, # Tables, CSV files or run folders
-)->list: # One name each, no two alike
+    runs,  # Tables, CSV files or run folders
+) -> list:  # One name each, no two alike
     "Names of members: a folder's own, a file's without its ending (`oof.csv` is called after its folder), a table's place in the list. A name that stands twice gets a number, and so does 'ensemble', the result's own."
+
     def one(i, r):
-        if isinstance(r, pd.DataFrame): return f'table {i}'
-        f = _file(r).resolve(); return f.parent.name if f.name == 'oof.csv' else f.stem
+        if isinstance(r, pd.DataFrame):
+            return f'table {i}'
+        f = _file(r).resolve()
+        return f.parent.name if f.name == 'oof.csv' else f.stem
+
     names = [one(i, r) for i, r in enumerate(runs, 1)]
-    return [n if names.count(n) == 1 and n != 'ensemble' else f'{n} ({names[:i + 1].count(n)})' for i, n in enumerate(names)]
+    return [
+        n if names.count(n) == 1 and n != 'ensemble' else f'{n} ({names[: i + 1].count(n)})'
+        for i, n in enumerate(names)
+    ]
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #f133d2a4
 def read_members(
-    runs, # Out-of-fold tables, CSV files or run folders, two or more
-)->dict: # Name -> table, as `read_oof` gives it
+    runs,  # Out-of-fold tables, CSV files or run folders, two or more
+) -> dict:  # Name -> table, as `read_oof` gives it
     "The tables of the members, checked one by one. `RunError` names the member that cannot be read, and one that is given twice (a file with the same bytes, the same table)."
-    if isinstance(runs, (str, Path, pd.DataFrame)) or len(runs) < 2: raise RunError("an ensemble needs two runs or more; give a list of run folders, CSV files or tables")
+    if isinstance(runs, (str, Path, pd.DataFrame)) or len(runs) < 2:
+        raise RunError(
+            "an ensemble needs two runs or more; give a list of run folders, CSV files or tables"
+        )
     names, out, seen = member_names(runs), {}, {}
     for name, r in zip(names, runs):
-        try: out[name] = read_oof(r)
-        except RunError as e: raise RunError(f"{name}: {e}") from None
+        try:
+            out[name] = read_oof(r)
+        except RunError as e:
+            raise RunError(f"{name}: {e}") from None
         key = id(r) if isinstance(r, pd.DataFrame) else sha256(_file(r))
-        if key in seen: raise RunError(f"{seen[key]} and {name} are the same run; take one out, or give weights to make one count more")
+        if key in seen:
+            raise RunError(
+                f"{seen[key]} and {name} are the same run; take one out, or give weights to make one count more"
+            )
         seen[key] = name
     return out
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #2ace0ec5
-def _label(x)->str:
+def _label(x) -> str:
     "A fold's label as text, the same whether it was read as 1, 1.0 or '1'; empty where it is missing."
-    if pd.isna(x): return ''
-    try: return f'{float(x):.12g}'
-    except ValueError: return str(x).strip()
+    if pd.isna(x):
+        return ''
+    try:
+        return f'{float(x):.12g}'
+    except ValueError:
+        return str(x).strip()
 
-def _regrouped(a:pd.DataFrame, b:pd.DataFrame)->np.ndarray:
+# %% ../../nbs/evidence/38_ensemble.ipynb #d523a9e8
+def _regrouped(a: pd.DataFrame, b: pd.DataFrame) -> np.ndarray:
     "Images whose group holds other images in `a` than in `b`, whatever the groups are called; False everywhere where one of the tables knows no groups."
-    if a['group'].isna().all() or b['group'].isna().all(): return np.zeros(len(a), bool)
-    d = pd.DataFrame(dict(a=clusters(a[['group']], warn=False), b=clusters(b[['group']], warn=False), n=1))
+    if a['group'].isna().all() or b['group'].isna().all():
+        return np.zeros(len(a), bool)
+    d = pd.DataFrame(
+        dict(a=clusters(a[['group']], warn=False), b=clusters(b[['group']], warn=False), n=1)
+    )
     both = d.groupby(['a', 'b'])['n'].transform('sum')
-    return ((d.groupby('a')['n'].transform('sum') != both) | (d.groupby('b')['n'].transform('sum') != both)).to_numpy()
+    return (
+        (d.groupby('a')['n'].transform('sum') != both)
+        | (d.groupby('b')['n'].transform('sum') != both)
+    ).to_numpy()
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #c6cde784
 def _differ(
-    a:pd.DataFrame, # The first member
-    b:pd.DataFrame, # Another, in the order of the first
-    names:str, # 'a and b'
-)->None:
+    a: pd.DataFrame,  # The first member
+    b: pd.DataFrame,  # Another, in the order of the first
+    names: str,  # 'a and b'
+) -> None:
     "`RunError` where the two disagree about truth, folds or groups, with the number of images and the first of them."
     fa, fb = ([_label(x) for x in t['fold']] for t in (a, b))
-    bad = dict(truth=(a['target'] != b['target']).to_numpy(), fold=np.array(fa) != np.array(fb), group=_regrouped(a, b))
-    say = dict(truth=lambda i: (f"disagree about the truth of {{n}} (first {{id}}: {a['target'][i]} and {b['target'][i]})", "correct the file that is wrong"),
-               fold=lambda i: (f"have {{n}} in different folds (first {{id}}: {fa[i] or 'none'} and {fb[i] or 'none'}), so a model of one would be averaged "
-                               "with a model of the other that has trained on images of the fold it is judged on",
-                               "train both with the same data, --folds and --seed"),
-               group=lambda i: ("group {n} with different other images (first {id}), so the two do not agree about what no fold may cut", "make both from one manifest"))
+    bad = dict(
+        truth=(a['target'] != b['target']).to_numpy(),
+        fold=np.array(fa) != np.array(fb),
+        group=_regrouped(a, b),
+    )
+    say = dict(
+        truth=lambda i: (
+            f"disagree about the truth of {{n}} (first {{id}}: {a['target'][i]} and {b['target'][i]})",
+            "correct the file that is wrong",
+        ),
+        fold=lambda i: (
+            f"have {{n}} in different folds (first {{id}}: {fa[i] or 'none'} and {fb[i] or 'none'}), so a model of one would be averaged "
+            "with a model of the other that has trained on images of the fold it is judged on",
+            "train both with the same data, --folds and --seed",
+        ),
+        group=lambda i: (
+            "group {n} with different other images (first {id}), so the two do not agree about what no fold may cut",
+            "make both from one manifest",
+        ),
+    )
     for k, m in bad.items():
         if m.any():
-            i = int(np.flatnonzero(m)[0]); what, todo = say[k](i); n = int(m.sum())
-            raise RunError(f"{names} {what.format(n=f'{n} image' + 's'*(n > 1), id=a['image_id'][i])}; {todo}")
+            i = int(np.flatnonzero(m)[0])
+            what, todo = say[k](i)
+            n = int(m.sum())
+            raise RunError(
+                f"{names} {what.format(n=f'{n} image' + 's' * (n > 1), id=a['image_id'][i])}; {todo}"
+            )
 
+# %% ../../nbs/evidence/38_ensemble.ipynb #803a999d
 def align_members(
-    members:dict, # Name -> table, as `read_members` gives them
-)->dict: # The same tables, all in the order of the first
+    members: dict,  # Name -> table, as `read_members` gives them
+) -> dict:  # The same tables, all in the order of the first
     "The members row by row on the same images. `RunError` where images, truths, folds or groups differ: nothing is dropped and nothing is guessed."
-    (first, a), *rest = members.items(); out = {first: a}; ids = set(a['image_id'])
+    (first, a), *rest = members.items()
+    out = {first: a}
+    ids = set(a['image_id'])
     for name, b in rest:
-        lacks, more = a['image_id'][~a['image_id'].isin(set(b['image_id']))], b['image_id'][~b['image_id'].isin(ids)]
+        lacks, more = (
+            a['image_id'][~a['image_id'].isin(set(b['image_id']))],
+            b['image_id'][~b['image_id'].isin(ids)],
+        )
         if len(lacks) + len(more):
-            parts = [f"{who} lacks {len(s)} of the images of {of} (first {s.iloc[0]})" for who, of, s in ((name, first, lacks), (first, name, more)) if len(s)]
-            raise RunError(f"{' and '.join(parts)}; an ensemble is judged on all images of its members: predict those that are missing, or take the rows out of all files")
+            parts = [
+                f"{who} lacks {len(s)} of the images of {of} (first {s.iloc[0]})"
+                for who, of, s in ((name, first, lacks), (first, name, more))
+                if len(s)
+            ]
+            raise RunError(
+                f"{' and '.join(parts)}; an ensemble is judged on all images of its members: predict those that are missing, or take the rows out of all files"
+            )
         out[name] = b.set_index('image_id').loc[a['image_id']].reset_index()[list(b)]
         _differ(a, out[name], f'{first} and {name}')
     return out
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #d4f0dea8
 def fold_ranks(
-    p, # (n,) scores
-    fold, # (n,) fold of each image
-)->np.ndarray: # (n,) between 0 and 1, neither of them reached
+    p,  # (n,) scores
+    fold,  # (n,) fold of each image
+) -> np.ndarray:  # (n,) between 0 and 1, neither of them reached
     "The rank of each score among those of its fold, (rank - 1/2)/n; ties share their mean rank."
     s = pd.Series(np.asarray(p, dtype=float)).groupby([_label(x) for x in fold])
-    return ((s.rank(method='average') - .5)/s.transform('size')).to_numpy()
+    return ((s.rank(method='average') - 0.5) / s.transform('size')).to_numpy()
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #d8771f7b
-HOW = dict(mean='mean of P(melanoma)', logit='mean of the log odds', rank='mean of the ranks within each fold')
+HOW = dict(
+    mean='mean of P(melanoma)',
+    logit='mean of the log odds',
+    rank='mean of the ranks within each fold',
+)
 "The averages: name -> in words"
 
+# %% ../../nbs/evidence/38_ensemble.ipynb #1082a3f1
 def _log_odds(p):
     "Log odds. A file with seven digits cannot tell 1 from what is nearer to it than 5e-8, and what it writes as 0 or 1 must not outvote all others with an infinity."
     p = np.clip(p, 1e-12, 1 - 5e-8)
     return np.log(p) - np.log1p(-p)
 
+# %% ../../nbs/evidence/38_ensemble.ipynb #2aa53b70
 def pool(
-    P:np.ndarray, # (n, m) scores of m members
-    fold, # (n,) fold of each image; used by 'rank'
-    how:str='mean', # A name in `HOW`
-    weights=None, # (m,) weights, given and not fitted; equal where None
-)->np.ndarray: # (n,) in 0..1
+    P: np.ndarray,  # (n, m) scores of m members
+    fold,  # (n,) fold of each image; used by 'rank'
+    how: str = 'mean',  # A name in `HOW`
+    weights=None,  # (m,) weights, given and not fitted; equal where None
+) -> np.ndarray:  # (n,) in 0..1
     "The weighted average of the members' scores. `RunError` for weights that are not one finite number of at least 0 a member, or are all 0."
-    if how not in HOW: raise RunError(f"how is {how!r}; use {', '.join(HOW)}")
+    if how not in HOW:
+        raise RunError(f"how is {how!r}; use {', '.join(HOW)}")
     w = np.ones(P.shape[1]) if weights is None else np.asarray(weights, dtype=float)
-    if w.shape != (P.shape[1],): raise RunError(f"{w.size} weights for {P.shape[1]} members; give one for each, in their order")
-    if not np.isfinite(w).all() or (w < 0).any() or not w.sum(): raise RunError(f"weights are {', '.join(f'{x:g}' for x in w)}; each must be 0 or more, and not all may be 0")
-    w = w/w.sum(); S = dict(mean=lambda: P, logit=lambda: _log_odds(P), rank=lambda: np.stack([fold_ranks(p, fold) for p in P.T], 1))[how]()
-    z = (S*w).sum(1)
-    return 1/(1 + np.exp(-z)) if how == 'logit' else z
+    if w.shape != (P.shape[1],):
+        raise RunError(
+            f"{w.size} weights for {P.shape[1]} members; give one for each, in their order"
+        )
+    if not np.isfinite(w).all() or (w < 0).any() or not w.sum():
+        raise RunError(
+            f"weights are {', '.join(f'{x:g}' for x in w)}; each must be 0 or more, and not all may be 0"
+        )
+    w = w / w.sum()
+    S = dict(
+        mean=lambda: P,
+        logit=lambda: _log_odds(P),
+        rank=lambda: np.stack([fold_ranks(p, fold) for p in P.T], 1),
+    )[how]()
+    z = (S * w).sum(1)
+    return 1 / (1 + np.exp(-z)) if how == 'logit' else z
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #a35dfd40
-def _probabilities(members:dict, how:str)->None:
+def _probabilities(members: dict, how: str) -> None:
     "`RunError` where a member that is to be averaged as a probability is none."
     for name, t in members.items():
         p = t['p_melanoma']
-        if 'score_scale' in t and (t['score_scale'] == 'rank').any(): raise RunError(f"the scores of {name} are ranks, not probabilities, so there is no {HOW[how]}; use how='rank' (--how rank)")
-        if not p.between(0, 1).all(): raise RunError(f"the scores of {name} go from {p.min():.4g} to {p.max():.4g}: they are not probabilities, so there is no {HOW[how]}; use how='rank' (--how rank)")
+        if 'score_scale' in t and (t['score_scale'] == 'rank').any():
+            raise RunError(
+                f"the scores of {name} are ranks, not probabilities, so there is no {HOW[how]}; use how='rank' (--how rank)"
+            )
+        if not p.between(0, 1).all():
+            raise RunError(
+                f"the scores of {name} go from {p.min():.4g} to {p.max():.4g}: they are not probabilities, so there is no {HOW[how]}; use how='rank' (--how rank)"
+            )
 
-def _classes(members:dict)->list:
+# %% ../../nbs/evidence/38_ensemble.ipynb #7ee59a47
+def _classes(members: dict) -> list:
     "The diagnoses for which every member has a probability; none where the members were trained on different ones."
     have = [[c for c in DX if f'p_{c}' in t] for t in members.values()]
     return have[0] if all(h == have[0] for h in have) else []
 
+# %% ../../nbs/evidence/38_ensemble.ipynb #faf6d82d
 def combine(
-    members:dict, # Name -> table on the same images, as `align_members` gives them
-    how:str='mean', # A name in `HOW`
-    weights=None, # (m,) weights; equal where None
-)->pd.DataFrame: # `OOF_COLS`, `source` where it is there, `p_<dx>` for 'mean' of members with the same diagnoses, `score_scale` = 'rank' for 'rank'
+    members: dict,  # Name -> table on the same images, as `align_members` gives them
+    how: str = 'mean',  # A name in `HOW`
+    weights=None,  # (m,) weights; equal where None
+) -> pd.DataFrame:  # `OOF_COLS`, `source` where it is there, `p_<dx>` for 'mean' of members with the same diagnoses, `score_scale` = 'rank' for 'rank'
     "The out-of-fold table of the ensemble, scores with seven significant digits, as every run writes them."
-    a = next(iter(members.values())); stack = lambda c: np.stack([t[c].to_numpy(float) for t in members.values()], 1)
-    p = pool(stack('p_melanoma'), a['fold'], how, weights)  # refuses how and weights before anything else
-    if how != 'rank': _probabilities(members, how)
-    out = a[OOF_COLS + ['source']*('source' in a)].assign(p_melanoma=p); out.attrs = {}
+    a = next(iter(members.values()))
+    stack = lambda c: np.stack([t[c].to_numpy(float) for t in members.values()], 1)
+    p = pool(
+        stack('p_melanoma'), a['fold'], how, weights
+    )  # refuses how and weights before anything else
+    if how != 'rank':
+        _probabilities(members, how)
+    out = a[OOF_COLS + ['source'] * ('source' in a)].assign(p_melanoma=p)
+    out.attrs = {}
     for c in _classes(members) if how == 'mean' else []:
         bad = [k for k, t in members.items() if not np.isfinite(t[f'p_{c}'].to_numpy(float)).all()]
-        if bad: raise RunError(f"{bad[0]} has images without a finite p_{c}; predict them again, or take the column out")
+        if bad:
+            raise RunError(
+                f"{bad[0]} has images without a finite p_{c}; predict them again, or take the column out"
+            )
         out[f'p_{c}'] = pool(stack(f'p_{c}'), a['fold'], how, weights)
-    num = [c for c in out if c.startswith('p_')]; out[num] = out[num].map(lambda v: float(f'{v:.7g}'))
+    num = [c for c in out if c.startswith('p_')]
+    out[num] = out[num].map(lambda v: float(f'{v:.7g}'))
     return out.assign(score_scale='rank') if how == 'rank' else out
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #b926ed7a
 def ensemble(
-    runs, # Out-of-fold tables, CSV files or run folders, two or more, of the same images and folds
-    how:str='mean', # 'mean' of P(melanoma), 'logit': mean of the log odds, 'rank': mean of the ranks within each fold (no probability)
-    weights=None, # A number of at least 0 for each run, given and not fitted; equal where None
-)->pd.DataFrame: # An out-of-fold table in the order of the first run
+    runs,  # Out-of-fold tables, CSV files or run folders, two or more, of the same images and folds
+    how: str = 'mean',  # 'mean' of P(melanoma), 'logit': mean of the log odds, 'rank': mean of the ranks within each fold (no probability)
+    weights=None,  # A number of at least 0 for each run, given and not fitted; equal where None
+) -> pd.DataFrame:  # An out-of-fold table in the order of the first run
     "One out-of-fold table from several. `RunError` where the runs do not fit: other images, truths, folds or groups, a run given twice, scores that are no probabilities where they must be."
     return combine(align_members(read_members(runs)), how, weights)
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #2152d44a
 def member_table(
-    members:dict, # Name -> table on the same images, as `align_members` gives them
-    oof:pd.DataFrame, # The ensemble, as `combine` gives it
-    n_boot:int=2000, # Resamples of whole groups
-    seed:int=0, # Seed
-    level:float=.95, # Coverage
-)->pd.DataFrame: # Index: the members, then 'ensemble'; auc, lo, hi; against the best member, in pairs: diff, diff_lo, diff_hi, p (NaN for the best itself)
+    members: dict,  # Name -> table on the same images, as `align_members` gives them
+    oof: pd.DataFrame,  # The ensemble, as `combine` gives it
+    n_boot: int = 2000,  # Resamples of whole groups
+    seed: int = 0,  # Seed
+    level: float = 0.95,  # Coverage
+) -> pd.DataFrame:  # Index: the members, then 'ensemble'; auc, lo, hi; against the best member, in pairs: diff, diff_lo, diff_hi, p (NaN for the best itself)
     "AUC of members and ensemble with clustered intervals, and each one's difference from the best member. The resamples are the same for all. `RunError` where only one class is there."
-    if not 0 < oof['target'].sum() < len(oof): raise RunError(f"only one class among {len(oof)} images: there is no AUC to compare; give predictions of melanomas and benign lesions")
-    rows = {**members, 'ensemble': oof}; g = clusters(oof)
+    if not 0 < oof['target'].sum() < len(oof):
+        raise RunError(
+            f"only one class among {len(oof)} images: there is no AUC to compare; give predictions of melanomas and benign lesions"
+        )
+    rows = {**members, 'ensemble': oof}
+    g = clusters(oof)
     ci = {k: auc_ci(t['target'], t['p_melanoma'], g, n_boot, seed, level) for k, t in rows.items()}
-    best = max(members, key=lambda k: ci[k]['auc']); out = {}
+    best = max(members, key=lambda k: ci[k]['auc'])
+    out = {}
+
     def against_best(t):
         # groups of the first member for all: the partitions are the same, and a member without groups has none to offer
         x, y = (oof.assign(p_melanoma=s['p_melanoma'].to_numpy()) for s in (t, members[best]))
-        with warnings.catch_warnings(): warnings.simplefilter('ignore'); return compare(x, y, ['auc'], n_boot, seed, level)['auc']  # clusters has warned above
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return compare(x, y, ['auc'], n_boot, seed, level)['auc']  # clusters has warned above
+
     for k, t in rows.items():
         d = against_best(t) if k != best else {}
-        out[k] = dict(auc=ci[k]['auc'], lo=ci[k]['lo'], hi=ci[k]['hi'], diff=d.get('diff', np.nan), diff_lo=d.get('lo', np.nan), diff_hi=d.get('hi', np.nan), p=d.get('p', np.nan))
+        out[k] = dict(
+            auc=ci[k]['auc'],
+            lo=ci[k]['lo'],
+            hi=ci[k]['hi'],
+            diff=d.get('diff', np.nan),
+            diff_lo=d.get('lo', np.nan),
+            diff_hi=d.get('hi', np.nan),
+            p=d.get('p', np.nan),
+        )
     return pd.DataFrame(out).T.rename_axis('member')
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #de1209b7
 def agreement(
-    members:dict, # Name -> table on the same images, as `align_members` gives them
-)->pd.DataFrame: # A row a pair: a, b, and Spearman's correlation over all images, among benign lesions, among melanomas
+    members: dict,  # Name -> table on the same images, as `align_members` gives them
+) -> pd.DataFrame:  # A row a pair: a, b, and Spearman's correlation over all images, among benign lesions, among melanomas
     "How alike the members' scores are. Near 1 within a class: their errors are the same, and an average gains nothing."
-    P = pd.DataFrame({k: t['p_melanoma'].to_numpy() for k, t in members.items()}); y = next(iter(members.values()))['target'].to_numpy(); names = list(P)
-    C = {k: P[m].corr(method='spearman').to_numpy() for k, m in dict(all=y >= 0, benign=y == 0, melanoma=y == 1).items()}
-    return pd.DataFrame([dict(a=names[i], b=names[j], **{k: c[i, j] for k, c in C.items()}) for i in range(len(names)) for j in range(i + 1, len(names))])
+    P = pd.DataFrame({k: t['p_melanoma'].to_numpy() for k, t in members.items()})
+    y = next(iter(members.values()))['target'].to_numpy()
+    names = list(P)
+    C = {
+        k: P[m].corr(method='spearman').to_numpy()
+        for k, m in dict(all=y >= 0, benign=y == 0, melanoma=y == 1).items()
+    }
+    return pd.DataFrame(
+        [
+            dict(a=names[i], b=names[j], **{k: c[i, j] for k, c in C.items()})
+            for i in range(len(names))
+            for j in range(i + 1, len(names))
+        ]
+    )
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #6e0f2734
-def _shared(runs, key:str):
+def _shared(runs, key: str):
     "The entry of the members' config.json on which all that have one agree, else None."
-    v = [read_json(Path(r)/'config.json').get(key) for r in runs if not isinstance(r, pd.DataFrame) and (Path(r)/'config.json').is_file()]
+    v = [
+        read_json(Path(r) / 'config.json').get(key)
+        for r in runs
+        if not isinstance(r, pd.DataFrame) and (Path(r) / 'config.json').is_file()
+    ]
     return v[0] if v and all(x == v[0] for x in v) else None
 
+# %% ../../nbs/evidence/38_ensemble.ipynb #b6b1e760
 def ensemble_record(
-    runs, # Run folders or CSV files
-    members:dict, # Name -> table of each, in the same order
-    oof:pd.DataFrame, # The ensemble, as `combine` gives it
-    how:str, # A name in `HOW`
-    weights=None, # Weights as given
-)->dict: # What config.json holds
+    runs,  # Run folders or CSV files
+    members: dict,  # Name -> table of each, in the same order
+    oof: pd.DataFrame,  # The ensemble, as `combine` gives it
+    how: str,  # A name in `HOW`
+    weights=None,  # Weights as given
+) -> dict:  # What config.json holds
     "What an ensemble is made of; `score` says whether its scores are probabilities. Data, folds, seed and target stand in it where the members agree."
-    w = [1.]*len(members) if weights is None else [float(x) for x in weights]
-    rec = dict(kind='ensemble', how=how, score='rank' if how == 'rank' else 'probability', weights=w, members=[dict(name=k, oof_sha256=sha256(_file(r))) for k, r in zip(members, runs)])
-    rec |= {k: v for k in ('data', 'folds', 'seed', 'target', 'aux') if (v := _shared(runs, k)) is not None}
-    if cl := [c for c in DX if f'p_{c}' in oof]: rec['classes'] = cl
-    return rec | dict(oof_sha256=sha256(oof), command=f"melanoma_ensemble {' '.join(members)} --how {how}" + (f" --weights {','.join(f'{x:g}' for x in w)}" if weights is not None else ''))
+    w = [1.0] * len(members) if weights is None else [float(x) for x in weights]
+    rec = dict(
+        kind='ensemble',
+        how=how,
+        score='rank' if how == 'rank' else 'probability',
+        weights=w,
+        members=[dict(name=k, oof_sha256=sha256(_file(r))) for k, r in zip(members, runs)],
+    )
+    rec |= {
+        k: v
+        for k in ('data', 'folds', 'seed', 'target', 'aux')
+        if (v := _shared(runs, k)) is not None
+    }
+    if cl := [c for c in DX if f'p_{c}' in oof]:
+        rec['classes'] = cl
+    return rec | dict(
+        oof_sha256=sha256(oof),
+        command=f"melanoma_ensemble {' '.join(members)} --how {how}"
+        + (f" --weights {','.join(f'{x:g}' for x in w)}" if weights is not None else ''),
+    )
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #5334c974
-def _own(out:Path, rec:dict)->None:
+def _own(out: Path, rec: dict) -> None:
     "`RunError` where `out` holds anything but this ensemble or a part of it."
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())): return
-    same = out.is_dir() and (out/'config.json').is_file() and read_json(out/'config.json') == rec | dict(name=out.resolve().name)
-    if not same or ((out/'oof.csv').exists() and sha256(out/'oof.csv') != rec['oof_sha256']): raise RunError(f"{out} exists and is not this ensemble; choose another --out, or remove it")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    same = (
+        out.is_dir()
+        and (out / 'config.json').is_file()
+        and read_json(out / 'config.json') == rec | dict(name=out.resolve().name)
+    )
+    if not same or ((out / 'oof.csv').exists() and sha256(out / 'oof.csv') != rec['oof_sha256']):
+        raise RunError(f"{out} exists and is not this ensemble; choose another --out, or remove it")
 
+# %% ../../nbs/evidence/38_ensemble.ipynb #93971c6f
 def write_ensemble(
-    out:str|Path, # Folder to write to
-    oof:pd.DataFrame, # The ensemble, as `combine` gives it
-    record:dict, # What `ensemble_record` gave
-    manifest:Path|None=None, # The manifest.csv of a member
-)->Path:
+    out: str | Path,  # Folder to write to
+    oof: pd.DataFrame,  # The ensemble, as `combine` gives it
+    record: dict,  # What `ensemble_record` gave
+    manifest: Path | None = None,  # The manifest.csv of a member
+) -> Path:
     "The run folder of the ensemble. A folder with another content is refused with `RunError`; the same ensemble is written again, byte for byte."
-    out = Path(out); _own(out, record)
-    write_json(out/'config.json', record | dict(name=out.resolve().name))  # first: what a killed command leaves is recognised as its own
+    out = Path(out)
+    _own(out, record)
+    write_json(
+        out / 'config.json', record | dict(name=out.resolve().name)
+    )  # first: what a killed command leaves is recognised as its own
     if manifest is not None:
-        with atomic_path(out/'manifest.csv') as t: shutil.copyfile(manifest, t)
-    write_csv(out/'oof.csv', oof)
+        with atomic_path(out / 'manifest.csv') as t:
+            shutil.copyfile(manifest, t)
+    write_csv(out / 'oof.csv', oof)
     return out
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #fa880a34
 def ensemble_text(
-    table:pd.DataFrame, # What `member_table` gave
-    pairs:pd.DataFrame, # What `agreement` gave
-    record:dict, # What `ensemble_record` gave
-    oof:pd.DataFrame, # The ensemble
-)->str: # Lines for a terminal
+    table: pd.DataFrame,  # What `member_table` gave
+    pairs: pd.DataFrame,  # What `agreement` gave
+    record: dict,  # What `ensemble_record` gave
+    oof: pd.DataFrame,  # The ensemble
+) -> str:  # Lines for a terminal
     "Members and ensemble as a plain table, and how the average was made."
-    best, w = table['auc'][:-1].idxmax(), max(map(len, table.index)); g = clusters(oof, warn=False)
+    best, w = table['auc'][:-1].idxmax(), max(map(len, table.index))
+    g = clusters(oof, warn=False)
     span = lambda s: f'{s.iloc[0]:.2f}' if len(s) == 1 else f'{s.min():.2f} to {s.max():.2f}'
-    diff = lambda r: 'the best member' if r.Index == best else f"{r.diff:+.3f} ({r.diff_lo:+.3f} to {r.diff_hi:+.3f}), p {'<=' if r.p <= .001 else '='} {r.p:.2g}"
-    rows = [f"  {r.Index:<{w}}  {r.auc:.3f} ({r.lo:.3f} to {r.hi:.3f})  {diff(r)}" for r in table.itertuples()]
-    say = f"{HOW[record['how']]}, " + ('equal weights' if len(set(record['weights'])) == 1 else f"weights {', '.join(f'{x:g}' for x in record['weights'])}") + '; weights were given, not fitted'
-    return '\n'.join([f"{len(oof)} images, {int(oof.target.sum())} melanomas, {g.max() + 1} patients or groups; AUC (95% interval), difference from the best member in pairs", *rows, say,
-                      f"members agree (Spearman's correlation) {span(pairs['all'])} over all images, {span(pairs['benign'])} among benign lesions"] +
-                     ["scores are ranks, not probabilities: calibration and thresholds of risk do not apply"]*(record['score'] == 'rank'))
+    diff = lambda r: (
+        'the best member'
+        if r.Index == best
+        else f"{r.diff:+.3f} ({r.diff_lo:+.3f} to {r.diff_hi:+.3f}), p {'<=' if r.p <= 0.001 else '='} {r.p:.2g}"
+    )
+    rows = [
+        f"  {r.Index:<{w}}  {r.auc:.3f} ({r.lo:.3f} to {r.hi:.3f})  {diff(r)}"
+        for r in table.itertuples()
+    ]
+    say = (
+        f"{HOW[record['how']]}, "
+        + (
+            'equal weights'
+            if len(set(record['weights'])) == 1
+            else f"weights {', '.join(f'{x:g}' for x in record['weights'])}"
+        )
+        + '; weights were given, not fitted'
+    )
+    return '\n'.join(
+        [
+            f"{len(oof)} images, {int(oof.target.sum())} melanomas, {g.max() + 1} patients or groups; AUC (95% interval), difference from the best member in pairs",
+            *rows,
+            say,
+            f"members agree (Spearman's correlation) {span(pairs['all'])} over all images, {span(pairs['benign'])} among benign lesions",
+        ]
+        + ["scores are ranks, not probabilities: calibration and thresholds of risk do not apply"]
+        * (record['score'] == 'rank')
+    )
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #7074afa8
 @call_parse
 @friendly
 def melanoma_ensemble(
-    runs:Param("Run folders with oof.csv, or CSVs of predictions: two or more, of the same images and folds", str, nargs='+'),
-    how:Param("mean: of P(melanoma); logit: of the log odds; rank: of the ranks within each fold, for members of different scales (no probability then)", str, choices=list(HOW))='mean',
-    weights:Param("A number for each run in their order, comma separated, decided beforehand; equal if not given", str)=None,
-    out:Param("Folder to write to (default runs/ensemble-<how>)", str)=None,
-    n_boot:Param("Bootstrap resamples", int)=2000,
-    seed:Param("Seed of the bootstrap", int)=0,
+    runs: Param(
+        "Run folders with oof.csv, or CSVs of predictions: two or more, of the same images and folds",
+        str,
+        nargs='+',
+    ),
+    how: Param(
+        "mean: of P(melanoma); logit: of the log odds; rank: of the ranks within each fold, for members of different scales (no probability then)",
+        str,
+        choices=list(HOW),
+    ) = 'mean',
+    weights: Param(
+        "A number for each run in their order, comma separated, decided beforehand; equal if not given",
+        str,
+    ) = None,
+    out: Param("Folder to write to (default runs/ensemble-<how>)", str) = None,
+    n_boot: Param("Bootstrap resamples", int) = 2000,
+    seed: Param("Seed of the bootstrap", int) = 0,
 ):
     "Average the out-of-fold predictions of several runs into a run folder of its own, and print what was gained."
-    try: w = None if weights is None else [float(x) for x in str(weights).split(',')]
-    except ValueError: raise RunError(f"weights are {weights!r}; give numbers separated by commas, one for each run, for example 2,1") from None
-    members = align_members(read_members(runs)); oof = combine(members, how, w); rec = ensemble_record(runs, members, oof, how, w)
-    out = Path(out or f'runs/ensemble-{how}'); _own(out, rec)
-    with warnings.catch_warnings(record=True) as notes: warnings.simplefilter('always'); table = member_table(members, oof, n_boot, seed)
-    write_ensemble(out, oof, rec, next((f for r in runs if (f := Path(r)/'manifest.csv').is_file()), None))
-    print(ensemble_text(table, agreement(members), rec, oof), *(f'note: {x.message}' for x in notes if issubclass(x.category, UserWarning)), sep='\n')
-    print(f"written to {out}: {', '.join(sorted(p.name for p in out.iterdir()))}. Next: melanoma_evaluate {out}")
+    try:
+        w = None if weights is None else [float(x) for x in str(weights).split(',')]
+    except ValueError:
+        raise RunError(
+            f"weights are {weights!r}; give numbers separated by commas, one for each run, for example 2,1"
+        ) from None
+    members = align_members(read_members(runs))
+    oof = combine(members, how, w)
+    rec = ensemble_record(runs, members, oof, how, w)
+    out = Path(out or f'runs/ensemble-{how}')
+    _own(out, rec)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter('always')
+        table = member_table(members, oof, n_boot, seed)
+    write_ensemble(
+        out, oof, rec, next((f for r in runs if (f := Path(r) / 'manifest.csv').is_file()), None)
+    )
+    print(
+        ensemble_text(table, agreement(members), rec, oof),
+        *(f'note: {x.message}' for x in notes if issubclass(x.category, UserWarning)),
+        sep='\n',
+    )
+    print(
+        f"written to {out}: {', '.join(sorted(p.name for p in out.iterdir()))}. Next: melanoma_evaluate {out}"
+    )

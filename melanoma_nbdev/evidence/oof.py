@@ -14,230 +14,357 @@ import numpy as np, pandas as pd
 from ..core import DX_OF, OOF_COLS, RunError
 
 # %% ../../nbs/evidence/30_oof.ipynb #06864a22
-def _normal_quantile(q:float)->float:
+def _normal_quantile(q: float) -> float:
     "The quantile of the standard normal distribution."
     from statistics import NormalDist
+
     return NormalDist().inv_cdf(q)
 
+# %% ../../nbs/evidence/30_oof.ipynb #1a6c8724
 def simulate_oof(
-    n_patients:int=300, # Patients
-    images_per_patient:float=16., # Mean number of images of a patient, at least one each
-    prevalence:float=0.0176, # Share of melanomas among the images
-    auc:float=0.90, # AUC in an infinite population, between images of different patients
-    icc:float=0.3, # Share of the score's variance that lies between patients
-    spread:float=1., # Log-scale standard deviation of the patients' melanoma rates
-    folds:int=5, # Folds, cut between patients
-    seed:int=0, # Seed
-)->pd.DataFrame: # Columns of an out-of-fold file, and `logit_MEL`
+    n_patients: int = 300,  # Patients
+    images_per_patient: float = 16.0,  # Mean number of images of a patient, at least one each
+    prevalence: float = 0.0176,  # Share of melanomas among the images
+    auc: float = 0.90,  # AUC in an infinite population, between images of different patients
+    icc: float = 0.3,  # Share of the score's variance that lies between patients
+    spread: float = 1.0,  # Log-scale standard deviation of the patients' melanoma rates
+    folds: int = 5,  # Folds, cut between patients
+    seed: int = 0,  # Seed
+) -> pd.DataFrame:  # Columns of an out-of-fold file, and `logit_MEL`
     "Simulated out-of-fold predictions of one binary model. The scores are calibrated: `p_melanoma` is the true probability given the score."
     rng = np.random.default_rng(seed)
-    m = 1 + rng.negative_binomial(1, 1/images_per_patient, n_patients)  # geometric: many patients with few images, few with many
+    m = 1 + rng.negative_binomial(
+        1, 1 / images_per_patient, n_patients
+    )  # geometric: many patients with few images, few with many
     pat = np.repeat(np.arange(n_patients), m)
-    rate = np.exp(rng.normal(0, spread, n_patients) - spread**2/2)
-    y = (rng.random(len(pat)) < np.clip(prevalence*rate, 0, 1)[pat]).astype(int)
-    d = np.sqrt(2)*_normal_quantile(auc)
-    z = np.sqrt(icc)*rng.normal(size=n_patients)[pat] + np.sqrt(1-icc)*rng.normal(size=len(pat)) + d*y
-    logit = d*z - d*d/2 + np.log(prevalence/(1-prevalence))
-    return pd.DataFrame(dict(image_id=[f'IMG_{i:07d}' for i in range(len(pat))], patient_id=[f'P{i:05d}' for i in pat], group=pat, fold=(pat % folds),
-                             target=y, p_melanoma=1/(1+np.exp(-logit)), logit_MEL=logit))
+    rate = np.exp(rng.normal(0, spread, n_patients) - spread**2 / 2)
+    y = (rng.random(len(pat)) < np.clip(prevalence * rate, 0, 1)[pat]).astype(int)
+    d = np.sqrt(2) * _normal_quantile(auc)
+    z = (
+        np.sqrt(icc) * rng.normal(size=n_patients)[pat]
+        + np.sqrt(1 - icc) * rng.normal(size=len(pat))
+        + d * y
+    )
+    logit = d * z - d * d / 2 + np.log(prevalence / (1 - prevalence))
+    return pd.DataFrame(
+        dict(
+            image_id=[f'IMG_{i:07d}' for i in range(len(pat))],
+            patient_id=[f'P{i:05d}' for i in pat],
+            group=pat,
+            fold=(pat % folds),
+            target=y,
+            p_melanoma=1 / (1 + np.exp(-logit)),
+            logit_MEL=logit,
+        )
+    )
 
 # %% ../../nbs/evidence/30_oof.ipynb #ee69a904
 ALIASES = dict(
     image_id='image_id image_name image isic_id filename file_name file filepath path id name img',
     patient_id='patient_id patient patientid patient_no pid subject subject_id',
     target='target y_true true_label label labels truth ground_truth y benign_malignant melanoma is_melanoma diagnosis dx class',
-    p_melanoma='p_melanoma prediction predictions pred preds score scores prob probability y_score y_prob y_pred y_hat risk p_mel mel p')
+    p_melanoma='p_melanoma prediction predictions pred preds score scores prob probability y_score y_prob y_pred y_hat risk p_mel mel p',
+)
 "Column of an out-of-fold file -> the names under which others write it, in order of preference (case does not count)"
 
+# %% ../../nbs/evidence/30_oof.ipynb #1ea99019
 def _find_columns(
-    df:pd.DataFrame, # Any table
-    given:dict, # Our column -> the name the user gave, or None
-)->dict: # Our column -> the table's column, for those found
+    df: pd.DataFrame,  # Any table
+    given: dict,  # Our column -> the name the user gave, or None
+) -> dict:  # Our column -> the table's column, for those found
     "Which of the table's columns is which; a name that the user gave and that is not there raises `RunError`."
     low, out = {}, {}
-    for c in df.columns: low.setdefault(str(c).strip().lower().replace(' ', '_').replace('-', '_'), c)
+    for c in df.columns:
+        low.setdefault(str(c).strip().lower().replace(' ', '_').replace('-', '_'), c)
     for ours, names in ALIASES.items():
         if given.get(ours) is not None:
-            if given[ours] not in df: raise RunError(f"there is no column {given[ours]!r}; the columns are: {', '.join(map(str, df.columns))}")
+            if given[ours] not in df:
+                raise RunError(
+                    f"there is no column {given[ours]!r}; the columns are: {', '.join(map(str, df.columns))}"
+                )
             out[ours] = given[ours]
         else:
             hit = [low[a] for a in names.split() if a in low and low[a] not in out.values()]
-            if hit: out[ours] = hit[0]
+            if hit:
+                out[ours] = hit[0]
     return out
 
 # %% ../../nbs/evidence/30_oof.ipynb #d4986e21
-_LABELS = {**{k: int(v == 'MEL') for k, v in DX_OF.items()}, **{w: 1 for w in ('malignant', 'positive', 'pos', 'true', 'yes', '1', '1.0')},
-           **{w: 0 for w in ('benign', 'negative', 'neg', 'false', 'no', '0', '0.0', 'not melanoma', 'non-melanoma', 'no melanoma', 'healthy')}}
+_LABELS = {
+    **{k: int(v == 'MEL') for k, v in DX_OF.items()},
+    **{w: 1 for w in ('malignant', 'positive', 'pos', 'true', 'yes', '1', '1.0')},
+    **{
+        w: 0
+        for w in (
+            'benign',
+            'negative',
+            'neg',
+            'false',
+            'no',
+            '0',
+            '0.0',
+            'not melanoma',
+            'non-melanoma',
+            'no melanoma',
+            'healthy',
+        )
+    },
+}
 
-def _rows(df:pd.DataFrame, bad:np.ndarray, n:int=5)->str:
+# %% ../../nbs/evidence/30_oof.ipynb #cf2916e2
+def _rows(df: pd.DataFrame, bad: np.ndarray, n: int = 5) -> str:
     "`3 rows (line 4: ISIC_1, ...)` for the rows where `bad`; line 1 is the header of the file."
     w = np.flatnonzero(bad)
-    ids = ', '.join(f"line {i+2}: {df['image_id'].iloc[i]}" for i in w[:n])
+    ids = ', '.join(f"line {i + 2}: {df['image_id'].iloc[i]}" for i in w[:n])
     return f"{len(w)} row{'s' if len(w) > 1 else ''} ({ids}{', ...' if len(w) > n else ''})"
 
-def _labels(s:pd.Series)->np.ndarray:
+# %% ../../nbs/evidence/30_oof.ipynb #2b6da791
+def _labels(s: pd.Series) -> np.ndarray:
     "1 for melanoma, 0 for the rest, NaN for what is not understood."
-    if pd.api.types.is_bool_dtype(s): return s.to_numpy(float)
+    if pd.api.types.is_bool_dtype(s):
+        return s.to_numpy(float)
     if pd.api.types.is_numeric_dtype(s):
         v = pd.to_numeric(s).to_numpy(float, na_value=np.nan)
         return np.where((v == 0) | (v == 1), v, np.nan)
-    return s.map(lambda x: _LABELS.get(str(x).strip().lower(), np.nan) if pd.notna(x) else np.nan).to_numpy(float)
+    return s.map(
+        lambda x: _LABELS.get(str(x).strip().lower(), np.nan) if pd.notna(x) else np.nan
+    ).to_numpy(float)
 
 # %% ../../nbs/evidence/30_oof.ipynb #95086aee
-def _read_table(path:str|Path)->pd.DataFrame:
+def _read_table(path: str | Path) -> pd.DataFrame:
     "A CSV with comma, semicolon or tab, with or without byte order mark."
     path = Path(path)
-    if path.is_dir(): path = path/'oof.csv'
-    if not path.is_file(): raise RunError(f"{path} does not exist; give a run folder that holds oof.csv, or a CSV of predictions")
+    if path.is_dir():
+        path = path / 'oof.csv'
+    if not path.is_file():
+        raise RunError(
+            f"{path} does not exist; give a run folder that holds oof.csv, or a CSV of predictions"
+        )
     try:
         df = pd.read_csv(path, encoding='utf-8-sig', low_memory=False)
         if df.shape[1] == 1 and re.search('[;\t]', str(df.columns[0])):
-            df = pd.read_csv(path, encoding='utf-8-sig', sep=None, engine='python', decimal=',' if ';' in str(df.columns[0]) else '.')
+            df = pd.read_csv(
+                path,
+                encoding='utf-8-sig',
+                sep=None,
+                engine='python',
+                decimal=',' if ';' in str(df.columns[0]) else '.',
+            )
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as e:
-        raise RunError(f"{path.name} cannot be read as a table ({str(e).strip()}); save it as a UTF-8 CSV with a header line") from None
-    if not len(df): raise RunError(f"{path.name} has a header but no rows")
+        raise RunError(
+            f"{path.name} cannot be read as a table ({str(e).strip()}); save it as a UTF-8 CSV with a header line"
+        ) from None
+    if not len(df):
+        raise RunError(f"{path.name} has a header but no rows")
     return df
 
-def _scores(df:pd.DataFrame, raw:pd.Series)->np.ndarray:
+# %% ../../nbs/evidence/30_oof.ipynb #2807797d
+def _scores(df: pd.DataFrame, raw: pd.Series) -> np.ndarray:
     "The scores as floats; what is not a finite number is named by row."
     v = pd.to_numeric(raw, errors='coerce').to_numpy(float, na_value=np.nan)
     bad = ~np.isfinite(v)
-    if bad.any(): raise RunError(f"no finite score in {_rows(df, bad)}; every image needs one: predict them again, or take the rows out of the file")
+    if bad.any():
+        raise RunError(
+            f"no finite score in {_rows(df, bad)}; every image needs one: predict them again, or take the rows out of the file"
+        )
     return v
 
 # %% ../../nbs/evidence/30_oof.ipynb #776267cb
 def read_oof(
-    src:str|Path|pd.DataFrame, # A run folder, a CSV or a table
-    target:str|None=None, # Its column with the truth; found by name where None, as the others are
-    score:str|None=None, # Its column with the score, higher means melanoma
-    image:str|None=None, # Its column with the image id
-    patient:str|None=None, # Its column with the patient id
-)->pd.DataFrame: # `OOF_COLS`, then all further columns; `attrs['probability']` says whether every score lies in 0..1
+    src: str | Path | pd.DataFrame,  # A run folder, a CSV or a table
+    target: str
+    | None = None,  # Its column with the truth; found by name where None, as the others are
+    score: str | None = None,  # Its column with the score, higher means melanoma
+    image: str | None = None,  # Its column with the image id
+    patient: str | None = None,  # Its column with the patient id
+) -> pd.DataFrame:  # `OOF_COLS`, then all further columns; `attrs['probability']` says whether every score lies in 0..1
     "Predictions in our columns, checked. `RunError` names the rows that are wrong (twice there, without label, without score)."
     raw = _read_table(src) if not isinstance(src, pd.DataFrame) else src.reset_index(drop=True)
-    col = _find_columns(raw, dict(target=target, p_melanoma=score, image_id=image, patient_id=patient))
+    col = _find_columns(
+        raw, dict(target=target, p_melanoma=score, image_id=image, patient_id=patient)
+    )
     for need, what in (('target', 'the truth (0/1, or words)'), ('p_melanoma', 'the score')):
-        if need not in col: raise RunError(f"no column holds {what}; the columns are: {', '.join(map(str, raw.columns))}; "
-                                           f"name it with {dict(target='target', p_melanoma='score')[need]}=...")
+        if need not in col:
+            raise RunError(
+                f"no column holds {what}; the columns are: {', '.join(map(str, raw.columns))}; "
+                f"name it with {dict(target='target', p_melanoma='score')[need]}=..."
+            )
     df = raw.drop(columns=list(col.values())).copy()
-    df['image_id'] = raw[col['image_id']].astype('object') if 'image_id' in col else [f'row {i+1}' for i in range(len(raw))]
-    if df['image_id'].isna().any(): raise RunError(f"no image id in {_rows(df, df['image_id'].isna().to_numpy())}")
+    df['image_id'] = (
+        raw[col['image_id']].astype('object')
+        if 'image_id' in col
+        else [f'row {i + 1}' for i in range(len(raw))]
+    )
+    if df['image_id'].isna().any():
+        raise RunError(f"no image id in {_rows(df, df['image_id'].isna().to_numpy())}")
     df['image_id'] = df['image_id'].map(str)
     dup = df['image_id'].duplicated(keep=False).to_numpy()
-    if dup.any(): raise RunError(f"an image id stands more than once: {_rows(df, dup)}; keep one row an image")
+    if dup.any():
+        raise RunError(
+            f"an image id stands more than once: {_rows(df, dup)}; keep one row an image"
+        )
     df['target'] = _labels(raw[col['target']])
     bad = df['target'].isna().to_numpy()
-    if bad.any(): raise RunError(f"column {col['target']!r} is neither melanoma nor benign in {_rows(df, bad)}; first value {raw[col['target']][bad].iloc[0]!r}")
+    if bad.any():
+        raise RunError(
+            f"column {col['target']!r} is neither melanoma nor benign in {_rows(df, bad)}; first value {raw[col['target']][bad].iloc[0]!r}"
+        )
     df['target'] = df['target'].astype(int)
     df['p_melanoma'] = _scores(df, raw[col['p_melanoma']])
     df['patient_id'] = raw[col['patient_id']] if 'patient_id' in col else pd.NA
-    for c in ('group', 'fold'): df[c] = raw[c] if c in raw else pd.NA
+    for c in ('group', 'fold'):
+        df[c] = raw[c] if c in raw else pd.NA
     df = df[OOF_COLS + [c for c in df if c not in OOF_COLS]]
     df.attrs['probability'] = bool(df['p_melanoma'].between(0, 1).all())
     return df
 
 # %% ../../nbs/evidence/30_oof.ipynb #b783fe87
 def clusters(
-    df:pd.DataFrame, # Predictions as `read_oof` gives them
-    warn:bool=True, # Warn where nothing is known that ties images together
-)->np.ndarray: # (n,) integer code of each row's cluster, 0..J-1
+    df: pd.DataFrame,  # Predictions as `read_oof` gives them
+    warn: bool = True,  # Warn where nothing is known that ties images together
+) -> np.ndarray:  # (n,) integer code of each row's cluster, 0..J-1
     "What each image is drawn with: its `group`, else its patient, else (where that is missing) alone."
     key = pd.Series(pd.NA, index=df.index, dtype='object')
     for c in ('group', 'patient_id'):
-        if c in df: key = key.where(key.notna(), df[c].astype('object').map(lambda x: f'{c}:{x}', na_action='ignore'))
+        if c in df:
+            key = key.where(
+                key.notna(), df[c].astype('object').map(lambda x: f'{c}:{x}', na_action='ignore')
+            )
     n = int(key.isna().sum())
-    if warn and n == len(df): warnings.warn("neither group nor patient_id is known: every image counts as independent, and the intervals may be too narrow", stacklevel=2)
-    elif warn and n: warnings.warn(f"{n} of {len(df)} images have no patient: each of them counts as its own", stacklevel=2)
+    if warn and n == len(df):
+        warnings.warn(
+            "neither group nor patient_id is known: every image counts as independent, and the intervals may be too narrow",
+            stacklevel=2,
+        )
+    elif warn and n:
+        warnings.warn(
+            f"{n} of {len(df)} images have no patient: each of them counts as its own", stacklevel=2
+        )
     alone = pd.Series([f'row:{i}' for i in range(len(df))], index=df.index)
     return pd.factorize(key.where(key.notna(), alone))[0]
 
 # %% ../../nbs/evidence/30_oof.ipynb #150fc606
 def align(
-    a:pd.DataFrame, # Predictions of one model, as `read_oof` gives them
-    b:pd.DataFrame, # Predictions of the other
-)->tuple: # Both on their common images, in the order of `a`
+    a: pd.DataFrame,  # Predictions of one model, as `read_oof` gives them
+    b: pd.DataFrame,  # Predictions of the other
+) -> tuple:  # Both on their common images, in the order of `a`
     "Two tables on the same images; what only one of them has is left out with a warning, different truths raise `RunError`."
-    b2 = b.set_index('image_id'); keep = a['image_id'].isin(b2.index).to_numpy()
-    if not keep.any(): raise RunError("the two tables have no image in common; compare predictions of the same images (first ids: "
-                                      f"{a['image_id'].iloc[0]} and {b['image_id'].iloc[0]})")
-    if n := (~keep).sum() + len(b) - keep.sum(): warnings.warn(f"{n} images are in one table only and are left out; {keep.sum()} remain", stacklevel=2)
-    a = a[keep].reset_index(drop=True); b = b2.loc[a['image_id']].reset_index()
+    b2 = b.set_index('image_id')
+    keep = a['image_id'].isin(b2.index).to_numpy()
+    if not keep.any():
+        raise RunError(
+            "the two tables have no image in common; compare predictions of the same images (first ids: "
+            f"{a['image_id'].iloc[0]} and {b['image_id'].iloc[0]})"
+        )
+    if n := (~keep).sum() + len(b) - keep.sum():
+        warnings.warn(
+            f"{n} images are in one table only and are left out; {keep.sum()} remain", stacklevel=2
+        )
+    a = a[keep].reset_index(drop=True)
+    b = b2.loc[a['image_id']].reset_index()
     bad = (a['target'] != b['target']).to_numpy()
-    if bad.any(): raise RunError(f"the two tables disagree about the truth of {_rows(a, bad)}")
+    if bad.any():
+        raise RunError(f"the two tables disagree about the truth of {_rows(a, bad)}")
     return a, b
 
-def _p_value(d:np.ndarray)->float:
+# %% ../../nbs/evidence/30_oof.ipynb #17f6a4b5
+def _p_value(d: np.ndarray) -> float:
     "Two-sided bootstrap p-value of a difference: how often the resamples lie on the other side of 0."
     d = d[np.isfinite(d)]
-    return float(min(1., 2*(1 + min((d <= 0).sum(), (d >= 0).sum()))/(len(d) + 1))) if len(d) else float('nan')
+    return (
+        float(min(1.0, 2 * (1 + min((d <= 0).sum(), (d >= 0).sum())) / (len(d) + 1)))
+        if len(d)
+        else float('nan')
+    )
 
 # %% ../../nbs/evidence/30_oof.ipynb #3c60e376
 class Interval(dict):
     "A figure with its bounds: `value`, `lo`, `hi`, and what else is known of it. Prints as `0.898 (0.886 to 0.908), 10,015 images, 1,113 melanomas, 7,466 groups`."
-    def __init__(self,
-        value:float, # The figure
-        lo:float=float('nan'), # Lower bound
-        hi:float=float('nan'), # Upper bound
-        images:int|None=None, # Images that it rests on
-        melanomas:int|None=None, # Melanomas among them
-        groups:int|None=None, # Groups that were resampled whole
-        **more, # Further entries, as `se` and `n_ok`
+
+    def __init__(
+        self,
+        value: float,  # The figure
+        lo: float = float('nan'),  # Lower bound
+        hi: float = float('nan'),  # Upper bound
+        images: int | None = None,  # Images that it rests on
+        melanomas: int | None = None,  # Melanomas among them
+        groups: int | None = None,  # Groups that were resampled whole
+        **more,  # Further entries, as `se` and `n_ok`
     ):
         super().__init__(value=value, lo=lo, hi=hi, **more)
         self.images, self.melanomas, self.groups = images, melanomas, groups
 
     @classmethod
-    def of(cls, record:dict):
+    def of(cls, record: dict):
         "The interval in a JSON record; null becomes NaN, and an `Interval` stays what it is."
-        if isinstance(record, cls): return record
-        return cls(**{key: float('nan') if entry is None else entry for key, entry in record.items()})
+        if isinstance(record, cls):
+            return record
+        return cls(
+            **{key: float('nan') if entry is None else entry for key, entry in record.items()}
+        )
 
     @property
-    def value(self)->float: return self['value']
+    def value(self) -> float:
+        return self['value']
+
     @property
-    def lo(self)->float: return self['lo']
+    def lo(self) -> float:
+        return self['lo']
+
     @property
-    def hi(self)->float: return self['hi']
+    def hi(self) -> float:
+        return self['hi']
 
 # %% ../../nbs/evidence/30_oof.ipynb #ecca2403
 @patch
-def __format__(self:Interval, spec:str)->str:
+def __format__(self: Interval, spec: str) -> str:
     "`0.898 (0.886 to 0.908)`, each number in the format `spec` (`.3f` where empty); `n/a` for a figure that is not defined."
     spec = spec or '.3f'
-    if self.value is None or not np.isfinite(self.value): return 'n/a'
-    if not np.isfinite([self.lo, self.hi]).all(): return f'{self.value:{spec}}'
+    if self.value is None or not np.isfinite(self.value):
+        return 'n/a'
+    if not np.isfinite([self.lo, self.hi]).all():
+        return f'{self.value:{spec}}'
     return f'{self.value:{spec}} ({self.lo:{spec}} to {self.hi:{spec}})'
 
+# %% ../../nbs/evidence/30_oof.ipynb #572f6feb
 @patch
-def __repr__(self:Interval)->str:
+def __repr__(self: Interval) -> str:
     counts = dict(images=self.images, melanomas=self.melanomas, groups=self.groups)
-    return ', '.join([f'{self}', *(f'{count:,} {what}' for what, count in counts.items() if count is not None)])
+    return ', '.join(
+        [f'{self}', *(f'{count:,} {what}' for what, count in counts.items() if count is not None)]
+    )
 
+# %% ../../nbs/evidence/30_oof.ipynb #a8818994
 @patch
-def __str__(self:Interval)->str: return format(self, '')
+def __str__(self: Interval) -> str:
+    return format(self, '')
 
 # %% ../../nbs/evidence/30_oof.ipynb #4cd3c979
 def check_folds(
-    oof:pd.DataFrame, # A table with `fold`
-    what:str='judging out of fold', # What needs the folds, for the message
-)->list: # The folds, sorted
+    oof: pd.DataFrame,  # A table with `fold`
+    what: str = 'judging out of fold',  # What needs the folds, for the message
+) -> list:  # The folds, sorted
     "The folds of a table. `RunError` where there are fewer than two or a row has none."
     fold = oof['fold'] if 'fold' in oof else pd.Series(pd.NA, index=oof.index)
     folds = sorted(fold.dropna().unique())
     if len(folds) < 2 or fold.isna().any():
-        raise RunError(f"{what} needs a column 'fold' with at least two folds and a fold in every row")
+        raise RunError(
+            f"{what} needs a column 'fold' with at least two folds and a fold in every row"
+        )
     return folds
 
+# %% ../../nbs/evidence/30_oof.ipynb #fb7a328c
 def out_of_fold(
-    oof:pd.DataFrame, # A table with `fold`
-    fit, # Called with the rows of the other folds; gives a function of rows that returns one value (or row) for each
-    what:str='judging out of fold', # What needs the folds, for the message
-)->np.ndarray: # (n, ...) for each row what the function that never saw its fold says
+    oof: pd.DataFrame,  # A table with `fold`
+    fit,  # Called with the rows of the other folds; gives a function of rows that returns one value (or row) for each
+    what: str = 'judging out of fold',  # What needs the folds, for the message
+) -> np.ndarray:  # (n, ...) for each row what the function that never saw its fold says
     "The loop of every honest figure: fit on the other folds, apply to this one. Raises as `check_folds`."
     out = None
     for fold in check_folds(oof, what):
         here = (oof['fold'] == fold).to_numpy()
         values = np.asarray(fit(oof[~here])(oof[here]))
-        if out is None: out = np.empty((len(oof), *values.shape[1:]), values.dtype)
+        if out is None:
+            out = np.empty((len(oof), *values.shape[1:]), values.dtype)
         out[here] = values
     return out

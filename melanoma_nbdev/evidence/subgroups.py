@@ -12,62 +12,128 @@ from .auc import auc, auc_interval, boot
 from .oof import clusters
 
 # %% ../../nbs/evidence/35_subgroups.ipynb #f258a870
-def age_band(age)->pd.Series: # `<30`, `30-44`, `45-59`, `60-74`, `75+` or NA
+def age_band(age) -> pd.Series:  # `<30`, `30-44`, `45-59`, `60-74`, `75+` or NA
     "Bands of age in years."
     a = pd.to_numeric(pd.Series(age), errors='coerce').astype(float)
-    return pd.cut(a, [-1, 29.999, 44.999, 59.999, 74.999, 200], labels=['<30', '30-44', '45-59', '60-74', '75+']).astype('object').where(a.notna(), pd.NA)
+    return (
+        pd.cut(
+            a,
+            [-1, 29.999, 44.999, 59.999, 74.999, 200],
+            labels=['<30', '30-44', '45-59', '60-74', '75+'],
+        )
+        .astype('object')
+        .where(a.notna(), pd.NA)
+    )
 
+# %% ../../nbs/evidence/35_subgroups.ipynb #b161f049
 def heterogeneity(
-    values:np.ndarray, # (m,) AUCs of the cells
-    draws:np.ndarray, # (n_boot, m) the same on common resamples
-)->dict: # chi2, df, p
+    values: np.ndarray,  # (m,) AUCs of the cells
+    draws: np.ndarray,  # (n_boot, m) the same on common resamples
+) -> dict:  # chi2, df, p
     "Wald's test of the hypothesis that all cells have the same value."
-    ok = np.isfinite(draws).all(1); m = len(values)
-    if m < 2 or ok.sum() < 10*m: return dict(chi2=float('nan'), df=max(m - 1, 0), p=float('nan'))
-    C = np.eye(m)[1:] - np.eye(m)[:1]; d = C @ values; S = C @ np.cov(draws[ok].T) @ C.T
+    ok = np.isfinite(draws).all(1)
+    m = len(values)
+    if m < 2 or ok.sum() < 10 * m:
+        return dict(chi2=float('nan'), df=max(m - 1, 0), p=float('nan'))
+    C = np.eye(m)[1:] - np.eye(m)[:1]
+    d = C @ values
+    S = C @ np.cov(draws[ok].T) @ C.T
     x = float(d @ np.linalg.pinv(S) @ d)
     from scipy.stats import chi2
+
     return dict(chi2=x, df=m - 1, p=float(chi2.sf(x, m - 1)))
 
 # %% ../../nbs/evidence/35_subgroups.ipynb #bf0f6af9
 def subgroups(
-    df:pd.DataFrame, # Predictions as `read_oof` gives them, with the column `by`
-    by:str, # Column whose levels are compared
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    min_class:int=10, # Melanomas and benign lesions that a cell must have
-)->tuple: # Table (level, n, n_pos, n_clusters, prevalence, mean_p, auc, lo, hi, note), and the test's chi2, df, p, levels
+    df: pd.DataFrame,  # Predictions as `read_oof` gives them, with the column `by`
+    by: str,  # Column whose levels are compared
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    min_class: int = 10,  # Melanomas and benign lesions that a cell must have
+) -> tuple:  # Table (level, n, n_pos, n_clusters, prevalence, mean_p, auc, lo, hi, note), and the test's chi2, df, p, levels
     "AUC in each level of a column, and whether the levels differ. Rows without a value are a level of their own that the test leaves out."
-    g = clusters(df, warn=False); J = int(g.max() + 1); rows, keep = [], {}
+    g = clusters(df, warn=False)
+    J = int(g.max() + 1)
+    rows, keep = [], {}
     lv = df[by].astype('object').where(df[by].notna(), 'not recorded')
-    for v in sorted(lv.unique(), key=lambda x: (x == 'not recorded', not str(x).startswith('<'), str(x) if not isinstance(x, (int, float)) else f'{x:012.4f}')):
-        m = (lv == v).to_numpy(); y, p = df['target'].to_numpy()[m], df['p_melanoma'].to_numpy()[m]
-        few = [f"{n} {w}" for n, w in ((int(y.sum()), 'melanomas'), (int((1 - y).sum()), 'benign lesions')) if n < min_class]
-        row = dict(level=str(v), n=int(m.sum()), n_pos=int(y.sum()), n_clusters=len(np.unique(g[m])), prevalence=float(y.mean()), mean_p=float(p.mean()),
-                   auc=float('nan'), lo=float('nan'), hi=float('nan'), note=f"too small to say: {' and '.join(few)}" if few else '')
+    for v in sorted(
+        lv.unique(),
+        key=lambda x: (
+            x == 'not recorded',
+            not str(x).startswith('<'),
+            str(x) if not isinstance(x, (int, float)) else f'{x:012.4f}',
+        ),
+    ):
+        m = (lv == v).to_numpy()
+        y, p = df['target'].to_numpy()[m], df['p_melanoma'].to_numpy()[m]
+        few = [
+            f"{n} {w}"
+            for n, w in ((int(y.sum()), 'melanomas'), (int((1 - y).sum()), 'benign lesions'))
+            if n < min_class
+        ]
+        row = dict(
+            level=str(v),
+            n=int(m.sum()),
+            n_pos=int(y.sum()),
+            n_clusters=len(np.unique(g[m])),
+            prevalence=float(y.mean()),
+            mean_p=float(p.mean()),
+            auc=float('nan'),
+            lo=float('nan'),
+            hi=float('nan'),
+            note=f"too small to say: {' and '.join(few)}" if few else '',
+        )
         if not few:
-            d = boot(y, p, g[m], n_boot=n_boot, seed=seed, n_clusters=J)['auc']; i = auc_interval(d, y, g[m], auc(y, p)); row.update(auc=i['value'], lo=i['lo'], hi=i['hi'])
-            if v != 'not recorded': keep[str(v)] = (i['value'], d)
+            d = boot(y, p, g[m], n_boot=n_boot, seed=seed, n_clusters=J)['auc']
+            i = auc_interval(d, y, g[m], auc(y, p))
+            row.update(auc=i['value'], lo=i['lo'], hi=i['hi'])
+            if v != 'not recorded':
+                keep[str(v)] = (i['value'], d)
         rows.append(row)
-    het = heterogeneity(np.array([a for a, _ in keep.values()]), np.stack([d for _, d in keep.values()], 1) if keep else np.zeros((0, 0)))
+    het = heterogeneity(
+        np.array([a for a, _ in keep.values()]),
+        np.stack([d for _, d in keep.values()], 1) if keep else np.zeros((0, 0)),
+    )
     return pd.DataFrame(rows), dict(het, levels=list(keep))
 
 # %% ../../nbs/evidence/35_subgroups.ipynb #220d03e6
 def estimate_ita(
-    rgb, # (h, w, 3) image, uint8 sRGB
-)->float: # Degrees; NaN where hardly any skin is seen
+    rgb,  # (h, w, 3) image, uint8 sRGB
+) -> float:  # Degrees; NaN where hardly any skin is seen
     "Estimated individual typology angle of the skin beside the lesion: the lighter half of the pixels, without glare and without the black of a vignette."
-    x = np.asarray(rgb)[..., :3].reshape(-1, 3)/255.
-    lin = np.where(x <= .04045, x/12.92, ((x + .055)/1.055)**2.4)
-    xyz = lin @ np.array([[.4124564, .2126729, .0193339], [.3575761, .7151522, .1191920], [.1804375, .0721750, .9503041]]) / [.95047, 1., 1.08883]
-    f = np.where(xyz > (6/29)**3, np.cbrt(xyz), xyz/(3*(6/29)**2) + 4/29)
-    L, b = 116*f[:, 1] - 16, 200*(f[:, 1] - f[:, 2])
+    x = np.asarray(rgb)[..., :3].reshape(-1, 3) / 255.0
+    lin = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+    xyz = (
+        lin
+        @ np.array(
+            [
+                [0.4124564, 0.2126729, 0.0193339],
+                [0.3575761, 0.7151522, 0.1191920],
+                [0.1804375, 0.0721750, 0.9503041],
+            ]
+        )
+        / [0.95047, 1.0, 1.08883]
+    )
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    L, b = 116 * f[:, 1] - 16, 200 * (f[:, 1] - f[:, 2])
     ok = (L > 12) & (L < 97)
-    if ok.mean() < .1: return float('nan')
+    if ok.mean() < 0.1:
+        return float('nan')
     ok &= L >= np.median(L[ok])
     return float(np.degrees(np.arctan2(np.median(L[ok]) - 50, np.median(b[ok]))))
 
-def ita_group(ita)->pd.Series: # `very light`, `light`, `intermediate`, `tan`, `brown`, `dark` or NA
+# %% ../../nbs/evidence/35_subgroups.ipynb #df68955c
+def ita_group(
+    ita,
+) -> pd.Series:  # `very light`, `light`, `intermediate`, `tan`, `brown`, `dark` or NA
     "The usual classes of the typology angle (cut at 55, 41, 28, 10 and -30 degrees)."
     a = pd.Series(np.asarray(ita, dtype=float))
-    return pd.cut(a, [-181, -30, 10, 28, 41, 55, 181], labels=['dark', 'brown', 'tan', 'intermediate', 'light', 'very light']).astype('object').where(a.notna(), pd.NA)
+    return (
+        pd.cut(
+            a,
+            [-181, -30, 10, 28, 41, 55, 181],
+            labels=['dark', 'brown', 'tan', 'intermediate', 'light', 'very light'],
+        )
+        .astype('object')
+        .where(a.notna(), pd.NA)
+    )

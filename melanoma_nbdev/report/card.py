@@ -19,64 +19,198 @@ from .measures import GROUPS, NAMES, _diff, fmt, headline
 # %% ../../nbs/report/42_card.ipynb #27107a16
 UNKNOWN = 'unknown (not recorded in the files of the run)'
 
-def _read(p:Path): return read_json(p) if p.exists() else {}
 
+def _read(p: Path):
+    return read_json(p) if p.exists() else {}
+
+# %% ../../nbs/report/42_card.ipynb #8c0bcd83
 def run_facts(
-    run:str|Path, # A run folder or a results folder: config.json, environment.json, metrics.json, whichever are there
-    artefact:str|Path|None=None, # An artefact folder with card.json
-)->dict: # config, environment, metrics, card (empty where missing), and `name`
+    run: str
+    | Path,  # A run folder or a results folder: config.json, environment.json, metrics.json, whichever are there
+    artefact: str | Path | None = None,  # An artefact folder with card.json
+) -> dict:  # config, environment, metrics, card (empty where missing), and `name`
     "What the files say about a model. `RunError` where there is no metrics.json."
-    run = Path(run); card = _read(Path(artefact)/'card.json') if artefact else {}
-    if not (run/'metrics.json').exists(): raise RunError(f"{run.name} has no metrics.json; write it with melanoma_evaluate {run.name}")
-    cfg = _read(run/'config.json')
-    return dict(config=cfg, environment=_read(run/'environment.json'), metrics=read_json(run/'metrics.json'), card=card, name=card.get('name') or cfg.get('name') or run.resolve().name)
+    run = Path(run)
+    card = _read(Path(artefact) / 'card.json') if artefact else {}
+    if not (run / 'metrics.json').exists():
+        raise RunError(
+            f"{run.name} has no metrics.json; write it with melanoma_evaluate {run.name}"
+        )
+    cfg = _read(run / 'config.json')
+    return dict(
+        config=cfg,
+        environment=_read(run / 'environment.json'),
+        metrics=read_json(run / 'metrics.json'),
+        card=card,
+        name=card.get('name') or cfg.get('name') or run.resolve().name,
+    )
 
 # %% ../../nbs/report/42_card.ipynb #e48faa74
 class _Say(dict):
     "Look-ups for `str.format_map` that go unknown instead of failing."
-    def __missing__(self, k): raise KeyError(k)
 
-def _flat(f:dict)->dict:
+    def __missing__(self, k):
+        raise KeyError(k)
+
+# %% ../../nbs/report/42_card.ipynb #a2b1aa81
+def _flat(f: dict) -> dict:
     "The facts as flat texts, for prose and checklists; only what is known."
-    c, m, k, e = f['card'], f['metrics'], f['config'], f['environment']; d = {}
+    c, m, k, e = f['card'], f['metrics'], f['config'], f['environment']
+    d = {}
     get = lambda key: c.get(key, k.get(key))
-    for key in ('arch', 'size', 'epochs', 'seed', 'loss', 'command', 'licence', 'intended_use', 'sha256', 'target', 'augment', 'lr', 'bs', 'tta', 'created', 'pos_rate'):
-        if get(key) not in (None, '', 'none'): d[key] = str(get(key))
-    if get('crop'): d['cut'] = dict(centre='the centre square', inner=f"the middle of the centre square ({INNER:.0%} of its side)", squash='the whole frame, squashed to a square')[get('crop')]
-    if get('arch'): d['inputs'] = 'the image' + (f" and {', '.join(k['meta'])} from the record" if k.get('meta') else ' alone')
-    if get('classes'): d['classes'] = ', '.join(f'{DX[x]} ({x})' for x in get('classes'))
-    if c.get('data'): d['data'] = '; '.join(f"{x['name']}: {x['n']:,} images, {x['n_melanoma']:,} melanomas, {x['licence']}" for x in c['data']); d['sources'] = str(len(c['data']))
-    elif k.get('data'): d['data'] = str(k['data']) + (f" with {k['aux']} added in training" if k.get('aux') else '')
-    d.update(n=f"{m['n']:,}", n_pos=f"{m['n_pos']:,}", n_clusters=f"{m['n_clusters']:,}", prevalence=f"{m['prevalence']:.2%}", auc=fmt(m['auc']), ap=fmt(m['ap']), sens95=fmt(m['sens_at_spec95']), spec95=fmt(m['spec_at_sens95']), n_boot=f"{m['n_boot']:,}")
-    if m.get('folds'): d['folds'] = str(len(m['folds']))
+    for key in (
+        'arch',
+        'size',
+        'epochs',
+        'seed',
+        'loss',
+        'command',
+        'licence',
+        'intended_use',
+        'sha256',
+        'target',
+        'augment',
+        'lr',
+        'bs',
+        'tta',
+        'created',
+        'pos_rate',
+    ):
+        if get(key) not in (None, '', 'none'):
+            d[key] = str(get(key))
+    if get('crop'):
+        d['cut'] = dict(
+            centre='the centre square',
+            inner=f"the middle of the centre square ({INNER:.0%} of its side)",
+            squash='the whole frame, squashed to a square',
+        )[get('crop')]
+    if get('arch'):
+        d['inputs'] = 'the image' + (
+            f" and {', '.join(k['meta'])} from the record" if k.get('meta') else ' alone'
+        )
+    if get('classes'):
+        d['classes'] = ', '.join(f'{DX[x]} ({x})' for x in get('classes'))
+    if c.get('data'):
+        d['data'] = '; '.join(
+            f"{x['name']}: {x['n']:,} images, {x['n_melanoma']:,} melanomas, {x['licence']}"
+            for x in c['data']
+        )
+        d['sources'] = str(len(c['data']))
+    elif k.get('data'):
+        d['data'] = str(k['data']) + (f" with {k['aux']} added in training" if k.get('aux') else '')
+    d.update(
+        n=f"{m['n']:,}",
+        n_pos=f"{m['n_pos']:,}",
+        n_clusters=f"{m['n_clusters']:,}",
+        prevalence=f"{m['prevalence']:.2%}",
+        auc=fmt(m['auc']),
+        ap=fmt(m['ap']),
+        sens95=fmt(m['sens_at_spec95']),
+        spec95=fmt(m['spec_at_sens95']),
+        n_boot=f"{m['n_boot']:,}",
+    )
+    if m.get('folds'):
+        d['folds'] = str(len(m['folds']))
     if x := m.get('calibration'):
-        d.update(slope=fmt(x['line']['slope']), ece=f"{x['ece_debiased']:.4f}", brier=f"{x['brier']:.4f}")
-        if 'temperature' in x: d['temperature'] = f"{x['temperature']['all']:.3f}"
-    if m.get('subgroups'): d['subgroups'] = '; '.join(f"{GROUPS[b]}: p of heterogeneity {t['test']['p']:.2g}" if t['test']['p'] is not None and np.isfinite(t['test']['p']) else f"{GROUPS[b]}: too few melanomas to test" for b, t in m['subgroups'].items())
-    if x := m.get('floor'): d['floor'] = fmt(x['auc'])
-    if x := m.get('diagnoses'): d['macro_auc'] = fmt(x['macro_auc']); d['class_counts'] = ', '.join(f"{a} {b['n']:,}" for a, b in x['classes'].items())
-    if x := (m.get('optimism') or {}).get('best_epoch'): d['optimism'] = _diff(x, 4)
-    if e.get('versions'): d['versions'] = ', '.join(f'{a} {b}' for a, b in e['versions'].items())
-    if e.get('device'): d['device'] = str(e['device'])
-    if t := (m.get('subgroups') or {}).get('skin_tone'): d['skin_tone'] = 'estimated from the images (unreliable): ' + ', '.join(f"{r['level']} {r['n']:,}" for r in t['rows'])
+        d.update(
+            slope=fmt(x['line']['slope']), ece=f"{x['ece_debiased']:.4f}", brier=f"{x['brier']:.4f}"
+        )
+        if 'temperature' in x:
+            d['temperature'] = f"{x['temperature']['all']:.3f}"
+    if m.get('subgroups'):
+        d['subgroups'] = '; '.join(
+            f"{GROUPS[b]}: p of heterogeneity {t['test']['p']:.2g}"
+            if t['test']['p'] is not None and np.isfinite(t['test']['p'])
+            else f"{GROUPS[b]}: too few melanomas to test"
+            for b, t in m['subgroups'].items()
+        )
+    if x := m.get('floor'):
+        d['floor'] = fmt(x['auc'])
+    if x := m.get('diagnoses'):
+        d['macro_auc'] = fmt(x['macro_auc'])
+        d['class_counts'] = ', '.join(f"{a} {b['n']:,}" for a, b in x['classes'].items())
+    if x := (m.get('optimism') or {}).get('best_epoch'):
+        d['optimism'] = _diff(x, 4)
+    if e.get('versions'):
+        d['versions'] = ', '.join(f'{a} {b}' for a, b in e['versions'].items())
+    if e.get('device'):
+        d['device'] = str(e['device'])
+    if t := (m.get('subgroups') or {}).get('skin_tone'):
+        d['skin_tone'] = 'estimated from the images (unreliable): ' + ', '.join(
+            f"{r['level']} {r['n']:,}" for r in t['rows']
+        )
     return d
 
 # %% ../../nbs/report/42_card.ipynb #d31e2845
-def _yaml_head(f:dict)->str:
+def _yaml_head(f: dict) -> str:
     "The machine-readable head of a Hugging Face card."
-    m, c = f['metrics'], f['card']; lic = str(c.get('licence', '')).lower(); known = next((x for x in ('cc-by-nc-sa-4.0', 'cc-by-nc-4.0', 'cc-by-4.0', 'apache-2.0', 'cc0-1.0') if x.replace('-', ' ').replace(' 4.0', '') in lic.replace('-', ' ')), 'other')
-    val = lambda k, name: f"      - type: {k}\n        value: {m[name]['value']:.6f}\n        name: {NAMES[name]} (95% interval {m[name]['lo']:.4f} to {m[name]['hi']:.4f})" if m[name]['value'] is not None else ''
-    head = ['---', f'license: {known}', 'library_name: onnx', 'pipeline_tag: image-classification', 'tags:', '- dermoscopy', '- melanoma', '- medical', 'metrics:', '- roc_auc', '- average_precision', 'model-index:', f"- name: {f['name']}", '  results:', '  - task:', '      type: image-classification',
-            '    dataset:', f"      name: {json.dumps('; '.join(x['name'] for x in c.get('data', [])) or str(f['config'].get('data', 'unknown')))}", '      type: image', '    metrics:', *[v for v in (val('roc_auc', 'auc'), val('average_precision', 'ap')) if v], '---']
+    m, c = f['metrics'], f['card']
+    lic = str(c.get('licence', '')).lower()
+    known = next(
+        (
+            x
+            for x in ('cc-by-nc-sa-4.0', 'cc-by-nc-4.0', 'cc-by-4.0', 'apache-2.0', 'cc0-1.0')
+            if x.replace('-', ' ').replace(' 4.0', '') in lic.replace('-', ' ')
+        ),
+        'other',
+    )
+    val = lambda k, name: (
+        f"      - type: {k}\n        value: {m[name]['value']:.6f}\n        name: {NAMES[name]} (95% interval {m[name]['lo']:.4f} to {m[name]['hi']:.4f})"
+        if m[name]['value'] is not None
+        else ''
+    )
+    head = [
+        '---',
+        f'license: {known}',
+        'library_name: onnx',
+        'pipeline_tag: image-classification',
+        'tags:',
+        '- dermoscopy',
+        '- melanoma',
+        '- medical',
+        'metrics:',
+        '- roc_auc',
+        '- average_precision',
+        'model-index:',
+        f"- name: {f['name']}",
+        '  results:',
+        '  - task:',
+        '      type: image-classification',
+        '    dataset:',
+        f"      name: {json.dumps('; '.join(x['name'] for x in c.get('data', [])) or str(f['config'].get('data', 'unknown')))}",
+        '      type: image',
+        '    metrics:',
+        *[v for v in (val('roc_auc', 'auc'), val('average_precision', 'ap')) if v],
+        '---',
+    ]
     return '\n'.join(head)
 
 # %% ../../nbs/report/42_card.ipynb #a5f135dd
-def _card_evidence(f:dict, d:dict)->str:
+def _card_evidence(f: dict, d: dict) -> str:
     "The part of a card that holds its figures and limits."
     m, g = f['metrics'], lambda k: d.get(k, UNKNOWN)
-    rows = '\n'.join(f'| {a} | {b} |' for a, b in headline(m)); pts = (m.get('decisions') or {}).get('points') or []
-    ops = '\n'.join(f"| {r['goal']} | {r['promise']} | {r['at']} | {r['sens']} | {r['spec']} | {r['per']} |" for r in _point_rows([dict(x, threshold=x['threshold'] if x['threshold'] is not None else float('nan'), **{k: _nan(x[k]) for k in ('sensitivity', 'specificity', 'called_per_melanoma')}) for x in pts]))
-    sub = '\n'.join(f"| {GROUPS[b]} | {r['level']} | {r['n']:,} | {r['n_pos']:,} | {fmt(dict(value=r['auc'], lo=r['lo'], hi=r['hi'])) if r['auc'] is not None else r['note']} |" for b, s in (m.get('subgroups') or {}).items() for r in s['rows'])
+    rows = '\n'.join(f'| {a} | {b} |' for a, b in headline(m))
+    pts = (m.get('decisions') or {}).get('points') or []
+    ops = '\n'.join(
+        f"| {r['goal']} | {r['promise']} | {r['at']} | {r['sens']} | {r['spec']} | {r['per']} |"
+        for r in _point_rows(
+            [
+                dict(
+                    x,
+                    threshold=x['threshold'] if x['threshold'] is not None else float('nan'),
+                    **{
+                        k: _nan(x[k]) for k in ('sensitivity', 'specificity', 'called_per_melanoma')
+                    },
+                )
+                for x in pts
+            ]
+        )
+    )
+    sub = '\n'.join(
+        f"| {GROUPS[b]} | {r['level']} | {r['n']:,} | {r['n_pos']:,} | {fmt(dict(value=r['auc'], lo=r['lo'], hi=r['hi'])) if r['auc'] is not None else r['note']} |"
+        for b, s in (m.get('subgroups') or {}).items()
+        for r in s['rows']
+    )
     return f"""## Evaluation
 
 {m['level']:.0%} intervals from {g('n_boot')} resamples of whole patients or groups.
@@ -105,7 +239,7 @@ def _card_evidence(f:dict, d:dict)->str:
 """
 
 # %% ../../nbs/report/42_card.ipynb #8c0a4d01
-def _card_network(g)->str:
+def _card_network(g) -> str:
     "What one network is and how it was trained."
     return f"""- Architecture: {g('arch')}, input {g('size')} pixels square
 - Classes: {g('classes')}; the probability of melanoma is the score
@@ -114,9 +248,11 @@ def _card_network(g)->str:
 - Temperature: {g('temperature')}
 - SHA-256 of the network: {g('sha256')}"""
 
-def _card_ensemble(f:dict, g)->str:
+# %% ../../nbs/report/42_card.ipynb #bed4034f
+def _card_ensemble(f: dict, g) -> str:
     "What an ensemble is made of; how each network was trained stands in its own card."
-    c = f['config']; w = np.array(c['weights'])/sum(c['weights'])
+    c = f['config']
+    w = np.array(c['weights']) / sum(c['weights'])
     return f"""- Ensemble of {len(w)} models: the {HOW[c['how']]}; what each of them is and how it was trained stands in its own card
 - Members: {', '.join(f"{m['name']} (weight {x:.3g}; out-of-fold file, SHA-256 {m['oof_sha256']})" for m, x in zip(c['members'], w))}
 - Classes: {g('classes')}; the score is the {'rank within its fold' if c['score'] == 'rank' else 'probability of melanoma'}
@@ -125,12 +261,19 @@ def _card_ensemble(f:dict, g)->str:
 
 # %% ../../nbs/report/42_card.ipynb #87bb2627
 def model_card(
-    run:str|Path, # A run or results folder with metrics.json
-    artefact:str|Path|None=None, # The artefact's folder with card.json
-)->str: # Markdown with a YAML head
+    run: str | Path,  # A run or results folder with metrics.json
+    artefact: str | Path | None = None,  # The artefact's folder with card.json
+) -> str:  # Markdown with a YAML head
     "The model's card. Same files, same text."
-    f = run_facts(run, artefact); d = _flat(f); g = lambda k: d.get(k, UNKNOWN); many = f['config'].get('kind') == 'ensemble'; ranks = f['config'].get('score') == 'rank'
-    use = d.get('intended_use', 'Research and teaching. Not a medical device; not for diagnosis, screening or triage.')
+    f = run_facts(run, artefact)
+    d = _flat(f)
+    g = lambda k: d.get(k, UNKNOWN)
+    many = f['config'].get('kind') == 'ensemble'
+    ranks = f['config'].get('score') == 'rank'
+    use = d.get(
+        'intended_use',
+        'Research and teaching. Not a medical device; not for diagnosis, screening or triage.',
+    )
     return f"""{_yaml_head(f)}
 
 # {f['name']}
@@ -148,59 +291,252 @@ def model_card(
 
 {_card_evidence(f, d)}"""
 
-def _nan(d): return {k: float('nan') if v is None else v for k, v in d.items()}
+# %% ../../nbs/report/42_card.ipynb #a88c993b
+def _nan(d):
+    return {k: float('nan') if v is None else v for k, v in d.items()}
 
 # %% ../../nbs/report/42_card.ipynb #a9b7d28c
 CLEAR_DERM = [
- ('1', 'data', 'image types', 'Dermoscopic images of single lesions. {data}.'), ('2', 'data', 'image artefacts', None), ('3', 'data', 'technical details of acquisition', None),
- ('4', 'data', 'preprocessing', 'Cut to {cut}, resized to {size} pixels, scaled to the network\'s mean and deviation; the same code in training and use.'), ('5', 'data', 'synthetic images', 'Where phantom images were used they are drawn by the published code from a seed: {data}.'),
- ('6', 'data', 'public images referenced', '{data}.'), ('7', 'data', 'patient-level metadata', 'Age, sex and site as the source gives them, in subgroups. Input: {inputs}. {subgroups}.'), ('8', 'data', 'skin colour and how it was assessed', '{skin_tone}.'),
- ('9', 'data', 'bias through metadata', 'AUC without a pixel (metadata and image size): {floor}. Subgroups: {subgroups}.'), ('10', 'data', 'partitions', '{folds} folds that cut no patient, lesion or known duplicate; every figure is out of fold.'),
- ('11', 'data', 'sample sizes', '{n} images, {n_pos} melanomas, {n_clusters} patients or groups.'), ('12', 'data', 'external test set', None), ('13', 'data', 'several vendors', None), ('14', 'data', 'class distribution', 'Prevalence {prevalence}; diagnoses: {class_counts}.'),
- ('15', 'data', 'images out of distribution', None), ('16', 'technique', 'how labels were made', None), ('17', 'technique', 'accepted diagnostic labels', 'Codes of the ISIC challenges: {classes}.'), ('18', 'technique', 'histology for malignant lesions', None),
- ('19', 'technique', 'development of the algorithm', '{arch}, {epochs} epochs, loss {loss}, seed {seed}. Command: {command}.'), ('20', 'assessment', 'public evaluation', 'Code, model and card are public; melanoma_evaluate judges any CSV of predictions.'),
- ('21', 'assessment', 'measures', 'AUC {auc}; average precision {ap}; sensitivity at 95% specificity {sens95}; specificity at 95% sensitivity {spec95}; calibration slope {slope}, debiased ECE {ece}.'), ('22', 'assessment', 'benchmark and comparison', 'Compared with the floor without pixels: {floor}.'),
- ('23', 'assessment', 'bias assessment', '{subgroups}.'), ('24', 'application', 'use cases and target conditions', '{intended_use}'), ('25', 'application', 'effect on clinicians and patients', 'Not studied. Not a medical device.')]
+    ('1', 'data', 'image types', 'Dermoscopic images of single lesions. {data}.'),
+    ('2', 'data', 'image artefacts', None),
+    ('3', 'data', 'technical details of acquisition', None),
+    (
+        '4',
+        'data',
+        'preprocessing',
+        'Cut to {cut}, resized to {size} pixels, scaled to the network\'s mean and deviation; the same code in training and use.',
+    ),
+    (
+        '5',
+        'data',
+        'synthetic images',
+        'Where phantom images were used they are drawn by the published code from a seed: {data}.',
+    ),
+    ('6', 'data', 'public images referenced', '{data}.'),
+    (
+        '7',
+        'data',
+        'patient-level metadata',
+        'Age, sex and site as the source gives them, in subgroups. Input: {inputs}. {subgroups}.',
+    ),
+    ('8', 'data', 'skin colour and how it was assessed', '{skin_tone}.'),
+    (
+        '9',
+        'data',
+        'bias through metadata',
+        'AUC without a pixel (metadata and image size): {floor}. Subgroups: {subgroups}.',
+    ),
+    (
+        '10',
+        'data',
+        'partitions',
+        '{folds} folds that cut no patient, lesion or known duplicate; every figure is out of fold.',
+    ),
+    (
+        '11',
+        'data',
+        'sample sizes',
+        '{n} images, {n_pos} melanomas, {n_clusters} patients or groups.',
+    ),
+    ('12', 'data', 'external test set', None),
+    ('13', 'data', 'several vendors', None),
+    ('14', 'data', 'class distribution', 'Prevalence {prevalence}; diagnoses: {class_counts}.'),
+    ('15', 'data', 'images out of distribution', None),
+    ('16', 'technique', 'how labels were made', None),
+    ('17', 'technique', 'accepted diagnostic labels', 'Codes of the ISIC challenges: {classes}.'),
+    ('18', 'technique', 'histology for malignant lesions', None),
+    (
+        '19',
+        'technique',
+        'development of the algorithm',
+        '{arch}, {epochs} epochs, loss {loss}, seed {seed}. Command: {command}.',
+    ),
+    (
+        '20',
+        'assessment',
+        'public evaluation',
+        'Code, model and card are public; melanoma_evaluate judges any CSV of predictions.',
+    ),
+    (
+        '21',
+        'assessment',
+        'measures',
+        'AUC {auc}; average precision {ap}; sensitivity at 95% specificity {sens95}; specificity at 95% sensitivity {spec95}; calibration slope {slope}, debiased ECE {ece}.',
+    ),
+    (
+        '22',
+        'assessment',
+        'benchmark and comparison',
+        'Compared with the floor without pixels: {floor}.',
+    ),
+    ('23', 'assessment', 'bias assessment', '{subgroups}.'),
+    ('24', 'application', 'use cases and target conditions', '{intended_use}'),
+    (
+        '25',
+        'application',
+        'effect on clinicians and patients',
+        'Not studied. Not a medical device.',
+    ),
+]
 "Items of CLEAR Derm in short: number, part, item, answer with places for facts (None: the files cannot say)"
 
 TRIPOD_AI = [
- ('1', 'title', 'title', '{name}: development and internal validation of a deep-learning model for melanoma in dermoscopic images.'), ('2', 'abstract', 'abstract', 'The card\'s first part.'), ('3a', 'introduction', 'health context and rationale', 'Described in the README.'),
- ('3b', 'introduction', 'target population and purpose', '{intended_use}'), ('3c', 'introduction', 'known health inequalities', 'Melanoma on dark skin is rarer in public sets and found later; nothing is claimed for it.'), ('4', 'introduction', 'objectives', 'Development and internal validation (out of fold).'),
- ('5a', 'methods', 'sources of data', '{data}.'), ('5b', 'methods', 'dates of data', None), ('6a', 'methods', 'setting', None), ('6b', 'methods', 'eligibility', 'All images of the source with a diagnosis; {n} images.'), ('6c', 'methods', 'treatments', 'Not applicable: diagnosis at one time.'),
- ('7', 'methods', 'data preparation', 'Manifest checked, duplicates grouped, images cut to {cut}, {size} pixels.'), ('8a', 'methods', 'outcome', 'Melanoma as the source records it.'), ('8b', 'methods', 'assessors of the outcome', None), ('8c', 'methods', 'blinding of the outcome', None),
- ('9a', 'methods', 'choice of predictors', 'Input: {inputs}.'), ('9b', 'methods', 'definition of predictors', 'One RGB image of {size} by {size} pixels.'), ('9c', 'methods', 'assessors of predictors', 'Not applicable: no human reads the predictor.'), ('10', 'methods', 'sample size', 'All available: {n} images, {n_pos} melanomas; the intervals say what that allows.'),
- ('11', 'methods', 'missing data', 'Images need no further data; missing metadata forms its own level in subgroups.'), ('12a', 'methods', 'use of data', '{folds} folds between patients or groups.'), ('12b', 'methods', 'handling of predictors', 'Scaled to the network\'s mean and deviation.'),
- ('12c', 'methods', 'type of model and building', '{arch}; {command}.'), ('12d', 'methods', 'differences between clusters', 'Subgroups by source, camera, sex, age, site where known: {subgroups}.'), ('12e', 'methods', 'measures', 'Discrimination, calibration, net benefit; intervals from {n_boot} resamples of patients or groups.'),
- ('12f', 'methods', 'updating', 'Temperature {temperature}, fitted on out-of-fold logits.'), ('12g', 'methods', 'how predictions were made', 'Each image by the model of the fold that never saw it.'), ('13', 'methods', 'class imbalance', 'Loss {loss}; prevalence {prevalence}; effect on calibration measured, slope {slope}.'),
- ('14', 'methods', 'fairness', 'Heterogeneity tests over subgroups: {subgroups}.'), ('15', 'methods', 'output', 'Probability of melanoma and of {classes}.'), ('16', 'methods', 'training against evaluation data', 'Same source, other patients or groups.'), ('17', 'methods', 'ethics', 'Public, de-identified research data; approvals are those of the sources.'),
- ('18a', 'open science', 'funding', None), ('18b', 'open science', 'conflicts of interest', None), ('18c', 'open science', 'protocol', 'None was published before the study.'), ('18d', 'open science', 'registration', 'Not registered.'), ('18e', 'open science', 'data', 'Public sources, named with licence: {data}.'), ('18f', 'open science', 'code', 'Public, Apache-2.0.'),
- ('19', 'patient involvement', 'patients and public', 'None.'), ('20a', 'results', 'flow of participants', '{n} images of {n_clusters} patients or groups, {n_pos} melanomas.'), ('20b', 'results', 'characteristics', 'In the table of subgroups.'), ('20c', 'results', 'comparison with development data', 'Not applicable: internal validation.'),
- ('21', 'results', 'numbers in each analysis', '{n} images and {n_pos} melanomas in all {folds} folds together.'), ('22', 'results', 'full model', 'Published as ONNX, SHA-256 {sha256}.'), ('23a', 'results', 'performance', 'AUC {auc}; slope {slope}; sensitivity at 95% specificity {sens95}.'), ('23b', 'results', 'heterogeneity', '{subgroups}.'), ('24', 'results', 'updating', 'Temperature {temperature}.'),
- ('25', 'discussion', 'interpretation', 'To be read against the floor without pixels, {floor}.'), ('26', 'discussion', 'limitations', 'In the card\'s last part.'), ('27a', 'discussion', 'poor input', 'Unreadable files are refused with a reason.'), ('27b', 'discussion', 'user interaction and expertise', 'None needed to run; a doctor to act.'), ('27c', 'discussion', 'next steps', 'External validation on consecutive patients.')]
+    (
+        '1',
+        'title',
+        'title',
+        '{name}: development and internal validation of a deep-learning model for melanoma in dermoscopic images.',
+    ),
+    ('2', 'abstract', 'abstract', 'The card\'s first part.'),
+    ('3a', 'introduction', 'health context and rationale', 'Described in the README.'),
+    ('3b', 'introduction', 'target population and purpose', '{intended_use}'),
+    (
+        '3c',
+        'introduction',
+        'known health inequalities',
+        'Melanoma on dark skin is rarer in public sets and found later; nothing is claimed for it.',
+    ),
+    ('4', 'introduction', 'objectives', 'Development and internal validation (out of fold).'),
+    ('5a', 'methods', 'sources of data', '{data}.'),
+    ('5b', 'methods', 'dates of data', None),
+    ('6a', 'methods', 'setting', None),
+    ('6b', 'methods', 'eligibility', 'All images of the source with a diagnosis; {n} images.'),
+    ('6c', 'methods', 'treatments', 'Not applicable: diagnosis at one time.'),
+    (
+        '7',
+        'methods',
+        'data preparation',
+        'Manifest checked, duplicates grouped, images cut to {cut}, {size} pixels.',
+    ),
+    ('8a', 'methods', 'outcome', 'Melanoma as the source records it.'),
+    ('8b', 'methods', 'assessors of the outcome', None),
+    ('8c', 'methods', 'blinding of the outcome', None),
+    ('9a', 'methods', 'choice of predictors', 'Input: {inputs}.'),
+    ('9b', 'methods', 'definition of predictors', 'One RGB image of {size} by {size} pixels.'),
+    ('9c', 'methods', 'assessors of predictors', 'Not applicable: no human reads the predictor.'),
+    (
+        '10',
+        'methods',
+        'sample size',
+        'All available: {n} images, {n_pos} melanomas; the intervals say what that allows.',
+    ),
+    (
+        '11',
+        'methods',
+        'missing data',
+        'Images need no further data; missing metadata forms its own level in subgroups.',
+    ),
+    ('12a', 'methods', 'use of data', '{folds} folds between patients or groups.'),
+    ('12b', 'methods', 'handling of predictors', 'Scaled to the network\'s mean and deviation.'),
+    ('12c', 'methods', 'type of model and building', '{arch}; {command}.'),
+    (
+        '12d',
+        'methods',
+        'differences between clusters',
+        'Subgroups by source, camera, sex, age, site where known: {subgroups}.',
+    ),
+    (
+        '12e',
+        'methods',
+        'measures',
+        'Discrimination, calibration, net benefit; intervals from {n_boot} resamples of patients or groups.',
+    ),
+    ('12f', 'methods', 'updating', 'Temperature {temperature}, fitted on out-of-fold logits.'),
+    (
+        '12g',
+        'methods',
+        'how predictions were made',
+        'Each image by the model of the fold that never saw it.',
+    ),
+    (
+        '13',
+        'methods',
+        'class imbalance',
+        'Loss {loss}; prevalence {prevalence}; effect on calibration measured, slope {slope}.',
+    ),
+    ('14', 'methods', 'fairness', 'Heterogeneity tests over subgroups: {subgroups}.'),
+    ('15', 'methods', 'output', 'Probability of melanoma and of {classes}.'),
+    ('16', 'methods', 'training against evaluation data', 'Same source, other patients or groups.'),
+    (
+        '17',
+        'methods',
+        'ethics',
+        'Public, de-identified research data; approvals are those of the sources.',
+    ),
+    ('18a', 'open science', 'funding', None),
+    ('18b', 'open science', 'conflicts of interest', None),
+    ('18c', 'open science', 'protocol', 'None was published before the study.'),
+    ('18d', 'open science', 'registration', 'Not registered.'),
+    ('18e', 'open science', 'data', 'Public sources, named with licence: {data}.'),
+    ('18f', 'open science', 'code', 'Public, Apache-2.0.'),
+    ('19', 'patient involvement', 'patients and public', 'None.'),
+    (
+        '20a',
+        'results',
+        'flow of participants',
+        '{n} images of {n_clusters} patients or groups, {n_pos} melanomas.',
+    ),
+    ('20b', 'results', 'characteristics', 'In the table of subgroups.'),
+    ('20c', 'results', 'comparison with development data', 'Not applicable: internal validation.'),
+    (
+        '21',
+        'results',
+        'numbers in each analysis',
+        '{n} images and {n_pos} melanomas in all {folds} folds together.',
+    ),
+    ('22', 'results', 'full model', 'Published as ONNX, SHA-256 {sha256}.'),
+    (
+        '23a',
+        'results',
+        'performance',
+        'AUC {auc}; slope {slope}; sensitivity at 95% specificity {sens95}.',
+    ),
+    ('23b', 'results', 'heterogeneity', '{subgroups}.'),
+    ('24', 'results', 'updating', 'Temperature {temperature}.'),
+    ('25', 'discussion', 'interpretation', 'To be read against the floor without pixels, {floor}.'),
+    ('26', 'discussion', 'limitations', 'In the card\'s last part.'),
+    ('27a', 'discussion', 'poor input', 'Unreadable files are refused with a reason.'),
+    ('27b', 'discussion', 'user interaction and expertise', 'None needed to run; a doctor to act.'),
+    ('27c', 'discussion', 'next steps', 'External validation on consecutive patients.'),
+]
 "Items of TRIPOD+AI in short, as above"
 
 # %% ../../nbs/report/42_card.ipynb #c8e32392
 def checklist(
-    items:list, # `CLEAR_DERM` or `TRIPOD_AI`
-    run:str|Path, # A run or results folder with metrics.json
-    artefact:str|Path|None=None, # The artefact's folder with card.json
-)->pd.DataFrame: # no, part, item, answer, known
+    items: list,  # `CLEAR_DERM` or `TRIPOD_AI`
+    run: str | Path,  # A run or results folder with metrics.json
+    artefact: str | Path | None = None,  # The artefact's folder with card.json
+) -> pd.DataFrame:  # no, part, item, answer, known
     "A checklist filled from files; what they do not say is unknown."
-    f = run_facts(run, artefact); d = _Say(_flat(f), name=f['name']); rows = []
+    f = run_facts(run, artefact)
+    d = _Say(_flat(f), name=f['name'])
+    rows = []
     for no, part, item, ans in items:
-        try: text, known = (ans.format_map(d), True) if ans else (UNKNOWN, False)
-        except KeyError as e: text, known = f"{UNKNOWN}: {e.args[0].replace('_', ' ')}", False
+        try:
+            text, known = (ans.format_map(d), True) if ans else (UNKNOWN, False)
+        except KeyError as e:
+            text, known = f"{UNKNOWN}: {e.args[0].replace('_', ' ')}", False
         rows.append(dict(no=no, part=part, item=item, answer=text.replace('..', '.'), known=known))
     return pd.DataFrame(rows)
 
-def checklists_text(run:str|Path, artefact:str|Path|None=None)->str:
+# %% ../../nbs/report/42_card.ipynb #5a8fff1e
+def checklists_text(run: str | Path, artefact: str | Path | None = None) -> str:
     "Both checklists as Markdown."
     f, out = run_facts(run, artefact), []
     for title, items in (('CLEAR Derm', CLEAR_DERM), ('TRIPOD+AI', TRIPOD_AI)):
         t = checklist(items, run, artefact)
-        out.append(f"## {title}\n\n{int(t.known.sum())} of {len(t)} items answered; the others are unknown.\n\n| no | item | answer |\n|---|---|---|\n" + '\n'.join(f"| {r.no} | {r.item} | {str(r.answer).replace('|', '/')} |" for r in t.itertuples()))
+        out.append(
+            f"## {title}\n\n{int(t.known.sum())} of {len(t)} items answered; the others are unknown.\n\n| no | item | answer |\n|---|---|---|\n"
+            + '\n'.join(
+                f"| {r.no} | {r.item} | {str(r.answer).replace('|', '/')} |" for r in t.itertuples()
+            )
+        )
     return f"# Reporting checklists of {f['name']}\n\n" + '\n\n'.join(out) + '\n'
 
-def write_cards(run:str|Path, artefact:str|Path)->list:
+# %% ../../nbs/report/42_card.ipynb #7ebd4126
+def write_cards(run: str | Path, artefact: str | Path) -> list:
     "Write the card (`README.md`, the name that the Hugging Face hub reads) and `CHECKLISTS.md` into an artefact's folder; the paths."
-    return [write_text(Path(artefact)/name, f(run, artefact)) for name, f in (('README.md', model_card), ('CHECKLISTS.md', checklists_text))]
+    return [
+        write_text(Path(artefact) / name, f(run, artefact))
+        for name, f in (('README.md', model_card), ('CHECKLISTS.md', checklists_text))
+    ]

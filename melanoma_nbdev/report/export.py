@@ -16,7 +16,15 @@ from fastcore.script import call_parse, Param
 from torch import nn
 from .. import __version__
 
-from ..core import ArtefactError, RunError, atomic_path, friendly, read_json, sha256, write_json
+from melanoma_nbdev.core import (
+    ArtefactError,
+    RunError,
+    atomic_path,
+    friendly,
+    read_json,
+    sha256,
+    write_json,
+)
 from ..data.manifest import SOURCES
 from ..evidence.auc import auc, auc_ci
 from ..evidence.calibration import softmax, wilson
@@ -27,162 +35,302 @@ from ..training.models import load_model
 # %% ../../nbs/report/43_export.ipynb #985ff6e3
 class CamNet(nn.Module):
     "A model with two outputs: logits (n, c), and class activation maps (n, c, h, w) whose means plus the head's bias are the logits (average pooling)."
-    def __init__(self, model:nn.Module): super().__init__(); self.model = model
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
     def forward(self, image):
         f = self.model.features(image)
-        return self.model.head(self.model.pool(f)), torch.einsum('nchw,kc->nkhw', f, self.model.head.weight)
+        return self.model.head(self.model.pool(f)), torch.einsum(
+            'nchw,kc->nkhw', f, self.model.head.weight
+        )
 
 # %% ../../nbs/report/43_export.ipynb #1b10aeb6
 def onnx_bytes(
-    model:nn.Module, # In eval mode, with `features`, `pool` and `head`
-    size:int, # Side of the input in pixels
-)->bytes: # A self-contained ONNX file: 'image' (n, 3, size, size) -> 'logits' (n, c), 'cam' (n, c, h, w)
+    model: nn.Module,  # In eval mode, with `features`, `pool` and `head`
+    size: int,  # Side of the input in pixels
+) -> (
+    bytes
+):  # A self-contained ONNX file: 'image' (n, 3, size, size) -> 'logits' (n, c), 'cam' (n, c, h, w)
     "The model as an ONNX file, without traces of the machine that wrote it; the same weights give the same bytes."
     net, x = CamNet(model).eval(), torch.zeros(2, 3, size, size)
-    quiet = logging.getLogger('torch.onnx'); level = quiet.level; quiet.setLevel(logging.ERROR)
+    quiet = logging.getLogger('torch.onnx')
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), torch.no_grad():
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+            torch.no_grad(),
+        ):
             warnings.simplefilter('ignore')
-            prog = torch.onnx.export(net, (x,), dynamo=True, verbose=False, input_names=['image'], output_names=['logits', 'cam'],
-                                     dynamic_shapes={'image': {0: torch.export.Dim('n')}}, external_data=False)
-    except Exception as e: raise ArtefactError(f"torch cannot write this model as ONNX ({type(e).__name__}: {str(e)[:200]}); choose another arch") from e
-    finally: quiet.setLevel(level)
+            prog = torch.onnx.export(
+                net,
+                (x,),
+                dynamo=True,
+                verbose=False,
+                input_names=['image'],
+                output_names=['logits', 'cam'],
+                dynamic_shapes={'image': {0: torch.export.Dim('n')}},
+                external_data=False,
+            )
+    except Exception as e:
+        raise ArtefactError(
+            f"torch cannot write this model as ONNX ({type(e).__name__}: {str(e)[:200]}); choose another arch"
+        ) from e
+    finally:
+        quiet.setLevel(level)
     m = prog.model_proto
-    for part in (m, m.graph, *m.graph.node, *m.graph.value_info, *m.graph.input, *m.graph.output, *m.graph.initializer):
+    for part in (
+        m,
+        m.graph,
+        *m.graph.node,
+        *m.graph.value_info,
+        *m.graph.input,
+        *m.graph.output,
+        *m.graph.initializer,
+    ):
         part.doc_string = ''
-        if hasattr(part, 'metadata_props'): del part.metadata_props[:]
+        if hasattr(part, 'metadata_props'):
+            del part.metadata_props[:]
     m.producer_name, m.producer_version = 'melanoma_nbdev', ''
     return m.SerializeToString(deterministic=True)
 
 # %% ../../nbs/report/43_export.ipynb #d7b305d2
 def parity(
-    model:nn.Module, # In eval mode
-    raw:bytes, # What `onnx_bytes` gave
-    size:int, # Side of the input in pixels
-    n:int=5, # Random images
-    seed:int=0,
-    tol:float=1e-3, # Largest difference of a probability or a map's spot that passes
-)->dict: # n, max_logit, max_prob, max_cam: largest absolute differences
+    model: nn.Module,  # In eval mode
+    raw: bytes,  # What `onnx_bytes` gave
+    size: int,  # Side of the input in pixels
+    n: int = 5,  # Random images
+    seed: int = 0,
+    tol: float = 1e-3,  # Largest difference of a probability or a map's spot that passes
+) -> dict:  # n, max_logit, max_prob, max_cam: largest absolute differences
     "How far onnxruntime's outputs are from torch's, on random images in two batches of unequal size. Raises `ArtefactError` beyond `tol`."
     import onnxruntime as ort
+
     ses = ort.InferenceSession(raw, providers=['CPUExecutionProvider'])
     x = np.random.default_rng(seed).normal(size=(n, 3, size, size)).astype(np.float32)
-    got = [np.concatenate(p) for p in zip(*(ses.run(['logits', 'cam'], dict(image=b)) for b in (x[:1], x[1:])))]
-    with torch.no_grad(): want = [t.numpy() for t in CamNet(model).eval()(torch.from_numpy(x))]
-    out = dict(n=n, max_logit=float(np.abs(got[0] - want[0]).max()), max_prob=float(np.abs(softmax(got[0]) - softmax(want[0])).max()), max_cam=float(np.abs(got[1] - want[1]).max()))
-    if not max(out['max_prob'], out['max_cam'] / max(1., np.abs(want[1]).max())) <= tol: raise ArtefactError(f"onnxruntime and torch disagree ({out}); the model was not exported")
+    got = [
+        np.concatenate(p)
+        for p in zip(*(ses.run(['logits', 'cam'], dict(image=b)) for b in (x[:1], x[1:])))
+    ]
+    with torch.no_grad():
+        want = [t.numpy() for t in CamNet(model).eval()(torch.from_numpy(x))]
+    out = dict(
+        n=n,
+        max_logit=float(np.abs(got[0] - want[0]).max()),
+        max_prob=float(np.abs(softmax(got[0]) - softmax(want[0])).max()),
+        max_cam=float(np.abs(got[1] - want[1]).max()),
+    )
+    if not max(out['max_prob'], out['max_cam'] / max(1.0, np.abs(want[1]).max())) <= tol:
+        raise ArtefactError(f"onnxruntime and torch disagree ({out}); the model was not exported")
     return out
 
 # %% ../../nbs/report/43_export.ipynb #1d8b5ce8
 def score_bins(
-    y:np.ndarray, # (n,) targets 0/1
-    p:np.ndarray, # (n,) probabilities
-    cluster:np.ndarray, # (n,) codes of what must stay together
-    n_bins:int=12, # At most; equal scores stay in one bin
-)->list: # dicts: lo <= p < hi, n, n_melanoma, ci (95% of the share)
+    y: np.ndarray,  # (n,) targets 0/1
+    p: np.ndarray,  # (n,) probabilities
+    cluster: np.ndarray,  # (n,) codes of what must stay together
+    n_bins: int = 12,  # At most; equal scores stay in one bin
+) -> list:  # dicts: lo <= p < hi, n, n_melanoma, ci (95% of the share)
     "Counts of melanomas by score; the first bin begins at 0 and the last one ends at 1."
     y, p, cluster = map(np.asarray, (y, p, cluster))
-    w = np.where(y == 1, 1/max(y.sum(), 1), 1/max((1 - y).sum(), 1)); o = np.argsort(p, kind='stable'); mass = w[o].cumsum()/w.sum()
-    cuts = np.unique(p[o][np.minimum(np.searchsorted(mass, np.arange(1, n_bins)/n_bins), len(p) - 1)])
-    edges = [0., *cuts[cuts > p.min()], 1.]
-    b = np.searchsorted(edges[1:-1], p, side='right'); out = []
+    w = np.where(y == 1, 1 / max(y.sum(), 1), 1 / max((1 - y).sum(), 1))
+    o = np.argsort(p, kind='stable')
+    mass = w[o].cumsum() / w.sum()
+    cuts = np.unique(
+        p[o][np.minimum(np.searchsorted(mass, np.arange(1, n_bins) / n_bins), len(p) - 1)]
+    )
+    edges = [0.0, *cuts[cuts > p.min()], 1.0]
+    b = np.searchsorted(edges[1:-1], p, side='right')
+    out = []
     for k, (lo, hi) in enumerate(zip(edges[:-1], edges[1:])):
-        m = b == k; n, q = int(m.sum()), float(y[m].mean()) if m.any() else 0.
-        s = np.bincount(np.unique(cluster[m], return_inverse=True)[1], weights=y[m] - q) if m.any() else np.zeros(1)
-        deff = max(1., float((s*s).sum()/(n*q*(1 - q)))) if 0 < q < 1 else 1.
-        out.append(dict(lo=float(lo), hi=float(hi), n=n, n_melanoma=int(y[m].sum()), ci=[float(v) for v in wilson(q*n/deff, n/deff)] if n else None))
+        m = b == k
+        n, q = int(m.sum()), float(y[m].mean()) if m.any() else 0.0
+        s = (
+            np.bincount(np.unique(cluster[m], return_inverse=True)[1], weights=y[m] - q)
+            if m.any()
+            else np.zeros(1)
+        )
+        deff = max(1.0, float((s * s).sum() / (n * q * (1 - q)))) if 0 < q < 1 else 1.0
+        out.append(
+            dict(
+                lo=float(lo),
+                hi=float(hi),
+                n=n,
+                n_melanoma=int(y[m].sum()),
+                ci=[float(v) for v in wilson(q * n / deff, n / deff)] if n else None,
+            )
+        )
     return out
 
 # %% ../../nbs/report/43_export.ipynb #08981d6b
 def data_rows(
-    manifest:pd.DataFrame, # The run's, with `source` and `target`
-)->list: # dicts: name, n, n_melanoma, licence, url
+    manifest: pd.DataFrame,  # The run's, with `source` and `target`
+) -> list:  # dicts: name, n, n_melanoma, licence, url
     "The sources of a run, largest first."
     out = []
     for name, d in manifest.groupby(manifest['source'].astype(str)):
         s = SOURCES.get(name)
-        title, licence, url = (s.title, s.licence, s.url) if s else ('drawn phantom images', 'Apache-2.0', '') if name.startswith('phantom') else (name, 'not recorded', '')
-        out.append(dict(name=title, n=len(d), n_melanoma=int(d['target'].sum()), licence=licence, url=url))
+        title, licence, url = (
+            (s.title, s.licence, s.url)
+            if s
+            else ('drawn phantom images', 'Apache-2.0', '')
+            if name.startswith('phantom')
+            else (name, 'not recorded', '')
+        )
+        out.append(
+            dict(name=title, n=len(d), n_melanoma=int(d['target'].sum()), licence=licence, url=url)
+        )
     return sorted(out, key=lambda r: -r['n'])
 
+# %% ../../nbs/report/43_export.ipynb #00fb21cd
 def licence_of(
-    data:list, # What `data_rows` gave
-)->str:
+    data: list,  # What `data_rows` gave
+) -> str:
     "The licence of a model that was trained on these sources: that of the strictest."
     known = sorted({r['licence'] for r in data})
-    strict = [l for l in known if 'SA' in l] or [l for l in known if 'NC' in l] or [l for l in known if l == 'not recorded'] or known
+    strict = (
+        [l for l in known if 'SA' in l]
+        or [l for l in known if 'NC' in l]
+        or [l for l in known if l == 'not recorded']
+        or known
+    )
     return '; '.join(strict) + (' (non-commercial)' if any('NC' in l for l in known) else '')
 
 # %% ../../nbs/report/43_export.ipynb #80cd4ac0
-INTENDED = ("Research and teaching on dermoscopic images of single lesions. Not a medical device, not for diagnosis, screening or triage of patients; "
-            "not for clinical photographs, other cameras than dermatoscopes, nails, mucosa or children without an evaluation of its own.")
+INTENDED = (
+    "Research and teaching on dermoscopic images of single lesions. Not a medical device, not for diagnosis, screening or triage of patients; "
+    "not for clinical photographs, other cameras than dermatoscopes, nails, mucosa or children without an evaluation of its own."
+)
 "What an artefact is for and what not"
 
-def _evidence(run:Path):
+# %% ../../nbs/report/43_export.ipynb #8b41234d
+def _evidence(run: Path):
     "The out-of-fold table with the diagnoses of the manifest; `RunError` where there is none."
-    if not (run/'oof.csv').is_file(): raise RunError(f"run {run.name} has no oof.csv, so there is nothing to say how good its model is; train all folds first (melanoma_train --resume)")
-    oof, man = read_oof(run), pd.read_csv(run/'manifest.csv', dtype={'image_id': str})
-    return oof.assign(image_id=oof['image_id'].astype(str)).merge(man[['image_id', 'dx']], on='image_id', how='left', validate='1:1'), man
+    if not (run / 'oof.csv').is_file():
+        raise RunError(
+            f"run {run.name} has no oof.csv, so there is nothing to say how good its model is; train all folds first (melanoma_train --resume)"
+        )
+    oof, man = read_oof(run), pd.read_csv(run / 'manifest.csv', dtype={'image_id': str})
+    return oof.assign(image_id=oof['image_id'].astype(str)).merge(
+        man[['image_id', 'dx']], on='image_id', how='left', validate='1:1'
+    ), man
 
-def _metrics(run:Path, oof:pd.DataFrame)->dict:
+# %% ../../nbs/report/43_export.ipynb #9f101525
+def _metrics(run: Path, oof: pd.DataFrame) -> dict:
     "AUC with its interval, from the run's metrics.json where it fits the out-of-fold file, else computed."
-    f = run/'metrics.json'; m = read_json(f) if f.is_file() else None
-    if m and m.get('n') == len(oof) and abs(m['auc']['value'] - auc(oof['target'], oof['p_melanoma'])) < 1e-9:
-        out = dict(auc=m['auc']['value'], lo=m['auc']['lo'], hi=m['auc']['hi'], **{k: m[k] for k in ('n', 'n_pos', 'n_clusters', 'seed', 'n_boot', 'level')})
-    elif m: raise RunError(f"{run.name}/metrics.json does not belong to its oof.csv; write it again with melanoma_evaluate")
-    else: out = auc_ci(oof['target'], oof['p_melanoma'], clusters(oof, warn=False))
+    f = run / 'metrics.json'
+    m = read_json(f) if f.is_file() else None
+    if (
+        m
+        and m.get('n') == len(oof)
+        and abs(m['auc']['value'] - auc(oof['target'], oof['p_melanoma'])) < 1e-9
+    ):
+        out = dict(
+            auc=m['auc']['value'],
+            lo=m['auc']['lo'],
+            hi=m['auc']['hi'],
+            **{k: m[k] for k in ('n', 'n_pos', 'n_clusters', 'seed', 'n_boot', 'level')},
+        )
+    elif m:
+        raise RunError(
+            f"{run.name}/metrics.json does not belong to its oof.csv; write it again with melanoma_evaluate"
+        )
+    else:
+        out = auc_ci(oof['target'], oof['p_melanoma'], clusters(oof, warn=False))
     return out | dict(folds=int(oof['fold'].nunique()), kind='out-of-fold')
 
 # %% ../../nbs/report/43_export.ipynb #94a1cd30
 def make_card(
-    run:str|Path, # A run folder with config.json, manifest.csv and oof.csv
-    cfg:dict, # Its configuration
-    part:str|int='full', # Whose weights the card is for
-    n_bins:int=12, # Bins of the reliability counts
-    n_boot:int=1000, # Resamples of the operating points' intervals
-)->dict:
+    run: str | Path,  # A run folder with config.json, manifest.csv and oof.csv
+    cfg: dict,  # Its configuration
+    part: str | int = 'full',  # Whose weights the card is for
+    n_bins: int = 12,  # Bins of the reliability counts
+    n_boot: int = 1000,  # Resamples of the operating points' intervals
+) -> dict:
     "Everything on the card but the hash, read from the run's files."
-    run = Path(run); oof, man = _evidence(run); mel = cfg['classes'].index('MEL')
+    run = Path(run)
+    oof, man = _evidence(run)
+    mel = cfg['classes'].index('MEL')
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore'); dec = decision_card(oof, n_boot=n_boot)
+        warnings.simplefilter('ignore')
+        dec = decision_card(oof, n_boot=n_boot)
     z = oof[[f'logit_{c}' for c in cfg['classes']]].to_numpy()
     p = softmax(z / dec['temperature'])[:, mel if len(cfg['classes']) > 1 else 1]
     y, data = oof['target'].to_numpy(), data_rows(man)
-    return dict(format=1, name=cfg['name'], version=__version__, created=date.today().isoformat(), command=cfg['command'], part=str(part), arch=cfg['arch'], size=cfg['size'],
-        crop=cfg['crop'], mean=list(cfg['mean']), std=list(cfg['std']), classes=list(cfg['classes']), target='MEL',
-        calibration=dict(temperature=float(dec['temperature']), fitted='on the out-of-fold logits of all folds'), operating_points=dec['operating_points'], conformal=dec.get('conformal'), ood={},
-        reliability=dict(n=len(y), n_melanoma=int(y.sum()), source='out-of-fold scores after temperature scaling', bins=score_bins(y, p, clusters(oof, warn=False), n_bins)),
-        data=data, licence=licence_of(data), metrics=_metrics(run, oof), intended_use=INTENDED)
+    return dict(
+        format=1,
+        name=cfg['name'],
+        version=__version__,
+        created=date.today().isoformat(),
+        command=cfg['command'],
+        part=str(part),
+        arch=cfg['arch'],
+        size=cfg['size'],
+        crop=cfg['crop'],
+        mean=list(cfg['mean']),
+        std=list(cfg['std']),
+        classes=list(cfg['classes']),
+        target='MEL',
+        calibration=dict(
+            temperature=float(dec['temperature']), fitted='on the out-of-fold logits of all folds'
+        ),
+        operating_points=dec['operating_points'],
+        conformal=dec.get('conformal'),
+        ood={},
+        reliability=dict(
+            n=len(y),
+            n_melanoma=int(y.sum()),
+            source='out-of-fold scores after temperature scaling',
+            bins=score_bins(y, p, clusters(oof, warn=False), n_bins),
+        ),
+        data=data,
+        licence=licence_of(data),
+        metrics=_metrics(run, oof),
+        intended_use=INTENDED,
+    )
 
 # %% ../../nbs/report/43_export.ipynb #066baa44
 def export_run(
-    run:str|Path, # A run folder
-    dest:str|Path, # Folder of the artefact, made where it is missing
-    part:str|int='full', # The model on all rows, or the number of a fold
-    name:str=None, # Name on the card (default: the run's)
-    **kwargs, # For `make_card`
-)->Path: # `dest`, with model.onnx and card.json
+    run: str | Path,  # A run folder
+    dest: str | Path,  # Folder of the artefact, made where it is missing
+    part: str | int = 'full',  # The model on all rows, or the number of a fold
+    name: str = None,  # Name on the card (default: the run's)
+    **kwargs,  # For `make_card`
+) -> Path:  # `dest`, with model.onnx and card.json
     "Write the model of a run as an artefact. `RunError` where the run lacks the model or the evidence, `ArtefactError` where ONNX and torch disagree."
     run, dest = Path(run), Path(dest)
     model, cfg = load_model(run, part)
-    if cfg.get('n_meta'): raise RunError(f"run {run.name} was trained with metadata ({', '.join(cfg['meta'])}), and the page and melanoma_predict give a model an image alone; train without --meta to export")
+    if cfg.get('n_meta'):
+        raise RunError(
+            f"run {run.name} was trained with metadata ({', '.join(cfg['meta'])}), and the page and melanoma_predict give a model an image alone; train without --meta to export"
+        )
     card = make_card(run, cfg, part, **kwargs)
     raw = onnx_bytes(model, cfg['size'])
-    card |= dict(name=name or card['name'], parity=parity(model, raw, cfg['size']), sha256=sha256(raw))
-    with atomic_path(dest/'model.onnx') as f: f.write_bytes(raw)
-    write_json(dest/'card.json', card)
+    card |= dict(
+        name=name or card['name'], parity=parity(model, raw, cfg['size']), sha256=sha256(raw)
+    )
+    with atomic_path(dest / 'model.onnx') as f:
+        f.write_bytes(raw)
+    write_json(dest / 'card.json', card)
     return dest
 
 # %% ../../nbs/report/43_export.ipynb #4da93286
 @call_parse
 @friendly
 def melanoma_export(
-    run:Param("A run folder that was trained with --full", str),
-    dest:Param("Folder for model.onnx and card.json", str),
-    part:Param("full, or the number of a fold", str)='full',
-    name:Param("Name on the card (default: the run's)", str)=None,
+    run: Param("A run folder that was trained with --full", str),
+    dest: Param("Folder for model.onnx and card.json", str),
+    part: Param("full, or the number of a fold", str) = 'full',
+    name: Param("Name on the card (default: the run's)", str) = None,
 ):
     "Write a trained model as an artefact that melanoma_predict and melanoma_app can use."
     out = export_run(run, dest, part if part == 'full' else int(part), name)
-    c = read_json(out/'card.json'); m = c['metrics']
-    print(f"{out}: {c['name']}, {(out/'model.onnx').stat().st_size/2**20:.1f} MB, out-of-fold AUC {m['auc']:.4f} ({m['lo']:.4f} to {m['hi']:.4f}), SHA-256 {c['sha256']}")
+    c = read_json(out / 'card.json')
+    m = c['metrics']
+    print(
+        f"{out}: {c['name']}, {(out / 'model.onnx').stat().st_size / 2**20:.1f} MB, out-of-fold AUC {m['auc']:.4f} ({m['lo']:.4f} to {m['hi']:.4f}), SHA-256 {c['sha256']}"
+    )

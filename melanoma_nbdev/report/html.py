@@ -11,67 +11,167 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.script import call_parse, store_true
 
-from ..core import DX, RunError, atomic_path, friendly, read_json, write_csv, write_json, write_text
+from melanoma_nbdev.core import (
+    DX,
+    RunError,
+    atomic_path,
+    friendly,
+    read_json,
+    write_csv,
+    write_json,
+    write_text,
+)
 from ..evidence.calibration import logit, plot_reliability, recalibrate
 from ..evidence.decisions import plot_decision
 from ..evidence.discrimination import compare, plot_pr, plot_roc, summarise
 from ..evidence.oof import clusters, read_oof
 from ..evidence.subgroups import estimate_ita
-from .measures import GROUPS, NAMES, _diff, against_table, evaluate, fmt, headline, is_probability, text_table
+from melanoma_nbdev.report.measures import (
+    GROUPS,
+    NAMES,
+    _diff,
+    against_table,
+    evaluate,
+    fmt,
+    headline,
+    is_probability,
+    text_table,
+)
 
 # %% ../../nbs/report/41_html.ipynb #7068d442
-def _axes(w=5., h=4.2):
+def _axes(w=5.0, h=4.2):
     from matplotlib.figure import Figure
+
     return Figure(figsize=(w, h), layout='constrained').subplots()
 
-def svg(ax)->str:
+# %% ../../nbs/report/41_html.ipynb #186be35c
+def svg(ax) -> str:
     "The SVG of a figure: no date, no random ids."
     import matplotlib as mpl
+
     f = io.StringIO()
-    with mpl.rc_context({'svg.hashsalt': 'melanoma', 'svg.fonttype': 'path'}): ax.figure.savefig(f, format='svg', metadata=dict(Date=None, Creator=None))
+    with mpl.rc_context({'svg.hashsalt': 'melanoma', 'svg.fonttype': 'path'}):
+        ax.figure.savefig(f, format='svg', metadata=dict(Date=None, Creator=None))
     return f.getvalue()
 
-def plot_scores(d:pd.DataFrame, ax=None):
+# %% ../../nbs/report/41_html.ipynb #61dad0fb
+def plot_scores(d: pd.DataFrame, ax=None):
     "Distribution of the score in melanomas and benign lesions, each normalised to itself."
-    ax = ax if ax is not None else _axes(); y = d['target'].to_numpy(); p = d['p_melanoma'].to_numpy(); prob = is_probability(d)
-    x = logit(p, 1e-5)/np.log(10) if prob else p; b = np.linspace(x.min(), x.max() + 1e-9, 41)
+    ax = ax if ax is not None else _axes()
+    y = d['target'].to_numpy()
+    p = d['p_melanoma'].to_numpy()
+    prob = is_probability(d)
+    x = logit(p, 1e-5) / np.log(10) if prob else p
+    b = np.linspace(x.min(), x.max() + 1e-9, 41)
     for t, name, c in ((0, 'benign', 'tab:blue'), (1, 'melanoma', 'tab:red')):
-        if (y == t).any(): ax.hist(x[y == t], bins=b, weights=np.full((y == t).sum(), 1/(y == t).sum()), alpha=.55, color=c, label=f'{name} (n = {(y == t).sum()})')
+        if (y == t).any():
+            ax.hist(
+                x[y == t],
+                bins=b,
+                weights=np.full((y == t).sum(), 1 / (y == t).sum()),
+                alpha=0.55,
+                color=c,
+                label=f'{name} (n = {(y == t).sum()})',
+            )
     if prob:
-        ticks = [q for q in (1e-4, .001, .01, .1, .5, .9, .99, .999) if x.min() - .3 <= np.log10(q/(1 - q)) <= x.max() + .3]
-        ax.set_xticks([np.log10(q/(1 - q)) for q in ticks], [f'{q:g}' for q in ticks])
-    ax.set(xlabel='score (log-odds scale)' if prob else 'score', ylabel='share of the class', title='Scores by class', ylim=(0, 1.22*ax.get_ylim()[1])); ax.legend(frameon=False, fontsize=9, loc='upper left'); return ax
+        ticks = [
+            q
+            for q in (1e-4, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+            if x.min() - 0.3 <= np.log10(q / (1 - q)) <= x.max() + 0.3
+        ]
+        ax.set_xticks([np.log10(q / (1 - q)) for q in ticks], [f'{q:g}' for q in ticks])
+    ax.set(
+        xlabel='score (log-odds scale)' if prob else 'score',
+        ylabel='share of the class',
+        title='Scores by class',
+        ylim=(0, 1.22 * ax.get_ylim()[1]),
+    )
+    ax.legend(frameon=False, fontsize=9, loc='upper left')
+    return ax
 
-def plot_forest(m:dict, ax=None):
+# %% ../../nbs/report/41_html.ipynb #2c0d9204
+def plot_forest(m: dict, ax=None):
     "AUC of each subgroup with interval and numbers; the line is the AUC of all."
     lines = []
-    for by, g in m['subgroups'].items(): lines.append((f"{GROUPS[by]}" + (f"   (heterogeneity p = {g['test']['p']:.2g})" if np.isfinite(g['test']['p']) else ''), None)); lines += [(None, r) for r in g['rows']]
-    ax = ax if ax is not None else _axes(7.6, 1.1 + .27*len(lines)); lo = min([r['lo'] for _, r in lines if r and np.isfinite(r['lo'])] + [m['auc']['lo'], .7])
+    for by, g in m['subgroups'].items():
+        lines.append(
+            (
+                f"{GROUPS[by]}"
+                + (
+                    f"   (heterogeneity p = {g['test']['p']:.2g})"
+                    if np.isfinite(g['test']['p'])
+                    else ''
+                ),
+                None,
+            )
+        )
+        lines += [(None, r) for r in g['rows']]
+    ax = ax if ax is not None else _axes(7.6, 1.1 + 0.27 * len(lines))
+    lo = min([r['lo'] for _, r in lines if r and np.isfinite(r['lo'])] + [m['auc']['lo'], 0.7])
     for i, (head, r) in enumerate(lines):
-        if head: ax.text(lo - .012, -i, head, fontsize=8.5, weight='bold', va='center', ha='left'); continue
+        if head:
+            ax.text(lo - 0.012, -i, head, fontsize=8.5, weight='bold', va='center', ha='left')
+            continue
         ax.text(1.012, -i, f"{r['n_pos']} / {r['n']}", fontsize=8, va='center')
-        if np.isfinite(r['auc']): ax.errorbar(r['auc'], -i, xerr=[[r['auc'] - r['lo']], [r['hi'] - r['auc']]], fmt='o', c='tab:blue', ms=4, lw=1.3, capsize=2)
-        else: ax.text(lo, -i, r['note'], fontsize=7.5, va='center', color='tab:gray', style='italic')
-    ax.axvline(m['auc']['value'], ls=':', c='gray'); ax.set_yticks([-i for i, (h, r) in enumerate(lines) if r], [r['level'] for h, r in lines if r], fontsize=8.5)
-    ax.set(xlim=(lo - .015, 1.005), ylim=(-len(lines) + .4, .8), xlabel='AUC with 95% interval (right: melanomas / images)', title='Subgroups'); return ax
+        if np.isfinite(r['auc']):
+            ax.errorbar(
+                r['auc'],
+                -i,
+                xerr=[[r['auc'] - r['lo']], [r['hi'] - r['auc']]],
+                fmt='o',
+                c='tab:blue',
+                ms=4,
+                lw=1.3,
+                capsize=2,
+            )
+        else:
+            ax.text(lo, -i, r['note'], fontsize=7.5, va='center', color='tab:gray', style='italic')
+    ax.axvline(m['auc']['value'], ls=':', c='gray')
+    ax.set_yticks(
+        [-i for i, (h, r) in enumerate(lines) if r],
+        [r['level'] for h, r in lines if r],
+        fontsize=8.5,
+    )
+    ax.set(
+        xlim=(lo - 0.015, 1.005),
+        ylim=(-len(lines) + 0.4, 0.8),
+        xlabel='AUC with 95% interval (right: melanomas / images)',
+        title='Subgroups',
+    )
+    return ax
 
 # %% ../../nbs/report/41_html.ipynb #be1025f6
 def figures(
-    d:pd.DataFrame, # Predictions with facts
-    m:dict, # Figures as `evaluate` gives them
-    n_boot:int=500, # Resamples of the bands
-)->dict: # name -> SVG
+    d: pd.DataFrame,  # Predictions with facts
+    m: dict,  # Figures as `evaluate` gives them
+    n_boot: int = 500,  # Resamples of the bands
+) -> dict:  # name -> SVG
     "The figures of the report."
-    y, p, g = d['target'].to_numpy(), d['p_melanoma'].to_numpy(), clusters(d, warn=False); out = {}
-    if not 0 < y.sum() < len(y): return dict(scores=svg(plot_scores(d)))
-    out['roc'] = svg(plot_roc(y, p, g, ax=_axes(4.8, 4.8), n_boot=n_boot, seed=m['seed'])); out['pr'] = svg(plot_pr(y, p, g, ax=_axes(4.8, 4.8), n_boot=n_boot, seed=m['seed']))
+    y, p, g = d['target'].to_numpy(), d['p_melanoma'].to_numpy(), clusters(d, warn=False)
+    out = {}
+    if not 0 < y.sum() < len(y):
+        return dict(scores=svg(plot_scores(d)))
+    out['roc'] = svg(plot_roc(y, p, g, ax=_axes(4.8, 4.8), n_boot=n_boot, seed=m['seed']))
+    out['pr'] = svg(plot_pr(y, p, g, ax=_axes(4.8, 4.8), n_boot=n_boot, seed=m['seed']))
     out['scores'] = svg(plot_scores(d))
     if m.get('calibration'):
-        ax = plot_reliability(y, p, g, label='as it is', ax=_axes(4.8, 4.8)); method = m['calibration'].get('best_method', 'none')
-        if method != 'none': plot_reliability(y, recalibrate(d, method)[0]['p_melanoma'].to_numpy(), g, label=f'after {method}', ax=ax)
+        ax = plot_reliability(y, p, g, label='as it is', ax=_axes(4.8, 4.8))
+        method = m['calibration'].get('best_method', 'none')
+        if method != 'none':
+            plot_reliability(
+                y,
+                recalibrate(d, method)[0]['p_melanoma'].to_numpy(),
+                g,
+                label=f'after {method}',
+                ax=ax,
+            )
         out['reliability'] = svg(ax)
-    if (m.get('decisions') or {}).get('curve'): out['decision'] = svg(plot_decision(pd.DataFrame(m['decisions']['curve']), ax=_axes(5.4, 4.4)))
-    if m.get('subgroups'): out['subgroups'] = svg(plot_forest(m))
+    if (m.get('decisions') or {}).get('curve'):
+        out['decision'] = svg(
+            plot_decision(pd.DataFrame(m['decisions']['curve']), ax=_axes(5.4, 4.4))
+        )
+    if m.get('subgroups'):
+        out['subgroups'] = svg(plot_forest(m))
     return out
 
 # %% ../../nbs/report/41_html.ipynb #ea08c4dc
@@ -83,157 +183,366 @@ h1{font-size:1.7rem;margin:.2rem 0 .3rem}h2{font-size:1.2rem;margin:2.4rem 0 .6r
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;margin:.6rem 0;min-width:50%}th,td{padding:.32rem .7rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}th{color:var(--dim);font-weight:600}td.num{text-align:right;white-space:nowrap}
 .figs{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(420px,100%),1fr));gap:1rem}figure{margin:0}figure img{width:100%;height:auto}figcaption{color:var(--dim);font-size:.86rem}.note{background:var(--soft);border-left:4px solid var(--acc);padding:.6rem .9rem;border-radius:4px;margin:.6rem 0}"""
 
-def _esc(x)->str:
-    if x is None or x is pd.NA or (isinstance(x, float) and not np.isfinite(x)): return 'n/a'
+# %% ../../nbs/report/41_html.ipynb #b0ff85d9
+def _esc(x) -> str:
+    if x is None or x is pd.NA or (isinstance(x, float) and not np.isfinite(x)):
+        return 'n/a'
     return html.escape(f'{x:.4g}' if isinstance(x, float) else str(x))
 
-def html_table(rows:list, names:dict|None=None)->str:
+# %% ../../nbs/report/41_html.ipynb #20f74581
+def html_table(rows: list, names: dict | None = None) -> str:
     "Records as an HTML table; `names` chooses and names the columns."
-    if not rows: return ''
-    names = names or {k: k for k in rows[0]}; num = {k for k in names if all(isinstance(r.get(k), (int, float, type(None), np.number)) for r in rows)}
-    body = ''.join('<tr>' + ''.join(f"<td{' class=num' if k in num else ''}>{_esc(r.get(k))}</td>" for k in names) + '</tr>' for r in rows)
+    if not rows:
+        return ''
+    names = names or {k: k for k in rows[0]}
+    num = {
+        k
+        for k in names
+        if all(isinstance(r.get(k), (int, float, type(None), np.number)) for r in rows)
+    }
+    body = ''.join(
+        '<tr>'
+        + ''.join(f"<td{' class=num' if k in num else ''}>{_esc(r.get(k))}</td>" for k in names)
+        + '</tr>'
+        for r in rows
+    )
     return f"<div class=scroll><table><thead><tr>{''.join(f'<th>{_esc(v)}</th>' for v in names.values())}</tr></thead><tbody>{body}</tbody></table></div>"
 
+# %% ../../nbs/report/41_html.ipynb #72bce7f0
 def _fig(figs, name, caption):
-    return f"<figure><img alt='{_esc(caption)}' src='data:image/svg+xml;base64,{base64.b64encode(figs[name].encode()).decode()}'><figcaption>{_esc(caption)}</figcaption></figure>" if name in figs else ''
+    return (
+        f"<figure><img alt='{_esc(caption)}' src='data:image/svg+xml;base64,{base64.b64encode(figs[name].encode()).decode()}'><figcaption>{_esc(caption)}</figcaption></figure>"
+        if name in figs
+        else ''
+    )
 
 # %% ../../nbs/report/41_html.ipynb #cf7fa8f6
 def _part_discrimination(m, figs):
-    s = '<h2>Discrimination</h2>' + html_table([dict(a=a, b=b) for a, b in headline(m)], dict(a='measure', b='value (95% interval)'))
+    s = '<h2>Discrimination</h2>' + html_table(
+        [dict(a=a, b=b) for a, b in headline(m)], dict(a='measure', b='value (95% interval)')
+    )
     s += f"<div class=figs>{_fig(figs, 'roc', 'ROC curve with pointwise 95% band')}{_fig(figs, 'pr', 'Precision against sensitivity; dotted: prevalence')}{_fig(figs, 'scores', 'Scores of melanomas and benign lesions')}</div>"
-    if 'delong' in m: s += f"<p class=dim>The interval of the AUC by other methods: DeLong, which takes images as independent, {m['delong']['lo']:.3f} to {m['delong']['hi']:.3f}; Obuchowski, clustered, {m['obuchowski']['lo']:.3f} to {m['obuchowski']['hi']:.3f}.</p>"
-    if m.get('folds'): s += '<h3>Folds</h3>' + html_table(m['folds'], dict(fold='fold', n='images', n_pos='melanomas', auc='AUC'))
-    if x := m.get('diagnoses'): s += '<h3>Diagnoses, each against the rest</h3>' + html_table([dict(dx=f'{DX[k]} ({k})', n=v['n'], auc=fmt(v)) for k, v in x['classes'].items()], dict(dx='diagnosis', n='images', auc='AUC'))
+    if 'delong' in m:
+        s += f"<p class=dim>The interval of the AUC by other methods: DeLong, which takes images as independent, {m['delong']['lo']:.3f} to {m['delong']['hi']:.3f}; Obuchowski, clustered, {m['obuchowski']['lo']:.3f} to {m['obuchowski']['hi']:.3f}.</p>"
+    if m.get('folds'):
+        s += '<h3>Folds</h3>' + html_table(
+            m['folds'], dict(fold='fold', n='images', n_pos='melanomas', auc='AUC')
+        )
+    if x := m.get('diagnoses'):
+        s += '<h3>Diagnoses, each against the rest</h3>' + html_table(
+            [dict(dx=f'{DX[k]} ({k})', n=v['n'], auc=fmt(v)) for k, v in x['classes'].items()],
+            dict(dx='diagnosis', n='images', auc='AUC'),
+        )
     return s
 
+# %% ../../nbs/report/41_html.ipynb #259d76fe
 def _part_calibration(m, figs):
     c = m.get('calibration')
-    if not c: return ''
+    if not c:
+        return ''
     s = f"<h2>Calibration</h2><p>Slope {fmt(c['line']['slope'])} (1 is right, below is overconfident), intercept {fmt(c['line']['intercept'])} (0 is right), observed to expected melanomas {fmt(c['line']['observed_expected'])}.</p>"
-    if 'recalibrated' in c: s += html_table(c['recalibrated'], dict(method='recalibration (out of fold)', brier='Brier', mcb='miscalibration', dsc='discrimination', log_loss='log loss', ece_debiased='ECE, debiased', slope='slope', intercept='intercept', auc='AUC'))
+    if 'recalibrated' in c:
+        s += html_table(
+            c['recalibrated'],
+            dict(
+                method='recalibration (out of fold)',
+                brier='Brier',
+                mcb='miscalibration',
+                dsc='discrimination',
+                log_loss='log loss',
+                ece_debiased='ECE, debiased',
+                slope='slope',
+                intercept='intercept',
+                auc='AUC',
+            ),
+        )
     a = c['at_siim']
     s += f"<p>At the prevalence of SIIM-ISIC 2020 ({a['prevalence']:.2%}), if melanomas look the same there: mean risk {a['mean_p']:.2%} and debiased ECE {a['ece_debiased']:.4f} after prior correction; {a['unshifted']['mean_p']:.2%} and {a['unshifted']['ece_debiased']:.4f} without.</p>"
-    return s + f"<div class=figs>{_fig(figs, 'reliability', 'Reliability: observed share of melanomas against predicted, bins of equal mass')}</div>"
+    return (
+        s
+        + f"<div class=figs>{_fig(figs, 'reliability', 'Reliability: observed share of melanomas against predicted, bins of equal mass')}</div>"
+    )
 
 # %% ../../nbs/report/41_html.ipynb #9b8ba388
 def _point_rows(points):
-    return [dict(goal=' '.join(f'{v:.0%} {k}' for k, v in x['target'].items()), promise='none' if x['confidence'] is None else f"{x['confidence']:.0%} confidence" if x['reachable'] else 'cannot be promised: too few images', threshold=x['threshold'],
-                 at=f"{x['prevalence']:.2%}", sens=fmt(x['sensitivity']), spec=fmt(x['specificity']), per=fmt(x['called_per_melanoma'], 1)) for x in points]
+    return [
+        dict(
+            goal=' '.join(f'{v:.0%} {k}' for k, v in x['target'].items()),
+            promise='none'
+            if x['confidence'] is None
+            else f"{x['confidence']:.0%} confidence"
+            if x['reachable']
+            else 'cannot be promised: too few images',
+            threshold=x['threshold'],
+            at=f"{x['prevalence']:.2%}",
+            sens=fmt(x['sensitivity']),
+            spec=fmt(x['specificity']),
+            per=fmt(x['called_per_melanoma'], 1),
+        )
+        for x in points
+    ]
 
+# %% ../../nbs/report/41_html.ipynb #c4922417
 def _part_decisions(m, figs):
     d = m.get('decisions')
-    if not d: return ''
+    if not d:
+        return ''
     s = f"<h2>Decisions</h2><p>Judged: {_esc(d['judged'])}. A promised threshold keeps its target with the confidence stated over the data that might have been drawn (order-statistic tolerance bound with the design effect of patients).</p>"
-    s += html_table(_point_rows(d['points']), dict(goal='target', promise='promise', threshold='threshold', at='prevalence', sens='sensitivity', spec='specificity', per='lesions called per melanoma found'))
-    s += '<p>For comparison, lesions removed per melanoma found in the clinic (Petty et al. 2020): ' + ', '.join(f'{k} {v:g}' for k, v in d['clinic'].items()) + '. These count removed lesions of patients who came to a clinic, so they compare orders of magnitude, not skill.</p>'
+    s += html_table(
+        _point_rows(d['points']),
+        dict(
+            goal='target',
+            promise='promise',
+            threshold='threshold',
+            at='prevalence',
+            sens='sensitivity',
+            spec='specificity',
+            per='lesions called per melanoma found',
+        ),
+    )
+    s += (
+        '<p>For comparison, lesions removed per melanoma found in the clinic (Petty et al. 2020): '
+        + ', '.join(f'{k} {v:g}' for k, v in d['clinic'].items())
+        + '. These count removed lesions of patients who came to a clinic, so they compare orders of magnitude, not skill.</p>'
+    )
     if j := (d.get('conformal') or {}).get('judged'):
         s += f"<h3>Answers with doubt</h3><p>Conformal sets at 90% per class: melanoma is in the set of {j['cover_melanoma']:.1%} of melanomas ({j['cover_melanoma_lo']:.1%} to {j['cover_melanoma_hi']:.1%}), benign in that of {j['cover_benign']:.1%} of benign lesions ({j['cover_benign_lo']:.1%} to {j['cover_benign_hi']:.1%}); the answer is <i>benign</i> for {j['benign']:.1%} of images, <i>melanoma</i> for {j['melanoma']:.1%}, <i>not sure</i> for {j['not_sure']:.1%}.</p>"
-    for by, rows in (d.get('conformal_by') or {}).items(): s += html_table(rows, dict(level=GROUPS[by], n='images', n_pos='melanomas', cover_melanoma='melanomas covered', cover_benign='benign covered', not_sure='not sure'))
-    return s + f"<div class=figs>{_fig(figs, 'decision', 'Net benefit against removing all and none, 95% band')}</div>"
+    for by, rows in (d.get('conformal_by') or {}).items():
+        s += html_table(
+            rows,
+            dict(
+                level=GROUPS[by],
+                n='images',
+                n_pos='melanomas',
+                cover_melanoma='melanomas covered',
+                cover_benign='benign covered',
+                not_sure='not sure',
+            ),
+        )
+    return (
+        s
+        + f"<div class=figs>{_fig(figs, 'decision', 'Net benefit against removing all and none, 95% band')}</div>"
+    )
 
+# %% ../../nbs/report/41_html.ipynb #ac0adf8c
 def _part_rest(m, figs):
     s = ''
     if m.get('subgroups'):
         s += f"<h2>Subgroups</h2><p>The test asks whether the AUCs of the levels differ at all; cells with fewer than ten melanomas or benign lesions are not judged. Where skin tone is shown it is estimated from the image and unreliable.</p>{_fig(figs, 'subgroups', 'AUC by subgroup')}"
-        s += html_table([dict(by=GROUPS[k], chi2=v['test']['chi2'], df=v['test']['df'], p=v['test']['p'], levels=', '.join(v['test']['levels'])) for k, v in m['subgroups'].items()], dict(by='column', chi2='chi-square', df='df', p='p of heterogeneity', levels='levels compared'))
-    if f := m.get('floor'): s += f"<h2>The floor without a pixel</h2><p>{_esc(', '.join({'age_band': 'age', 'camera': 'image size'}.get(x, x) for x in f['features']).capitalize())} alone reach an AUC of {fmt(f['auc'])}. The image's score is {_diff(f['image_over_floor'])} above that; added to them it brings {_diff(f['image_adds'])}.</p>"
+        s += html_table(
+            [
+                dict(
+                    by=GROUPS[k],
+                    chi2=v['test']['chi2'],
+                    df=v['test']['df'],
+                    p=v['test']['p'],
+                    levels=', '.join(v['test']['levels']),
+                )
+                for k, v in m['subgroups'].items()
+            ],
+            dict(
+                by='column',
+                chi2='chi-square',
+                df='df',
+                p='p of heterogeneity',
+                levels='levels compared',
+            ),
+        )
+    if f := m.get('floor'):
+        s += f"<h2>The floor without a pixel</h2><p>{_esc(', '.join({'age_band': 'age', 'camera': 'image size'}.get(x, x) for x in f['features']).capitalize())} alone reach an AUC of {fmt(f['auc'])}. The image's score is {_diff(f['image_over_floor'])} above that; added to them it brings {_diff(f['image_adds'])}.</p>"
     if o := m.get('optimism'):
-        s += '<h2>Optimism</h2>' + (f"<p>Best epoch of each fold, chosen on the fold itself, minus the fixed epoch: {_diff(o['best_epoch'], 4)}.</p>" if 'best_epoch' in o else '')
-        if n := o.get('nested'): s += f"<p>Mean fold AUC: last epoch {n['last']:.4f}, each fold's own best {n['best']:.4f}, epoch chosen by the other folds {n['nested']:.4f}.</p>"
-    w = m['worst']; names = dict(image_id='image', fold='fold', dx='diagnosis', p_melanoma='score'); pick = lambda rows: {k: v for k, v in names.items() if rows and k in rows[0]}
-    return s + ''.join(f'<h3>{t}</h3>' + html_table(w[k], pick(w[k])) for t, k in (('Benign lesions with the highest scores', 'benign_called_high'), ('Melanomas with the lowest scores', 'melanomas_called_low')) if w[k])
+        s += '<h2>Optimism</h2>' + (
+            f"<p>Best epoch of each fold, chosen on the fold itself, minus the fixed epoch: {_diff(o['best_epoch'], 4)}.</p>"
+            if 'best_epoch' in o
+            else ''
+        )
+        if n := o.get('nested'):
+            s += f"<p>Mean fold AUC: last epoch {n['last']:.4f}, each fold's own best {n['best']:.4f}, epoch chosen by the other folds {n['nested']:.4f}.</p>"
+    w = m['worst']
+    names = dict(image_id='image', fold='fold', dx='diagnosis', p_melanoma='score')
+    pick = lambda rows: {k: v for k, v in names.items() if rows and k in rows[0]}
+    return s + ''.join(
+        f'<h3>{t}</h3>' + html_table(w[k], pick(w[k]))
+        for t, k in (
+            ('Benign lesions with the highest scores', 'benign_called_high'),
+            ('Melanomas with the lowest scores', 'melanomas_called_low'),
+        )
+        if w[k]
+    )
 
 # %% ../../nbs/report/41_html.ipynb #f7f94339
 def html_report(
-    d:pd.DataFrame, # Predictions with facts
-    m:dict, # Figures as `evaluate` gives them
-    title:str='Evaluation', # Heading
-    against:dict|None=None, # A comparison of `metrics.compare`, with names in `a_name` and `b_name`
-    figs:dict|None=None, # Figures, drawn here where None
-)->str: # A page that needs nothing else
+    d: pd.DataFrame,  # Predictions with facts
+    m: dict,  # Figures as `evaluate` gives them
+    title: str = 'Evaluation',  # Heading
+    against: dict
+    | None = None,  # A comparison of `metrics.compare`, with names in `a_name` and `b_name`
+    figs: dict | None = None,  # Figures, drawn here where None
+) -> str:  # A page that needs nothing else
     "The evaluation as one self-contained HTML page."
     figs = figs if figs is not None else figures(d, m)
-    cards = [(fmt(m['auc']).split(' (')[0], f"AUC, 95% interval {m['auc']['lo']:.3f} to {m['auc']['hi']:.3f}"), (f"{m['n_pos']:,}", f"melanomas among {m['n']:,} images ({m['prevalence']:.2%})"), (f"{m['n_clusters']:,}", 'patients or groups, resampled whole'),
-             (fmt(m['sens_at_spec95']).split(' (')[0], f"sensitivity at 95% specificity ({m['sens_at_spec95']['lo']:.3f} to {m['sens_at_spec95']['hi']:.3f})")]
-    s = '<div class=cards>' + ''.join(f'<div class=card><b>{_esc(a)}</b><span>{_esc(b)}</span></div>' for a, b in cards) + '</div>' + ''.join(f'<p class=note>{_esc(n)}</p>' for n in m.get('notes', []))
+    cards = [
+        (
+            fmt(m['auc']).split(' (')[0],
+            f"AUC, 95% interval {m['auc']['lo']:.3f} to {m['auc']['hi']:.3f}",
+        ),
+        (f"{m['n_pos']:,}", f"melanomas among {m['n']:,} images ({m['prevalence']:.2%})"),
+        (f"{m['n_clusters']:,}", 'patients or groups, resampled whole'),
+        (
+            fmt(m['sens_at_spec95']).split(' (')[0],
+            f"sensitivity at 95% specificity ({m['sens_at_spec95']['lo']:.3f} to {m['sens_at_spec95']['hi']:.3f})",
+        ),
+    ]
+    s = (
+        '<div class=cards>'
+        + ''.join(f'<div class=card><b>{_esc(a)}</b><span>{_esc(b)}</span></div>' for a, b in cards)
+        + '</div>'
+        + ''.join(f'<p class=note>{_esc(n)}</p>' for n in m.get('notes', []))
+    )
     if against:
-        c = against; s += f"<h2>Against {_esc(c.get('b_name', 'the other'))}</h2><p>{c['n']:,} common images, {c['n_pos']:,} melanomas; both resampled alike.</p>"
-        s += html_table([dict(k=NAMES[k], a=c[k]['a'], b=c[k]['b'], d=_diff(c[k]), mdd=c[k]['detectable']) for k in NAMES if k in c], dict(k='measure', a=c.get('a_name', 'this'), b=c.get('b_name', 'other'), d='difference (95% interval)', mdd='smallest that would show'))
-    s += _part_discrimination(m, figs) + _part_calibration(m, figs) + _part_decisions(m, figs) + _part_rest(m, figs)
+        c = against
+        s += f"<h2>Against {_esc(c.get('b_name', 'the other'))}</h2><p>{c['n']:,} common images, {c['n_pos']:,} melanomas; both resampled alike.</p>"
+        s += html_table(
+            [
+                dict(k=NAMES[k], a=c[k]['a'], b=c[k]['b'], d=_diff(c[k]), mdd=c[k]['detectable'])
+                for k in NAMES
+                if k in c
+            ],
+            dict(
+                k='measure',
+                a=c.get('a_name', 'this'),
+                b=c.get('b_name', 'other'),
+                d='difference (95% interval)',
+                mdd='smallest that would show',
+            ),
+        )
+    s += (
+        _part_discrimination(m, figs)
+        + _part_calibration(m, figs)
+        + _part_decisions(m, figs)
+        + _part_rest(m, figs)
+    )
     return f"""<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'><meta http-equiv=Content-Security-Policy content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"><title>{_esc(title)}</title><style>{_CSS}</style></head>
 <body><main><h1>{_esc(title)}</h1><p class=dim>Melanoma against the rest, out-of-fold predictions. {m['level']:.0%} intervals from {m['n_boot']:,} resamples of whole patients or groups, seed {m['seed']}. Research software, not a medical device.</p>{s}</main></body></html>
 """
 
 # %% ../../nbs/report/41_html.ipynb #3816205e
-def _write_figures(dest:Path, figs:dict, d:pd.DataFrame, m:dict):
+def _write_figures(dest: Path, figs: dict, d: pd.DataFrame, m: dict):
     "ROC and PR as PNG beside the page, for papers and slides."
-    if 'roc' not in figs: return []
+    if 'roc' not in figs:
+        return []
     g = clusters(d, warn=False)
     for name, f in dict(roc=plot_roc, pr=plot_pr).items():
         ax = f(d['target'], d['p_melanoma'], g, ax=_axes(4.8, 4.8), seed=m['seed'])
-        with atomic_path(dest/f'{name}.png') as tmp: ax.figure.savefig(tmp, dpi=150, format='png', metadata=dict(Software=None))
+        with atomic_path(dest / f'{name}.png') as tmp:
+            ax.figure.savefig(tmp, dpi=150, format='png', metadata=dict(Software=None))
     return ['roc.png', 'pr.png']
 
+# %% ../../nbs/report/41_html.ipynb #80a2e04d
 def skin_tones(
-    run:str|Path, # A run folder with config.json, whose data are at hand
-    progress:bool=False, # Show a progress bar
-)->pd.DataFrame: # image_id, ita (degrees); also written to `ita.csv` in the run folder
+    run: str | Path,  # A run folder with config.json, whose data are at hand
+    progress: bool = False,  # Show a progress bar
+) -> pd.DataFrame:  # image_id, ita (degrees); also written to `ita.csv` in the run folder
     "Estimated typology angle of every image of the run, unreliable as it is; computed once."
     from PIL import Image
     from melanoma_nbdev.data.manifest import load_manifest
     from melanoma_nbdev.images import open_image
+
     run = Path(run)
-    if (run/'ita.csv').exists(): return pd.read_csv(run/'ita.csv', dtype={'image_id': str})
-    man = load_manifest(read_json(run/'config.json')['data'], missing='drop'); paths = zip(man['image_id'], man['path'])
+    if (run / 'ita.csv').exists():
+        return pd.read_csv(run / 'ita.csv', dtype={'image_id': str})
+    man = load_manifest(read_json(run / 'config.json')['data'], missing='drop')
+    paths = zip(man['image_id'], man['path'])
     if progress:
         from tqdm.auto import tqdm
+
         paths = tqdm(list(paths), desc='skin tone', leave=False)
-    def one(p): im = open_image(p); im.thumbnail((128, 128), Image.Resampling.BILINEAR); return estimate_ita(np.asarray(im))
-    t = pd.DataFrame([dict(image_id=str(i), ita=round(one(p), 2)) for i, p in paths]); write_csv(run/'ita.csv', t)
+
+    def one(p):
+        im = open_image(p)
+        im.thumbnail((128, 128), Image.Resampling.BILINEAR)
+        return estimate_ita(np.asarray(im))
+
+    t = pd.DataFrame([dict(image_id=str(i), ita=round(one(p), 2)) for i, p in paths])
+    write_csv(run / 'ita.csv', t)
     return t
 
 # %% ../../nbs/report/41_html.ipynb #d3c3ea64
 @call_parse
 @friendly
 def melanoma_evaluate(
-    run:str, # A run folder with oof.csv, or a CSV of predictions
-    against:str=None, # Another run or CSV on the same images, compared in pairs
-    n_boot:int=2000, # Bootstrap resamples
-    seed:int=0, # Seed of the bootstrap
-    target:str=None, # Column with the truth, where its name is unusual
-    score:str=None, # Column with the score (higher: melanoma)
-    image:str=None, # Column with the image id
-    patient:str=None, # Column with the patient id
-    truth:str=None, # A second CSV that holds the truth (and patients), joined by image id
-    out:str=None, # Folder to write to; the run folder, or `<csv name>-evaluation` beside the CSV
-    skin_tone:store_true=False, # Estimate skin tones from the images of the run first (unreliable), for the subgroups
-    quick:store_true=False, # Only the table and metrics.json of discrimination
+    run: str,  # A run folder with oof.csv, or a CSV of predictions
+    against: str = None,  # Another run or CSV on the same images, compared in pairs
+    n_boot: int = 2000,  # Bootstrap resamples
+    seed: int = 0,  # Seed of the bootstrap
+    target: str = None,  # Column with the truth, where its name is unusual
+    score: str = None,  # Column with the score (higher: melanoma)
+    image: str = None,  # Column with the image id
+    patient: str = None,  # Column with the patient id
+    truth: str = None,  # A second CSV that holds the truth (and patients), joined by image id
+    out: str = None,  # Folder to write to; the run folder, or `<csv name>-evaluation` beside the CSV
+    skin_tone: store_true = False,  # Estimate skin tones from the images of the run first (unreliable), for the subgroups
+    quick: store_true = False,  # Only the table and metrics.json of discrimination
 ):
     "Print how well predictions separate melanoma from the rest, with intervals, and write metrics.json, report.html and figures."
     src = Path(run)
     oof = read_oof(_join_truth(src, truth, image) if truth else src, target, score, image, patient)
-    if skin_tone and src.is_dir(): skin_tones(src, progress=sys.stderr.isatty())
+    if skin_tone and src.is_dir():
+        skin_tones(src, progress=sys.stderr.isatty())
     dest = Path(out) if out else src if src.is_dir() else src.with_name(src.stem + '-evaluation')
-    with warnings.catch_warnings(): warnings.simplefilter('ignore'); m, d = (summarise(oof, n_boot, seed), oof) if quick else evaluate(oof, src if src.is_dir() else None, n_boot, seed, progress=sys.stderr.isatty())
-    name = src.resolve().name if src.is_dir() else src.stem; cmp = None
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        m, d = (
+            (summarise(oof, n_boot, seed), oof)
+            if quick
+            else evaluate(
+                oof, src if src.is_dir() else None, n_boot, seed, progress=sys.stderr.isatty()
+            )
+        )
+    name = src.resolve().name if src.is_dir() else src.stem
+    cmp = None
     if against:
-        cmp = dict(compare(oof, read_oof(against), n_boot=n_boot, seed=seed), a_name=name, b_name=Path(against).resolve().name if Path(against).is_dir() else Path(against).stem)
-        write_json(dest/f"against-{cmp['b_name']}.json", cmp); print(against_table(cmp, name, cmp['b_name']))
-    write_json(dest/'metrics.json', m); files = ['metrics.json']
-    if not quick: figs = figures(d, m); write_text(dest/'report.html', html_report(d, m, f'Evaluation of {name}', cmp, figs)); files += ['report.html', *_write_figures(dest, figs, d, m)]
-    print(text_table(m)); print(f"written to {dest}: {', '.join(files)}")
+        cmp = dict(
+            compare(oof, read_oof(against), n_boot=n_boot, seed=seed),
+            a_name=name,
+            b_name=Path(against).resolve().name if Path(against).is_dir() else Path(against).stem,
+        )
+        write_json(dest / f"against-{cmp['b_name']}.json", cmp)
+        print(against_table(cmp, name, cmp['b_name']))
+    write_json(dest / 'metrics.json', m)
+    files = ['metrics.json']
+    if not quick:
+        figs = figures(d, m)
+        write_text(dest / 'report.html', html_report(d, m, f'Evaluation of {name}', cmp, figs))
+        files += ['report.html', *_write_figures(dest, figs, d, m)]
+    print(text_table(m))
+    print(f"written to {dest}: {', '.join(files)}")
 
 # %% ../../nbs/report/41_html.ipynb #d1ce39db
-def _join_truth(src:Path, truth:str, image:str|None)->pd.DataFrame:
+def _join_truth(src: Path, truth: str, image: str | None) -> pd.DataFrame:
     "Predictions with the columns of a second table, joined by image id; ids without truth are named."
     from melanoma_nbdev.evidence.oof import _find_columns, _read_table
-    a, b = _read_table(src), _read_table(truth); ca, cb = (_find_columns(t, {'image_id': image if image in t else None}) for t in (a, b))
-    if 'image_id' not in ca or 'image_id' not in cb: raise RunError("both files need a column with the image id; name it with --image")
-    stem = lambda s: s.map(lambda x: re.sub(r'\.(jpe?g|png|tiff?|dcm|bmp|webp)$', '', str(x).rsplit('/', 1)[-1], flags=re.I))
+
+    a, b = _read_table(src), _read_table(truth)
+    ca, cb = (_find_columns(t, {'image_id': image if image in t else None}) for t in (a, b))
+    if 'image_id' not in ca or 'image_id' not in cb:
+        raise RunError("both files need a column with the image id; name it with --image")
+    stem = lambda s: s.map(
+        lambda x: re.sub(
+            r'\.(jpe?g|png|tiff?|dcm|bmp|webp)$', '', str(x).rsplit('/', 1)[-1], flags=re.I
+        )
+    )
     a, b = a.assign(_id=stem(a[ca['image_id']])), b.assign(_id=stem(b[cb['image_id']]))
-    if b['_id'].duplicated().any(): raise RunError(f"the truth lists {b['_id'][b['_id'].duplicated()].iloc[0]} more than once")
+    if b['_id'].duplicated().any():
+        raise RunError(f"the truth lists {b['_id'][b['_id'].duplicated()].iloc[0]} more than once")
     gone = a['_id'][~a['_id'].isin(b['_id'])]
-    if len(gone): raise RunError(f"{len(gone)} predictions have no truth, first {', '.join(gone.iloc[:5])}; take them out, or add them to {Path(truth).name}")
-    if 'p_melanoma' not in ca and 'target' in ca: a = a.rename(columns={ca['target']: 'p_melanoma'})  # a challenge's submission calls its score "target"
+    if len(gone):
+        raise RunError(
+            f"{len(gone)} predictions have no truth, first {', '.join(gone.iloc[:5])}; take them out, or add them to {Path(truth).name}"
+        )
+    if 'p_melanoma' not in ca and 'target' in ca:
+        a = a.rename(
+            columns={ca['target']: 'p_melanoma'}
+        )  # a challenge's submission calls its score "target"
     drop = [c for c in b if c in a and c != '_id']
     return a.merge(b.drop(columns=drop), on='_id', how='left').drop(columns='_id')

@@ -14,222 +14,441 @@ import numpy as np, pandas as pd
 
 from ..core import read_json
 from ..evidence.auc import auc, auc_ci, delong
-from ..evidence.calibration import SIIM_PREVALENCE, at_prevalence, brier_parts, calibration_line, calibration_table, ece, logit, recalibrate, reliability
-from ..evidence.decisions import CLINIC, conformal_table, decision_card, decision_curve, operating_point
-from ..evidence.discrimination import balanced_accuracy, compare, nested_epoch, summarise, summarise_dx, top_k
+from melanoma_nbdev.evidence.calibration import (
+    SIIM_PREVALENCE,
+    at_prevalence,
+    brier_parts,
+    calibration_line,
+    calibration_table,
+    ece,
+    logit,
+    recalibrate,
+    reliability,
+)
+from melanoma_nbdev.evidence.decisions import (
+    CLINIC,
+    conformal_table,
+    decision_card,
+    decision_curve,
+    operating_point,
+)
+from melanoma_nbdev.evidence.discrimination import (
+    balanced_accuracy,
+    compare,
+    nested_epoch,
+    summarise,
+    summarise_dx,
+    top_k,
+)
 from ..evidence.oof import clusters, read_oof
 from ..evidence.subgroups import age_band, ita_group, subgroups
 
 # %% ../../nbs/report/40_measures.ipynb #14eb68c7
 _FACTS = dict(sex='sex', site='site', dx='dx', source='source', age_band='age', camera='width')
 
+# %% ../../nbs/report/40_measures.ipynb #f8cca162
 def with_facts(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    manifest:pd.DataFrame|None=None, # Table with `image_id` and what is known about each image
-)->pd.DataFrame: # The predictions with sex, site, dx, source, age_band, camera, skin_tone where they are known
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    manifest: pd.DataFrame
+    | None = None,  # Table with `image_id` and what is known about each image
+) -> (
+    pd.DataFrame
+):  # The predictions with sex, site, dx, source, age_band, camera, skin_tone where they are known
     "Predictions with the columns that subgroups are made of."
     d = oof.copy()
     if manifest is not None:
-        m = manifest.assign(image_id=manifest['image_id'].map(str)).drop_duplicates('image_id').set_index('image_id')
+        m = (
+            manifest.assign(image_id=manifest['image_id'].map(str))
+            .drop_duplicates('image_id')
+            .set_index('image_id')
+        )
         for c in ('sex', 'age', 'site', 'dx', 'source', 'width', 'height', 'ita'):
-            if c in m and c not in d: d[c] = m[c].reindex(d['image_id']).to_numpy()
-    if 'age' not in d and 'age_approx' in d: d['age'] = d['age_approx']
-    if 'age' in d: d['age_band'] = age_band(d['age']).to_numpy()
+            if c in m and c not in d:
+                d[c] = m[c].reindex(d['image_id']).to_numpy()
+    if 'age' not in d and 'age_approx' in d:
+        d['age'] = d['age_approx']
+    if 'age' in d:
+        d['age_band'] = age_band(d['age']).to_numpy()
     if 'width' in d and 'height' in d and d['width'].notna().any():
-        cam = d['width'].astype('Int64').astype(str) + 'x' + d['height'].astype('Int64').astype(str); top = cam.value_counts().index[:6]
+        cam = d['width'].astype('Int64').astype(str) + 'x' + d['height'].astype('Int64').astype(str)
+        top = cam.value_counts().index[:6]
         d['camera'] = cam.where(cam.isin(top), 'other sizes').where(d['width'].notna(), pd.NA)
-    if 'ita' in d: d['skin_tone'] = ita_group(d['ita']).to_numpy()
+    if 'ita' in d:
+        d['skin_tone'] = ita_group(d['ita']).to_numpy()
     return d
 
 # %% ../../nbs/report/40_measures.ipynb #a254d211
-def _folds(d:pd.DataFrame)->list:
+def _folds(d: pd.DataFrame) -> list:
     "AUC of each fold by itself."
     out = []
     for k in sorted(d['fold'].dropna().unique()):
         m = d['fold'] == k
-        with warnings.catch_warnings(): warnings.simplefilter('ignore'); a = auc(d['target'][m], d['p_melanoma'][m])
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            a = auc(d['target'][m], d['p_melanoma'][m])
         out.append(dict(fold=str(k), n=int(m.sum()), n_pos=int(d['target'][m].sum()), auc=a))
     return out
 
-def discrimination(d:pd.DataFrame, n_boot:int=2000, seed:int=0)->dict:
+# %% ../../nbs/report/40_measures.ipynb #a517794d
+def discrimination(d: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> dict:
     "The measures of `metrics.summarise`, and DeLong, balanced accuracy, retrieval, folds and diagnoses."
     y, p, g = d['target'].to_numpy(), d['p_melanoma'].to_numpy(), clusters(d, warn=False)
     out = summarise(d, n_boot, seed)
-    if out['n_pos'] in (0, out['n']): return out
+    if out['n_pos'] in (0, out['n']):
+        return out
     out['delong'], out['obuchowski'] = delong(y, p), delong(y, p, g)
     out['balanced_accuracy'] = balanced_accuracy(d, n_boot, seed)
-    out['top_k'] = {str(k): t for k in (1, 3, 5) if np.isfinite((t := top_k(d, k, n_boot, seed))['value'])}
+    out['top_k'] = {
+        str(k): t for k in (1, 3, 5) if np.isfinite((t := top_k(d, k, n_boot, seed))['value'])
+    }
     out['folds'] = _folds(d)
-    if (dx := summarise_dx(d, n_boot, seed)): out['diagnoses'] = dx
+    if dx := summarise_dx(d, n_boot, seed):
+        out['diagnoses'] = dx
     return out
 
 # %% ../../nbs/report/40_measures.ipynb #5e81ae92
-def calibration(d:pd.DataFrame, n_boot:int=2000, seed:int=0)->dict:
+def calibration(d: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> dict:
     "Calibration of the scores as they are, after each recalibration out of fold, and to be expected at SIIM-ISIC 2020's prevalence."
     y, p, g = d['target'].to_numpy(), d['p_melanoma'].to_numpy(), clusters(d, warn=False)
-    out = dict(brier_parts(y, p), **{'ece_' + k if k != 'ece' else k: v for k, v in ece(y, p).items()}, line=calibration_line(y, p, g), reliability=reliability(y, p, g).to_dict('records'))
+    out = dict(
+        brier_parts(y, p),
+        **{'ece_' + k if k != 'ece' else k: v for k, v in ece(y, p).items()},
+        line=calibration_line(y, p, g),
+        reliability=reliability(y, p, g).to_dict('records'),
+    )
     if d['fold'].nunique() > 1 and d['fold'].notna().all():
         out['recalibrated'] = calibration_table(d).to_dict('records')
-        scaled, par = recalibrate(d); out['temperature'] = {k: v['temperature'] for k, v in par.items()}
+        scaled, par = recalibrate(d)
+        out['temperature'] = {k: v['temperature'] for k, v in par.items()}
         best = min(out['recalibrated'], key=lambda r: r['log_loss'])['method']
-        out['best_method'] = best; d = d if best == 'none' else recalibrate(d, best)[0]
+        out['best_method'] = best
+        d = d if best == 'none' else recalibrate(d, best)[0]
     out['at_siim'] = at_prevalence(y, d['p_melanoma'].to_numpy())
     return out
 
 # %% ../../nbs/report/40_measures.ipynb #3b5ccab5
-def decisions(d:pd.DataFrame, n_boot:int=1000, seed:int=0)->dict:
+def decisions(d: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> dict:
     "Operating points, conformal sets and decision curve of the temperature-scaled score, each judged out of fold where there are folds."
     folds = d['fold'].nunique() > 1 and d['fold'].notna().all()
     out = decision_card(d, n_boot=n_boot, seed=seed) if folds else {}
-    s = recalibrate(d)[0] if folds else d; prob = bool(s['p_melanoma'].between(0, 1).all())
-    out['points'] = [operating_point(s, **{k: v}, confidence=c, prevalence=pi, n_boot=n_boot, seed=seed) for pi in (None, SIIM_PREVALENCE)
-                     for k, v in (('sensitivity', .95), ('specificity', .95)) for c in (.95, None)]
-    if prob: out['curve'] = decision_curve(s, n_boot=n_boot, seed=seed).to_dict('records')
-    if folds: out['conformal_by'] = {by: conformal_table(s, by, n_boot=n_boot, seed=seed).to_dict('records') for by in ('sex', 'age_band', 'skin_tone') if by in s}
-    return dict(out, clinic=CLINIC, judged='temperature-scaled score, out of fold' if folds else 'score as it is, on the images themselves (no folds in the file)')
+    s = recalibrate(d)[0] if folds else d
+    prob = bool(s['p_melanoma'].between(0, 1).all())
+    out['points'] = [
+        operating_point(s, **{k: v}, confidence=c, prevalence=pi, n_boot=n_boot, seed=seed)
+        for pi in (None, SIIM_PREVALENCE)
+        for k, v in (('sensitivity', 0.95), ('specificity', 0.95))
+        for c in (0.95, None)
+    ]
+    if prob:
+        out['curve'] = decision_curve(s, n_boot=n_boot, seed=seed).to_dict('records')
+    if folds:
+        out['conformal_by'] = {
+            by: conformal_table(s, by, n_boot=n_boot, seed=seed).to_dict('records')
+            for by in ('sex', 'age_band', 'skin_tone')
+            if by in s
+        }
+    return dict(
+        out,
+        clinic=CLINIC,
+        judged='temperature-scaled score, out of fold'
+        if folds
+        else 'score as it is, on the images themselves (no folds in the file)',
+    )
 
 # %% ../../nbs/report/40_measures.ipynb #31951186
-GROUPS = dict(sex='sex', age_band='age, years', site='body site', source='source', camera='image size in pixels (camera)', skin_tone='skin tone (estimated typology angle, unreliable)')
+GROUPS = dict(
+    sex='sex',
+    age_band='age, years',
+    site='body site',
+    source='source',
+    camera='image size in pixels (camera)',
+    skin_tone='skin tone (estimated typology angle, unreliable)',
+)
 "Columns that subgroups are made of, in words"
 
-def by_subgroup(d:pd.DataFrame, n_boot:int=2000, seed:int=0)->dict:
+# %% ../../nbs/report/40_measures.ipynb #292a9e78
+def by_subgroup(d: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> dict:
     "AUC in each level of each column that is there, with the heterogeneity test."
     out = {}
     for by in GROUPS:
         if by in d and d[by].nunique() > 1:
-            t, test = subgroups(d, by, n_boot, seed); out[by] = dict(rows=t.to_dict('records'), test=test)
+            t, test = subgroups(d, by, n_boot, seed)
+            out[by] = dict(rows=t.to_dict('records'), test=test)
     return out
 
+# %% ../../nbs/report/40_measures.ipynb #6327b5ad
 def floor_predictions(
-    d:pd.DataFrame, # Predictions with facts (`with_facts`) and folds
-    image:bool=False, # Add the image's score to the features
-)->pd.DataFrame|None: # The same table with the scores of a logistic regression, each fold fitted on the others; None where nothing is known
+    d: pd.DataFrame,  # Predictions with facts (`with_facts`) and folds
+    image: bool = False,  # Add the image's score to the features
+) -> (
+    pd.DataFrame | None
+):  # The same table with the scores of a logistic regression, each fold fitted on the others; None where nothing is known
     "What can be told without a pixel: sex, age, site, image size and the number of images of the patient, out of fold."
     from sklearn.linear_model import LogisticRegression
+
     cat = [c for c in ('sex', 'age_band', 'site', 'camera') if c in d and d[c].nunique() > 1]
-    if not cat or d['fold'].nunique() < 2: return None
+    if not cat or d['fold'].nunique() < 2:
+        return None
     X = pd.get_dummies(d[cat].astype('object').fillna('NA'), dtype=float)
-    if d['patient_id'].notna().any(): X['images'] = np.log(d.groupby('patient_id')['image_id'].transform('size').fillna(1))
-    if image: z = logit(d['p_melanoma'], 1e-6); X['score'] = (z - z.mean())/z.std()
+    if d['patient_id'].notna().any():
+        X['images'] = np.log(d.groupby('patient_id')['image_id'].transform('size').fillna(1))
+    if image:
+        z = logit(d['p_melanoma'], 1e-6)
+        X['score'] = (z - z.mean()) / z.std()
     out = d.copy()
     for k in d['fold'].unique():
-        m = (d['fold'] == k).to_numpy(); fit = LogisticRegression(max_iter=2000).fit(X[~m], d['target'][~m]); out.loc[m, 'p_melanoma'] = fit.predict_proba(X[m])[:, 1]
+        m = (d['fold'] == k).to_numpy()
+        fit = LogisticRegression(max_iter=2000).fit(X[~m], d['target'][~m])
+        out.loc[m, 'p_melanoma'] = fit.predict_proba(X[m])[:, 1]
     return out
 
 # %% ../../nbs/report/40_measures.ipynb #b661c28c
-def shortcut_floor(d:pd.DataFrame, n_boot:int=2000, seed:int=0)->dict|None:
+def shortcut_floor(d: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> dict | None:
     "AUC without a pixel, with image and facts together, and what the image adds, paired."
     f = floor_predictions(d)
-    if f is None: return None
-    both = floor_predictions(d, image=True); c = compare(both, f, ['auc'], n_boot, seed); vs = compare(d, f, ['auc'], n_boot, seed)
+    if f is None:
+        return None
+    both = floor_predictions(d, image=True)
+    c = compare(both, f, ['auc'], n_boot, seed)
+    vs = compare(d, f, ['auc'], n_boot, seed)
     s = summarise(f, n_boot, seed)['auc']
-    return dict(auc=s, with_image=c['auc']['a'], image_adds={k: c['auc'][k] for k in ('diff', 'lo', 'hi', 'p')}, image_over_floor={k: vs['auc'][k] for k in ('diff', 'lo', 'hi', 'p')},
-                features=[c for c in ('sex', 'age_band', 'site', 'camera') if c in d and d[c].nunique() > 1] + (['images per patient'] if d['patient_id'].notna().any() else []))
+    return dict(
+        auc=s,
+        with_image=c['auc']['a'],
+        image_adds={k: c['auc'][k] for k in ('diff', 'lo', 'hi', 'p')},
+        image_over_floor={k: vs['auc'][k] for k in ('diff', 'lo', 'hi', 'p')},
+        features=[c for c in ('sex', 'age_band', 'site', 'camera') if c in d and d[c].nunique() > 1]
+        + (['images per patient'] if d['patient_id'].notna().any() else []),
+    )
 
+# %% ../../nbs/report/40_measures.ipynb #654a9b98
 def optimism(
-    d:pd.DataFrame, # Fixed-epoch predictions
-    run:Path, # The run folder
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-)->dict: # best_epoch: the paired difference; nested: mean fold AUCs; empty where the run has no such files
+    d: pd.DataFrame,  # Fixed-epoch predictions
+    run: Path,  # The run folder
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+) -> dict:  # best_epoch: the paired difference; nested: mean fold AUCs; empty where the run has no such files
     "How much the best epoch, chosen on the fold that it is judged on, flatters."
     out, run = {}, Path(run)
-    if (run/'oof_best.csv').exists():
-        c = compare(read_oof(run/'oof_best.csv'), d, ['auc'], n_boot, seed)['auc']; out['best_epoch'] = dict(best=c['a'], fixed=c['b'], diff=c['diff'], lo=c['lo'], hi=c['hi'], p=c['p'])
-    hist = [pd.read_csv(f).assign(fold=f.parent.name) for f in sorted(run.glob('fold*/history.csv'))]
-    if len(hist) > 1 and all('mel_auc' in h for h in hist): out['nested'] = nested_epoch(pd.concat(hist).rename(columns=dict(mel_auc='auc')))
+    if (run / 'oof_best.csv').exists():
+        c = compare(read_oof(run / 'oof_best.csv'), d, ['auc'], n_boot, seed)['auc']
+        out['best_epoch'] = dict(
+            best=c['a'], fixed=c['b'], diff=c['diff'], lo=c['lo'], hi=c['hi'], p=c['p']
+        )
+    hist = [
+        pd.read_csv(f).assign(fold=f.parent.name) for f in sorted(run.glob('fold*/history.csv'))
+    ]
+    if len(hist) > 1 and all('mel_auc' in h for h in hist):
+        out['nested'] = nested_epoch(pd.concat(hist).rename(columns=dict(mel_auc='auc')))
     return out
 
 # %% ../../nbs/report/40_measures.ipynb #850b2ed1
-def worst_errors(d:pd.DataFrame, n:int=10)->dict:
+def worst_errors(d: pd.DataFrame, n: int = 10) -> dict:
     "The `n` benign lesions with the highest scores and the `n` melanomas with the lowest: lists of records."
     cols = [c for c in ('image_id', 'fold', 'dx', 'p_melanoma') if c in d and d[c].notna().any()]
-    benign, mel = d[d['target'] == 0].sort_values('p_melanoma', ascending=False, kind='stable'), d[d['target'] == 1].sort_values('p_melanoma', kind='stable')
-    return dict(benign_called_high=benign[cols].head(n).to_dict('records'), melanomas_called_low=mel[cols].head(n).to_dict('records'))
+    benign, mel = (
+        d[d['target'] == 0].sort_values('p_melanoma', ascending=False, kind='stable'),
+        d[d['target'] == 1].sort_values('p_melanoma', kind='stable'),
+    )
+    return dict(
+        benign_called_high=benign[cols].head(n).to_dict('records'),
+        melanomas_called_low=mel[cols].head(n).to_dict('records'),
+    )
 
+# %% ../../nbs/report/40_measures.ipynb #7bd583e0
 def main_rows(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    main:str|None=None, # The main data set; the largest where it is None or not among the sources
-)->tuple: # Rows of the main source, and {other source: AUC with interval}
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    main: str
+    | None = None,  # The main data set; the largest where it is None or not among the sources
+) -> tuple:  # Rows of the main source, and {other source: AUC with interval}
     "A run may mix sources. Its figures are those of its main data set; the others are reported beside it."
     d = oof[pd.to_numeric(oof['fold'], errors='coerce').fillna(0) >= 0] if 'fold' in oof else oof
-    if 'source' not in d or d['source'].nunique() < 2: return d.reset_index(drop=True), {}
-    main = main if main in set(d['source']) else d['source'].value_counts().idxmax(); others = {}
-    for s in sorted(set(d['source'].dropna()) - {main}): t = d[d['source'] == s]; others[str(s)] = auc_ci(t['target'], t['p_melanoma'], clusters(t, warn=False))
+    if 'source' not in d or d['source'].nunique() < 2:
+        return d.reset_index(drop=True), {}
+    main = main if main in set(d['source']) else d['source'].value_counts().idxmax()
+    others = {}
+    for s in sorted(set(d['source'].dropna()) - {main}):
+        t = d[d['source'] == s]
+        others[str(s)] = auc_ci(t['target'], t['p_melanoma'], clusters(t, warn=False))
     return d[d['source'] == main].reset_index(drop=True), others
 
 # %% ../../nbs/report/40_measures.ipynb #c7d0a9e4
 def is_probability(
-    d:pd.DataFrame, # Predictions as `read_oof` gives them
-)->bool:
+    d: pd.DataFrame,  # Predictions as `read_oof` gives them
+) -> bool:
     "Whether the scores may be read as probabilities: all in 0..1, and not marked as ranks in `score_scale`, as `ensemble.combine` marks them."
-    return bool(d['p_melanoma'].between(0, 1).all()) and not ('score_scale' in d and d['score_scale'].eq('rank').any())
+    return bool(d['p_melanoma'].between(0, 1).all()) and not (
+        'score_scale' in d and d['score_scale'].eq('rank').any()
+    )
 
 # %% ../../nbs/report/40_measures.ipynb #4e612768
 def evaluate(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    run:str|Path|None=None, # Run folder: its manifest, best-epoch file and histories are used where they are there
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    progress:bool=False, # Show which part is being computed, on stderr
-)->tuple: # The figures (what metrics.json holds), and the table with facts
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    run: str
+    | Path
+    | None = None,  # Run folder: its manifest, best-epoch file and histories are used where they are there
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    progress: bool = False,  # Show which part is being computed, on stderr
+) -> tuple:  # The figures (what metrics.json holds), and the table with facts
     "All figures of a table of predictions."
-    run = Path(run) if run else None; man = run/'manifest.csv' if run else None; notes = []
-    n_all = len(oof); oof, others = main_rows(oof, read_json(run/'config.json').get('data') if run and (run/'config.json').exists() else None)
-    if others: notes.append(f"{n_all - len(oof)} images of other sources ({', '.join(others)}) are not in these figures; see other_sources")
+    run = Path(run) if run else None
+    man = run / 'manifest.csv' if run else None
+    notes = []
+    n_all = len(oof)
+    oof, others = main_rows(
+        oof,
+        read_json(run / 'config.json').get('data')
+        if run and (run / 'config.json').exists()
+        else None,
+    )
+    if others:
+        notes.append(
+            f"{n_all - len(oof)} images of other sources ({', '.join(others)}) are not in these figures; see other_sources"
+        )
     manifest = pd.read_csv(man, low_memory=False) if man and man.exists() else None
-    if manifest is not None and (run/'ita.csv').exists(): manifest = manifest.assign(image_id=manifest['image_id'].map(str)).merge(pd.read_csv(run/'ita.csv', dtype={'image_id': str}), on='image_id', how='left')
-    d = with_facts(oof, manifest); say = (lambda s: print(f'\r{s:<60}', end='', file=sys.stderr, flush=True)) if progress else (lambda s: None)
+    if manifest is not None and (run / 'ita.csv').exists():
+        manifest = manifest.assign(image_id=manifest['image_id'].map(str)).merge(
+            pd.read_csv(run / 'ita.csv', dtype={'image_id': str}), on='image_id', how='left'
+        )
+    d = with_facts(oof, manifest)
+    say = (
+        (lambda s: print(f'\r{s:<60}', end='', file=sys.stderr, flush=True))
+        if progress
+        else (lambda s: None)
+    )
     with warnings.catch_warnings(record=True) as w:
-        warnings.simplefilter('always'); clusters(d); say('discrimination'); m = discrimination(d, n_boot, seed)
-        both = 0 < m['n_pos'] < m['n']; prob, unit = is_probability(d), bool(d['p_melanoma'].between(0, 1).all())
-        if both and prob: say('calibration'); m['calibration'] = calibration(d, n_boot, seed)
-        if both: say('decisions'); m['decisions'] = decisions(d, min(n_boot, 1000), seed) if prob else None
-        if both: say('subgroups'); m['subgroups'] = by_subgroup(d, n_boot, seed)
-        if both and d['fold'].nunique() > 1 and d['fold'].notna().all() and unit: say('floor without pixels'); m['floor'] = shortcut_floor(d, n_boot, seed)
-        if run: say('optimism'); m['optimism'] = optimism(oof, run, n_boot, seed)
-        m['worst'] = worst_errors(d); say('')
+        warnings.simplefilter('always')
+        clusters(d)
+        say('discrimination')
+        m = discrimination(d, n_boot, seed)
+        both = 0 < m['n_pos'] < m['n']
+        prob, unit = is_probability(d), bool(d['p_melanoma'].between(0, 1).all())
+        if both and prob:
+            say('calibration')
+            m['calibration'] = calibration(d, n_boot, seed)
+        if both:
+            say('decisions')
+            m['decisions'] = decisions(d, min(n_boot, 1000), seed) if prob else None
+        if both:
+            say('subgroups')
+            m['subgroups'] = by_subgroup(d, n_boot, seed)
+        if both and d['fold'].nunique() > 1 and d['fold'].notna().all() and unit:
+            say('floor without pixels')
+            m['floor'] = shortcut_floor(d, n_boot, seed)
+        if run:
+            say('optimism')
+            m['optimism'] = optimism(oof, run, n_boot, seed)
+        m['worst'] = worst_errors(d)
+        say('')
     notes += sorted({str(x.message) for x in w if issubclass(x.category, UserWarning)})
-    if unit and not prob: notes.append("scores are ranks within each fold, not probabilities, so calibration and decisions were left out")
-    elif not prob: notes.append(f"scores go from {d['p_melanoma'].min():.4g} to {d['p_melanoma'].max():.4g}: they are not probabilities, so calibration and decisions were left out")
-    if not both: notes.append('only one class is there: discrimination is not defined')
-    if d['fold'].nunique() < 2: notes.append('no folds in the file: thresholds are judged on the images that they were chosen on, and nothing is recalibrated')
+    if unit and not prob:
+        notes.append(
+            "scores are ranks within each fold, not probabilities, so calibration and decisions were left out"
+        )
+    elif not prob:
+        notes.append(
+            f"scores go from {d['p_melanoma'].min():.4g} to {d['p_melanoma'].max():.4g}: they are not probabilities, so calibration and decisions were left out"
+        )
+    if not both:
+        notes.append('only one class is there: discrimination is not defined')
+    if d['fold'].nunique() < 2:
+        notes.append(
+            'no folds in the file: thresholds are judged on the images that they were chosen on, and nothing is recalibrated'
+        )
     return dict(m, notes=notes, **(dict(other_sources=others) if others else {})), d
 
 # %% ../../nbs/report/40_measures.ipynb #fd140b0e
-NAMES = dict(auc='AUC', pauc80='partial AUC above 80% sensitivity (0 to 0.2)', ap='average precision', sens_at_spec90='sensitivity at 90% specificity',
-             sens_at_spec95='sensitivity at 95% specificity', spec_at_sens90='specificity at 90% sensitivity', spec_at_sens95='specificity at 95% sensitivity', balanced_accuracy='balanced accuracy, threshold out of fold')
+NAMES = dict(
+    auc='AUC',
+    pauc80='partial AUC above 80% sensitivity (0 to 0.2)',
+    ap='average precision',
+    sens_at_spec90='sensitivity at 90% specificity',
+    sens_at_spec95='sensitivity at 95% specificity',
+    spec_at_sens90='specificity at 90% sensitivity',
+    spec_at_sens95='specificity at 95% sensitivity',
+    balanced_accuracy='balanced accuracy, threshold out of fold',
+)
 "Measures in words"
 
-def fmt(d:dict, digits:int=3)->str:
+# %% ../../nbs/report/40_measures.ipynb #6a788f53
+def fmt(d: dict, digits: int = 3) -> str:
     "`0.912 (0.903 to 0.921)` for a value with its interval, or n/a."
-    if not d or d.get('value') is None or not np.isfinite(d['value']): return 'n/a'
-    return f"{d['value']:.{digits}f} ({d['lo']:.{digits}f} to {d['hi']:.{digits}f})" if d.get('lo') is not None and np.isfinite(d['lo']) else f"{d['value']:.{digits}f}"
+    if not d or d.get('value') is None or not np.isfinite(d['value']):
+        return 'n/a'
+    return (
+        f"{d['value']:.{digits}f} ({d['lo']:.{digits}f} to {d['hi']:.{digits}f})"
+        if d.get('lo') is not None and np.isfinite(d['lo'])
+        else f"{d['value']:.{digits}f}"
+    )
 
-def headline(m:dict)->list:
+# %% ../../nbs/report/40_measures.ipynb #d988c2e7
+def headline(m: dict) -> list:
     "Rows (name, text) of the table that the command prints."
     rows = [(NAMES[k], fmt(m[k])) for k in NAMES if k in m]
-    rows += [(f"melanoma among its patient's {k} highest (chance {t['chance']:.3f})", fmt(t)) for k, t in m.get('top_k', {}).items()]
-    if x := m.get('diagnoses'): rows += [(f"macro AUC of {sum(c['n'] > 0 for c in x['classes'].values())} diagnoses", fmt(x['macro_auc'])), ('balanced multi-class accuracy', fmt(x['balanced_accuracy']))]
+    rows += [
+        (f"melanoma among its patient's {k} highest (chance {t['chance']:.3f})", fmt(t))
+        for k, t in m.get('top_k', {}).items()
+    ]
+    if x := m.get('diagnoses'):
+        rows += [
+            (
+                f"macro AUC of {sum(c['n'] > 0 for c in x['classes'].values())} diagnoses",
+                fmt(x['macro_auc']),
+            ),
+            ('balanced multi-class accuracy', fmt(x['balanced_accuracy'])),
+        ]
     if c := m.get('calibration'):
-        rows += [('Brier score (of which miscalibration)', f"{c['brier']:.4f} ({c['mcb']:.4f})"), ('expected calibration error, debiased', f"{c['ece_debiased']:.4f}"), ('calibration slope', fmt(c['line']['slope']))]
-        if 'temperature' in c: rows.append(('temperature', f"{c['temperature']['all']:.3f}"))
-    if f := m.get('floor'): rows += [('floor: AUC without a pixel', fmt(f['auc'])), ('image above that floor', _diff(f['image_over_floor']))]
-    if o := m.get('optimism', {}).get('best_epoch'): rows.append(('optimism of the best epoch', _diff(o, 4)))
+        rows += [
+            ('Brier score (of which miscalibration)', f"{c['brier']:.4f} ({c['mcb']:.4f})"),
+            ('expected calibration error, debiased', f"{c['ece_debiased']:.4f}"),
+            ('calibration slope', fmt(c['line']['slope'])),
+        ]
+        if 'temperature' in c:
+            rows.append(('temperature', f"{c['temperature']['all']:.3f}"))
+    if f := m.get('floor'):
+        rows += [
+            ('floor: AUC without a pixel', fmt(f['auc'])),
+            ('image above that floor', _diff(f['image_over_floor'])),
+        ]
+    if o := m.get('optimism', {}).get('best_epoch'):
+        rows.append(('optimism of the best epoch', _diff(o, 4)))
     return rows
 
-def _diff(d, digits=3): return f"{d['diff']:+.{digits}f} ({d['lo']:+.{digits}f} to {d['hi']:+.{digits}f}), p {'<=' if d['p'] <= .001 else '='} {d['p']:.2g}"
+# %% ../../nbs/report/40_measures.ipynb #974cfe15
+def _diff(d, digits=3):
+    return f"{d['diff']:+.{digits}f} ({d['lo']:+.{digits}f} to {d['hi']:+.{digits}f}), p {'<=' if d['p'] <= 0.001 else '='} {d['p']:.2g}"
 
+# %% ../../nbs/report/40_measures.ipynb #9201b825
 def text_table(
-    m:dict, # Figures as `evaluate` gives them
-)->str: # Lines for a terminal
+    m: dict,  # Figures as `evaluate` gives them
+) -> str:  # Lines for a terminal
     "The figures as a plain table."
-    rows = headline(m); w = max(len(a) for a, _ in rows)
-    return '\n'.join([f"{m['n']} images of {m['n_clusters']} patients or groups, {m['n_pos']} melanomas ({m['prevalence']:.2%})"] + [f"  {a:<{w}}  {b}" for a, b in rows] +
-                     [f"{m['level']:.0%} intervals from {m['n_boot']} resamples of whole patients or groups, seed {m['seed']}"] + [f"note: {n}" for n in m.get('notes', [])])
+    rows = headline(m)
+    w = max(len(a) for a, _ in rows)
+    return '\n'.join(
+        [
+            f"{m['n']} images of {m['n_clusters']} patients or groups, {m['n_pos']} melanomas ({m['prevalence']:.2%})"
+        ]
+        + [f"  {a:<{w}}  {b}" for a, b in rows]
+        + [
+            f"{m['level']:.0%} intervals from {m['n_boot']} resamples of whole patients or groups, seed {m['seed']}"
+        ]
+        + [f"note: {n}" for n in m.get('notes', [])]
+    )
 
-def against_table(c:dict, a:str='first', b:str='second')->str:
+# %% ../../nbs/report/40_measures.ipynb #94cdd17e
+def against_table(c: dict, a: str = 'first', b: str = 'second') -> str:
     "A paired comparison as a plain table."
-    rows = [(NAMES[k], f"{c[k]['a']:.3f}", f"{c[k]['b']:.3f}", _diff(c[k]), f"{c[k]['detectable']:.3f}") for k in NAMES if k in c]; w = max(len(r[0]) for r in rows)
-    return '\n'.join([f"{a} against {b}, {c['n']} common images, {c['n_pos']} melanomas, {c['n_clusters']} patients or groups (last column: smallest true difference that would show)"] +
-                     [f"  {r[0]:<{w}}  {r[1]}  {r[2]}  {r[3]}  {r[4]}" for r in rows])
+    rows = [
+        (NAMES[k], f"{c[k]['a']:.3f}", f"{c[k]['b']:.3f}", _diff(c[k]), f"{c[k]['detectable']:.3f}")
+        for k in NAMES
+        if k in c
+    ]
+    w = max(len(r[0]) for r in rows)
+    return '\n'.join(
+        [
+            f"{a} against {b}, {c['n']} common images, {c['n_pos']} melanomas, {c['n_clusters']} patients or groups (last column: smallest true difference that would show)"
+        ]
+        + [f"  {r[0]:<{w}}  {r[1]}  {r[2]}  {r[3]}  {r[4]}" for r in rows]
+    )
