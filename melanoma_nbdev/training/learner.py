@@ -25,7 +25,7 @@ from .callbacks import Accumulate, Bar, Checkpoint, Distributed, Ema, EpochSeed,
 from .losses import LOSSES, make_loss
 from .models import body_head, load_backbone, model_config, read_weights, save_model
 from .options import PRESETS
-from .pipeline import get_dls, meta_features, meta_names, sample_order, square_store
+from .pipeline import get_dls, metadata_features, metadata_names, sample_order, square_store
 
 # %% ../../nbs/training/26_learner.ipynb #da062368
 DEFAULTS = dict(preset='nano', data='phantom', aux=None, target='dx', meta=[], folds=5, seed=0, limit=None, cache=None, crop='centre', pool='avg', loss='ce', loss_args={}, pos_rate=None, times=1, mixup=0., cutmix=0.,
@@ -48,7 +48,7 @@ def make_config(
     if kwargs.get('smoothing') and cfg['loss'] != 'ce': raise MelanomaError(f"smoothing is of the loss ce; {cfg['loss']} has none")
     if cfg['weights'] == 'none': cfg['weights'] = None
     cfg['meta'] = [c for c in cfg['meta'].split(',') if c] if isinstance(cfg['meta'], str) else list(cfg['meta'])
-    cfg['n_meta'] = len(meta_names(cfg['meta'])); check_config(cfg)
+    cfg['n_meta'] = len(metadata_names(cfg['meta'])); check_config(cfg)
     dflt = timm.get_pretrained_cfg(cfg['arch'])
     for k in ('mean', 'std'):
         v = cfg[k] if cfg[k] is not None else getattr(dflt, k)
@@ -208,7 +208,7 @@ def predict_logits(
     "Logits of the images of a manifest, in its order."
     if not 1 <= tta <= 8: raise MelanomaError(f"tta is {tta}; a square has 1 to 8 symmetries")
     dev, out = next(model.parameters()).device, []; model.eval(); store = square_store(cfg['size'], cfg['crop'])
-    meta = torch.from_numpy(meta_features(df, cfg['meta'])).to(dev) if cfg.get('meta') else None
+    meta = torch.from_numpy(metadata_features(df, cfg['meta'])).to(dev) if cfg.get('meta') else None
     for i in range(0, len(df), bs):
         x = torch.from_numpy(np.stack([to_input(store.read(p), cfg['mean'], cfg['std']) for p in df.path[i:i+bs]])).to(dev, memory_format=torch.channels_last)
         more = () if meta is None else (meta[i:i+bs],)

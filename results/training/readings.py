@@ -15,7 +15,7 @@ from melanoma_nbdev.training.callbacks import keep_freed_memory
 from melanoma_nbdev.core import RunError, friendly, read_json, write_csv, write_json
 from melanoma_nbdev.training.models import DermModel, read_weights
 from melanoma_nbdev.phantom.bounds import picture_truth
-from melanoma_nbdev.training.pipeline import meta_features
+from melanoma_nbdev.training.pipeline import metadata_features
 from melanoma_nbdev.training.learner import predict_logits
 from criteria import CRITERIA
 from truth import distance
@@ -28,7 +28,7 @@ def main(a):
     model = DermModel(c['arch'], len(CRITERIA), **cfg['arch_kwargs']); model.load_state_dict(read_weights(a.taught/'model.safetensors'))
     pictures = man.assign(path=[str(a.phantom/'jpeg'/'train'/f'{i}.jpg') for i in man.image_id])
     p = predict_logits(model.to(memory_format=torch.channels_last), pictures, dict(size=c['size'], crop=c['crop'], mean=[.5]*3, std=[.5]*3), a.tta)
-    X = np.c_[p, p**2, meta_features(man, cfg['meta'])]; fit = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    X = np.c_[p, p**2, metadata_features(man, cfg['meta'])]; fit = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     q = cross_val_predict(fit, X, oof.target, cv=PredefinedSplit(oof.fold), method='predict_proba')[:, 1]
     t = truth.loc[oof.image_id]; r2 = lambda m: {k: round(float(np.corrcoef(p[m, j], t[k][m])[0, 1]**2), 3) for j, k in enumerate(CRITERIA)}
     high = (t.z >= t.z.quantile(.75)).to_numpy()
