@@ -1,125 +1,372 @@
 "melanoma_predict as people use it: a folder with everything in it, and every exit status."
-import csv, io, json, os, shutil, signal, struct, subprocess, sys, zlib
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
-import numpy as np, pytest
-from conftest import ROOT
+import numpy as np
+import pytest
+from conftest import BIN, ROOT
 from PIL import Image
 
-PREDICT = Path(sys.executable).parent/'melanoma_predict'
 WEIGHTS = ROOT/'melanoma_nbdev/weights'
 PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
+FOLDERS = ('', 'zweiter Besuch', 'a/b', 'сентябрь')
+MAX_PEAK = 400  # MB that a process may take to read any file
 
-def predict(*args, cwd, **kw): return subprocess.run([str(PREDICT), *map(str, args)], cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, **kw)
-def rows(path): return {r['file']: r for r in csv.DictReader(open(path, encoding='utf-8', newline=''))}
-def encode(im, fmt, **kw): b = io.BytesIO(); im.save(b, fmt, **kw); return b.getvalue()
-def chunk(kind, body): return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
-def bomb(w, h): return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 8, 2, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(b'\0'*9)) + chunk(b'IEND', b'')
 
-def kinds(p):
-    "What lies in people's folders: name -> (bytes, whether it can be answered)"
-    im, raw = Image.open(p).convert('RGB'), p.read_bytes()
-    exif = Image.Exif(); exif[0x0112] = 6
-    deep = Image.fromarray(np.asarray(im.convert('L')).astype(np.uint16) * 257)
-    return {'good.jpg': (raw, True), 'grey.png': (encode(im.convert('L'), 'PNG'), True), 'rgba.png': (encode(im.convert('RGBA').rotate(20), 'PNG'), True),
-            'palette.gif': (encode(im.quantize(64), 'GIF'), True), 'cmyk.jpg': (encode(im.convert('CMYK'), 'JPEG'), True), 'deep.png': (encode(deep, 'PNG'), True),
-            'deep.tif': (encode(deep, 'TIFF'), True), 'float.tif': (encode(Image.fromarray(np.asarray(im.convert('L'), dtype=np.float32) / 255), 'TIFF'), True),
-            'side.jpg': (encode(im, 'JPEG', exif=exif), True), 'moving.gif': (encode(im, 'GIF', save_all=True, append_images=[im.rotate(90)]), True),
-            'moving.webp': (encode(im, 'WEBP', save_all=True, append_images=[im.rotate(90)]), True), 'progressive.jpg': (encode(im, 'JPEG', progressive=True), True),
-            'png in disguise.jpg': (encode(im, 'PNG'), True), 'flat.bmp': (encode(Image.new('RGB', (90, 300), 'red'), 'BMP'), True),
-            'cut.jpg': (raw[:len(raw)//2], False), 'cut.png': (encode(im, 'PNG')[:3000], False), 'noise.jpg': (np.random.default_rng(0).bytes(5000), False),
-            'bomb.png': (bomb(30000, 30000), False), 'tiny.png': (encode(im.resize((9, 9)), 'PNG'), False), 'empty.jpg': (b'', False),
-            'words.jpg': ('größer als letztes Jahr'.encode(), False), 'phone.heic': (b'\0\0\0\x18ftypheic' + bytes(50), False),
-            'letter.pdf': (b'%PDF-1.7 and so on', False), 'page.jpg': (b'<!doctype html><html><body>not found</body></html>', False),
-            'headeronly.jpg': (raw[:300], False)}
+# ---- helpers
+
+def predict(*args, cwd):
+    "The finished command."
+    command = [BIN/'melanoma_predict', *args]
+    return subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=300)
+
+
+def rows(path):
+    "The table as file -> row."
+    with open(path, encoding='utf-8', newline='') as file:
+        return {row['file']: row for row in csv.DictReader(file)}
+
+
+def encode(image, kind, **options):
+    "The bytes of a picture as a file."
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(kind, body):
+    "One chunk of a PNG."
+    return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+
+
+def png(width, height, body, depth=8, colour=2):
+    "A PNG that promises width x height pixels; `body` is its compressed pixels."
+    header = struct.pack('>IIBBBBB', width, height, depth, colour, 0, 0, 0)
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', body)
+            + chunk(b'IEND', b''))
+
+
+def bomb(width, height):
+    "A PNG that promises far more pixels than it holds."
+    return png(width, height, zlib.compress(b'\0'*9))
+
+
+def repeated(row, times):
+    "The same row of a PNG many times over, compressed without holding them all."
+    squeeze = zlib.compressobj(9)
+    return b''.join([squeeze.compress(b'\0' + row) for _ in range(times)]) + squeeze.flush()
+
+
+def sideways():
+    "The tag of a camera that was held upright."
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def answered_kinds(path):
+    "Name -> bytes of files made of one picture that can be answered."
+    image, stored = Image.open(path).convert('RGB'), path.read_bytes()
+    grey, turned = image.convert('L'), image.rotate(90)
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16)*257)
+    floating = Image.fromarray(np.asarray(grey, dtype=np.float32)/255)
+    several = dict(save_all=True, append_images=[turned])
+    return {
+        'good.jpg': stored,
+        'grey.png': encode(grey, 'PNG'),
+        'rgba.png': encode(image.convert('RGBA').rotate(20), 'PNG'),
+        'palette.gif': encode(image.quantize(64), 'GIF'),
+        'cmyk.jpg': encode(image.convert('CMYK'), 'JPEG'),
+        'deep.png': encode(deep, 'PNG'),
+        'deep.tif': encode(deep, 'TIFF'),
+        'float.tif': encode(floating, 'TIFF'),
+        'side.jpg': encode(image, 'JPEG', exif=sideways()),
+        'moving.gif': encode(image, 'GIF', **several),
+        'moving.webp': encode(image, 'WEBP', **several),
+        'progressive.jpg': encode(image, 'JPEG', progressive=True),
+        'png in disguise.jpg': encode(image, 'PNG'),
+        'flat.bmp': encode(Image.new('RGB', (90, 300), 'red'), 'BMP')}
+
+
+def refused_kinds(path):
+    "Name -> bytes of files that cannot be answered."
+    image, stored = Image.open(path).convert('RGB'), path.read_bytes()
+    return {
+        'cut.jpg': stored[:len(stored)//2],
+        'cut.png': encode(image, 'PNG')[:3000],
+        'noise.jpg': np.random.default_rng(0).bytes(5000),
+        'bomb.png': bomb(30000, 30000),
+        'tiny.png': encode(image.resize((9, 9)), 'PNG'),
+        'empty.jpg': b'',
+        'words.jpg': 'größer als letztes Jahr'.encode(),
+        'phone.heic': b'\0\0\0\x18ftypheic' + bytes(50),
+        'letter.pdf': b'%PDF-1.7 and so on',
+        'page.jpg': b'<!doctype html><html><body>not found</body></html>',
+        'headeronly.jpg': stored[:300]}
+
+
+def kind_of(name):
+    "The kind of a file: its name without folder and number."
+    return Path(name).name[2:]
+
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    "A hundred files, four of each kind, in folders of folders with names from everywhere"
-    d = tmp_path_factory.mktemp('mixed')
-    for i in range(4):
-        sub = d/['', 'zweiter Besuch', 'a/b', 'сентябрь'][i]; sub.mkdir(parents=True, exist_ok=True)
-        for k, (b, _) in kinds(PHANTOMS[i]).items(): (sub/f'{i} {k}').write_bytes(b)
-    return d
+    "A hundred files, four of each kind, in folders of folders with names from everywhere."
+    mixed = tmp_path_factory.mktemp('mixed')
+    for number, (name, path) in enumerate(zip(FOLDERS, PHANTOMS, strict=False)):
+        place = mixed/name
+        place.mkdir(parents=True, exist_ok=True)
+        for kind, content in (answered_kinds(path) | refused_kinds(path)).items():
+            (place/f'{number} {kind}').write_bytes(content)
+    return mixed
 
-def test_hundred_files(folder, tmp_path):
-    "Every file has a row with a risk or a reason, and the exit status says that some failed"
-    r = predict(folder, '--out', 'risks.csv', cwd=tmp_path)
-    assert r.returncode == 1 and 'Traceback' not in r.stderr, r.stderr[-2000:]
-    got = rows(tmp_path/'risks.csv')
-    assert len(got) == 100 and '56 of 100 files answered, 44 not' in r.stdout
-    for name, x in got.items():
-        ok = kinds(PHANTOMS[0])[Path(name).name[2:]][1]
-        assert bool(x['p_melanoma']) == ok and bool(x['error']) == (not ok), (name, x)
-        if ok: assert 0 <= float(x['p_melanoma']) <= 1 and int(x['width']) and abs(sum(float(v) for k, v in x.items() if k.startswith('p_') and k != 'p_melanoma') - 1) < 1e-6
-        else: assert len(x['error'].split()) > 4, x
-    assert list(next(iter(got.values())))[:3] == ['file', 'p_melanoma', 'error']
-    said = {Path(n).name[2:]: x for n, x in got.items() if '/0 ' in n}
-    for k, word in {'phone.heic': 'HEIC', 'empty.jpg': 'empty', 'words.jpg': 'text', 'bomb.png': 'pixels', 'cut.jpg': 'cut off', 'letter.pdf': 'PDF'}.items(): assert word in said[k]['error'], (k, said[k])
-    for k, word in {'moving.gif': '2 pictures', 'grey.png': 'grey', 'rgba.png': 'transparent', 'deep.png': 'scaled', 'flat.bmp': 'structure'}.items(): assert word in said[k]['warning'], (k, said[k])
-    same = [float(said[k]['p_melanoma']) for k in ('good.jpg', 'png in disguise.jpg')]
-    assert abs(same[0] - same[1]) < 1e-6
+
+# ---- a folder
+
+@pytest.fixture(scope='module')
+def hundred(folder, tmp_path_factory):
+    "The command on a hundred files, and its table."
+    place = tmp_path_factory.mktemp('hundred')
+    done = predict(folder, '--out', 'risks.csv', cwd=place)
+    return done, rows(place/'risks.csv')
+
+
+def test_hundred_files(hundred):
+    "Every file has a row, and the exit status says that some failed."
+    done, table = hundred
+    assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr[-2000:]
+    assert len(table) == 100 and '56 of 100 files answered, 44 not' in done.stdout
+    assert list(next(iter(table.values())))[:3] == ['file', 'p_melanoma', 'error']
+
+
+def test_risk_or_reason(hundred):
+    "A file that can be answered has a risk, another one a reason in words."
+    answerable = answered_kinds(PHANTOMS[0])
+    for name, row in hundred[1].items():
+        expected = kind_of(name) in answerable
+        assert (bool(row['p_melanoma']), bool(row['error'])) == (expected, not expected), row
+        if not expected:
+            assert len(row['error'].split()) > 4, row
+            continue
+        others = [float(risk) for column, risk in row.items() if re.match('p_[A-Z]', column)]
+        assert 0 <= float(row['p_melanoma']) <= 1 and int(row['width'])
+        assert abs(sum(others) - 1) < 1e-6, row
+
+
+@pytest.mark.parametrize('kind, word', [
+    ('phone.heic', 'HEIC'), ('empty.jpg', 'empty'), ('words.jpg', 'text'), ('bomb.png', 'pixels'),
+    ('cut.jpg', 'cut off'), ('letter.pdf', 'PDF'), ('headeronly.jpg', 'cut off'),
+    ('moving.gif', '2 pictures'), ('grey.png', 'grey'), ('rgba.png', 'transparent'),
+    ('deep.png', 'scaled'), ('flat.bmp', 'structure')])
+def test_what_is_said(hundred, kind, word):
+    "The reason or the warning names the fault."
+    said = {kind_of(name): row for name, row in hundred[1].items() if '/0 ' in name}
+    assert word in said[kind]['error'] + said[kind]['warning'], said[kind]
+
+
+def test_the_name_does_not_count(hundred):
+    "A PNG that is called .jpg gets the answer of the picture in it."
+    said = {kind_of(name): row for name, row in hundred[1].items() if '/0 ' in name}
+    risks = [float(said[kind]['p_melanoma']) for kind in ('good.jpg', 'png in disguise.jpg')]
+    assert abs(risks[0] - risks[1]) < 1e-6
+
 
 def test_one_answer_whatever_the_batch(folder, tmp_path):
-    "The same file gets the same risk alone and among others, and the table is the same byte for byte"
-    a, b = (predict(folder/'zweiter Besuch', '--out', f'{n}.csv', '--batch', n, cwd=tmp_path) for n in (1, 7))
-    x, y = rows(tmp_path/'1.csv'), rows(tmp_path/'7.csv')
-    for k in x: assert x[k]['error'] == y[k]['error'] and (not x[k]['p_melanoma'] or abs(float(x[k]['p_melanoma']) - float(y[k]['p_melanoma'])) < 1e-5)
-    predict(folder/'zweiter Besuch', '--out', 'again.csv', '--batch', 7, cwd=tmp_path)
-    assert (tmp_path/'again.csv').read_bytes() == (tmp_path/'7.csv').read_bytes()
+    "The same file gets the same risk alone and among others; the table is the same to the byte."
+    visit = folder/'zweiter Besuch'
+    for name, batch in (('one', 1), ('seven', 7), ('again', 7)):
+        predict(visit, '--out', f'{name}.csv', '--batch', batch, cwd=tmp_path)
+    alone, among = rows(tmp_path/'one.csv'), rows(tmp_path/'seven.csv')
+    for name, row in alone.items():
+        assert row['error'] == among[name]['error']
+        if row['error']: continue
+        assert abs(float(row['p_melanoma']) - float(among[name]['p_melanoma'])) < 1e-5
+    assert (tmp_path/'again.csv').read_bytes() == (tmp_path/'seven.csv').read_bytes()
+
 
 def test_large_photo(tmp_path):
-    "A photo of 24 megapixels is answered; a turned one as if it had been turned back"
-    im = Image.open(PHANTOMS[3]).convert('RGB').resize((6000, 4000)); im.save(tmp_path/'large.jpg')
-    exif = Image.Exif(); exif[0x0112] = 6
-    small = im.resize((600, 400)); small.save(tmp_path/'upright.png'); small.transpose(Image.Transpose.ROTATE_90).save(tmp_path/'side.png', exif=exif)
-    r = predict('large.jpg', 'upright.png', 'side.png', cwd=tmp_path); got = rows(tmp_path/'risks.csv')
-    assert r.returncode == 0 and got['large.jpg']['width'] == '6000', r.stderr
-    assert got['side.png']['p_melanoma'] == got['upright.png']['p_melanoma'] and got['side.png']['width'] == '600'
+    "A photo of 24 megapixels is answered; a turned one as if it had been turned back."
+    large = Image.open(PHANTOMS[3]).convert('RGB').resize((6000, 4000))
+    large.save(tmp_path/'large.jpg')
+    small = large.resize((600, 400))
+    small.save(tmp_path/'upright.png')
+    small.transpose(Image.Transpose.ROTATE_90).save(tmp_path/'side.png', exif=sideways())
+    done = predict('large.jpg', 'upright.png', 'side.png', cwd=tmp_path)
+    table = rows(tmp_path/'risks.csv')
+    assert done.returncode == 0 and table['large.jpg']['width'] == '6000', done.stderr
+    assert table['side.png']['p_melanoma'] == table['upright.png']['p_melanoma']
+    assert table['side.png']['width'] == '600'
+
+
+# ---- exit status
 
 def test_status(tmp_path):
-    "0: every file answered; 1: some not, or the model is refused; 2: wrong use"
-    shutil.copy(PHANTOMS[0], tmp_path/'a.jpg'); (tmp_path/'none').mkdir()
+    "0: every file answered; 1: some not; 2: wrong use."
+    shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')
+    (tmp_path/'none').mkdir()
     assert predict('a.jpg', cwd=tmp_path).returncode == 0
-    for args in ([], ['none'], ['a.jpg', '--nonsense']): assert predict(*args, cwd=tmp_path).returncode == 2, args
-    r = predict('a.jpg', 'gone.jpg', cwd=tmp_path); assert r.returncode == 1 and rows(tmp_path/'risks.csv')['gone.jpg']['error']
-    r = predict('a.jpg', '--out', 'no/folder/x.csv', cwd=tmp_path); assert r.returncode == 1 and 'create it first' in r.stderr and 'Traceback' not in r.stderr
+    for args in ([], ['none'], ['a.jpg', '--nonsense']):
+        assert predict(*args, cwd=tmp_path).returncode == 2, args
+    assert predict('a.jpg', 'gone.jpg', cwd=tmp_path).returncode == 1
+    assert rows(tmp_path/'risks.csv')['gone.jpg']['error']
+
+
+def test_no_folder_for_the_table(tmp_path):
+    "A table that cannot be written is an error before anything is read."
+    shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')
+    done = predict('a.jpg', '--out', 'no/folder/x.csv', cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'create it first' in done.stderr and 'Traceback' not in done.stderr
+
 
 @pytest.mark.skipif(os.name != 'posix', reason='names and pipes of POSIX')
 def test_odd_files(tmp_path):
-    "A pipe, a link in a circle, a dead link, a name that is no text, a hidden file: nothing waits, nothing crashes"
-    d = tmp_path/'in'; d.mkdir(); shutil.copy(PHANTOMS[0], d/'a.jpg'); shutil.copy(PHANTOMS[0], d/'.hidden.jpg')
-    os.mkfifo(d/'pipe.jpg'); os.symlink(d, d/'circle'); os.symlink(d/'gone.jpg', d/'dead.jpg')
-    shutil.copy(PHANTOMS[1], os.fsencode(d) + b'/\xff\xfe.jpg'); shutil.copy(PHANTOMS[1], d/'=1+1, "quoted"\n.jpg')
-    r = predict('in', cwd=tmp_path); got = rows(tmp_path/'risks.csv')
-    assert r.returncode == 1 and 'Traceback' not in r.stderr, r.stderr
-    assert {k for k, x in got.items() if x['p_melanoma']} == {'in/a.jpg', 'in/\\xff\\xfe.jpg', 'in/=1+1, "quoted"\n.jpg'}
-    assert {k for k, x in got.items() if x['error']} == {'in/pipe.jpg', 'in/dead.jpg'}
+    "A pipe, links in a circle and to nowhere, odd names: nothing waits, nothing crashes."
+    odd = tmp_path/'in'
+    odd.mkdir()
+    for name in ('a.jpg', '.hidden.jpg'): shutil.copy(PHANTOMS[0], odd/name)
+    os.mkfifo(odd/'pipe.jpg')
+    os.symlink(odd, odd/'circle')
+    os.symlink(odd/'gone.jpg', odd/'dead.jpg')
+    shutil.copy(PHANTOMS[1], os.fsencode(odd) + b'/\xff\xfe.jpg')
+    shutil.copy(PHANTOMS[1], odd/'=1+1, "quoted"\n.jpg')
+    done = predict('in', cwd=tmp_path)
+    table = rows(tmp_path/'risks.csv')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
+    answered = {name for name, row in table.items() if row['p_melanoma']}
+    assert answered == {'in/a.jpg', 'in/\\xff\\xfe.jpg', 'in/=1+1, "quoted"\n.jpg'}
+    refused = {name for name, row in table.items() if row['error']}
+    assert refused == {'in/pipe.jpg', 'in/dead.jpg'}
 
-def test_refuses_a_changed_model(tmp_path):
-    "One bit of the model, a field of the card or a missing file: no answer, one sentence, status 1"
+
+# ---- a model that is not what its card says
+
+def flip_a_bit(model):
+    "Change one bit of the network."
+    network = bytearray((model/'model.onnx').read_bytes())
+    network[len(network)//3] ^= 4
+    (model/'model.onnx').write_bytes(network)
+
+
+def change_card(**fields):
+    "A function that changes fields of the card."
+    def _change(model):
+        card = json.loads((model/'card.json').read_text())
+        (model/'card.json').write_text(json.dumps(card | fields))
+    return _change
+
+
+@pytest.mark.parametrize('change, reason', [
+    (flip_a_bit, 'changed or damaged'),
+    (change_card(sha256='0'*64), 'changed or damaged'),
+    (change_card(classes=['NV', 'BCC']), 'MEL among them'),
+    (change_card(calibration={}), 'temperature'),
+    (lambda model: (model/'model.onnx').unlink(), 'is missing'),
+    (lambda model: (model/'card.json').write_text('{'), 'not a JSON file')])
+def test_refuses_a_changed_model(tmp_path, change, reason):
+    "One bit of the model, a field of the card, a missing file: no answer, one sentence, status 1."
     shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')
-    def tried(change):
-        d = tmp_path/'model'; shutil.rmtree(d, ignore_errors=True); shutil.copytree(WEIGHTS, d); change(d)
-        r = predict('a.jpg', '--model', 'model', '--out', 'x.csv', cwd=tmp_path)
-        assert r.returncode == 1 and 'Traceback' not in r.stderr and not (tmp_path/'x.csv').exists(), r.stderr
-        return r.stderr
-    def flip(d): b = bytearray((d/'model.onnx').read_bytes()); b[len(b)//3] ^= 4; (d/'model.onnx').write_bytes(b)
-    def card(**kw): return lambda d: (d/'card.json').write_text(json.dumps({**json.loads((d/'card.json').read_text()), **kw}))
-    assert 'changed or damaged' in tried(flip)
-    assert 'changed or damaged' in tried(card(sha256='0'*64))
-    assert 'MEL among them' in tried(card(classes=['NV', 'BCC']))
-    assert 'temperature' in tried(card(calibration={}))
-    assert 'is missing' in tried(lambda d: (d/'model.onnx').unlink())
-    assert 'not a JSON file' in tried(lambda d: (d/'card.json').write_text('{'))
+    shutil.copytree(WEIGHTS, tmp_path/'model')
+    change(tmp_path/'model')
+    done = predict('a.jpg', '--model', 'model', '--out', 'x.csv', cwd=tmp_path)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert reason in done.stderr and not (tmp_path/'x.csv').exists()
+
+
+# ---- stopped in the middle
 
 @pytest.mark.skipif(os.name != 'posix', reason='signals of POSIX')
 def test_killed_leaves_the_old_table(tmp_path):
-    "Stopped in the middle, it leaves the table of last time, whole"
-    d = tmp_path/'in'; d.mkdir(); im = Image.open(PHANTOMS[0]).resize((3000, 2000))
-    for i in range(150): (im.save(d/f'{i}.jpg') if i == 0 else os.link(d/'0.jpg', d/f'{i}.jpg'))
+    "Stopped in the middle, it leaves the table of last time, whole."
+    many = tmp_path/'in'
+    many.mkdir()
+    Image.open(PHANTOMS[0]).resize((3000, 2000)).save(many/'0.jpg')
+    for number in range(1, 150): os.link(many/'0.jpg', many/f'{number}.jpg')
     (tmp_path/'risks.csv').write_text('old')
-    p = subprocess.Popen([str(PREDICT), 'in'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    p.stderr.readline(); p.send_signal(signal.SIGINT); _, err = p.communicate(timeout=60)
-    assert p.returncode == 130 and 'nothing half-written' in err, (p.returncode, err[-500:])
-    assert (tmp_path/'risks.csv').read_text() == 'old' and sorted(f.name for f in tmp_path.iterdir()) == ['in', 'risks.csv']
+    process = subprocess.Popen([str(BIN/'melanoma_predict'), 'in'], cwd=tmp_path, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'nothing half-written' in said, said[-500:]
+    assert (tmp_path/'risks.csv').read_text() == 'old'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['in', 'risks.csv']
+
+
+# ---- memory
+
+def tiff_of_numbers(count):
+    "A TIFF whose one tag holds that many numbers."
+    tags = [(256, 3, 1, 400), (257, 3, 1, 400), (273, 4, count, 100)]
+    entries = b''.join(struct.pack('<HHII', *tag) for tag in tags)
+    head = b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries
+    return head.ljust(100, b'\0') + bytes(4*count)
+
+
+def hostile_files():
+    "Name -> bytes of small files that would take a great deal of memory, or cannot be read."
+    sizes = ((40000, 40000), (12000, 11000), (10000, 10000), (200, 200), (20, 200))
+    bombs = {f'bomb {width}.png': bomb(width, height) for width, height in sizes}
+    wide = Image.new('L', (9000, 7000))
+    segment = b'\xff\xe1' + struct.pack('>H', 65533) + b'Exif\0\0' + bytes(65525)
+    photo = PHANTOMS[0].read_bytes()
+    return refused_kinds(PHANTOMS[0]) | answered_kinds(PHANTOMS[0]) | bombs | {
+        'wide.webp': encode(wide.crop((0, 0, 9000, 2800)).convert('RGB'), 'WEBP'),
+        'wide.jp2': encode(wide, 'JPEG2000'),
+        'numbers.tif': tiff_of_numbers(5_000_000),
+        'notes.jpg': photo[:2] + 500*segment + photo[2:]}
+
+
+def large_files(folder):
+    "Write files of a hundred megapixels and more."
+    ramp = (np.arange(10_900)*6).astype('>u2').tobytes()
+    (folder/'deep.png').write_bytes(png(10_900, 10_900, repeated(ramp, 10_900), 16, 0))
+    black = repeated(bytes(30_000), 10_000)
+    (folder/'rgb.png').write_bytes(png(10_000, 10_000, black))
+    (folder/'grey.png').write_bytes(png(10_000, 10_000, repeated(bytes(10_000), 10_000), 8, 0))
+    photo = Image.open(PHANTOMS[0]).resize((10_000, 10_000), Image.Resampling.NEAREST)
+    photo.save(folder/'photo.jpg')
+    photo.save(folder/'side.jpg', exif=sideways())
+    photo.save(folder/'progressive.jpg', progressive=True)
+
+
+def peaks(*paths):
+    "Name -> (MB, what came of it), each file or folder read in a process of its own."
+    command = [sys.executable, ROOT/'scripts/read_memory.py', *paths]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = re.findall(r'^ *(\d+) MB +[\d.]+ s  (.+?)  (.*)$', done.stdout, re.M)
+    return {name: (int(megabytes), result) for megabytes, name, result in lines}
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='resource is a module of POSIX')
+def test_hostile_files_take_little_memory(tmp_path):
+    "A process that reads every hostile file, one after another, stays under 400 MB."
+    for name, content in hostile_files().items(): (tmp_path/name).write_bytes(content)
+    megabytes, result = peaks(tmp_path)[tmp_path.name]
+    assert megabytes < MAX_PEAK
+    assert result == '14 of 34 files read'
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='resource is a module of POSIX')
+def test_large_files_take_little_memory(tmp_path):
+    "A hundred megapixels are read smaller or refused, under 400 MB; each in its own process."
+    large_files(tmp_path)
+    found = peaks(*tmp_path.iterdir())
+    assert len(found) == 6 and max(megabytes for megabytes, _ in found.values()) < MAX_PEAK, found
+    assert {name for name, (_, result) in found.items() if result.startswith('read')} == {
+        'deep.png', 'grey.png', 'photo.jpg', 'side.jpg'}
+    assert 'save it as JPEG' in found['rgb.png'][1]
+    assert 'MB of memory' in found['progressive.jpg'][1]
