@@ -11,7 +11,7 @@ __all__ = ['SIIM_PREVALENCE', 'softmax', 'fit_temperature', 'logit', 'brier_part
 import numpy as np, pandas as pd
 
 from ..core import RunError
-from .auc import _check, auc, interval
+from .auc import check_scores, auc, percentile_interval
 from .discrimination import boot_ratio
 from .oof import clusters
 
@@ -53,7 +53,7 @@ def logit(p, eps:float=1e-9)->np.ndarray:
 
 def _prob(y, p):
     "`y` and `p` checked, `p` in 0..1."
-    y, p = _check(y, p)
+    y, p = check_scores(y, p)
     if len(p) and (p.min() < 0 or p.max() > 1): raise RunError(f"calibration needs probabilities between 0 and 1; these scores go from {p.min():.4g} to {p.max():.4g}. Turn them into probabilities "
                                                               "first (a sigmoid for logits), or ask for discrimination only")
     return y, p
@@ -121,7 +121,7 @@ def calibration_line(
     for name, X, off, j in (('slope', np.c_[np.ones(len(z)), z], 0., 1), ('intercept', np.ones((len(z), 1)), z, 0)):
         b = _logistic(X, y, off); q = 1/(1 + np.exp(-(X @ b + off))); se = _cluster_se(X, y - q, q, c)[j]
         out[name] = dict(value=float(b[j]), lo=float(b[j] - 1.96*se), hi=float(b[j] + 1.96*se))
-    out['observed_expected'] = interval(boot_ratio(y, p, c, 1000)[:, 0], float(y.sum()/p.sum()))
+    out['observed_expected'] = percentile_interval(boot_ratio(y, p, c, 1000)[:, 0], float(y.sum()/p.sum()))
     return out
 
 # %% ../../nbs/evidence/33_calibration.ipynb #37f350f7

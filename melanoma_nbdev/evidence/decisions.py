@@ -11,7 +11,7 @@ __all__ = ['CLINIC', 'THRESHOLDS', 'design_effect', 'rank_icc', 'safe_threshold'
 import numpy as np, pandas as pd
 
 from ..core import RunError
-from .auc import _check, interval
+from .auc import check_scores, percentile_interval
 from .calibration import _fit_map, _prob
 from .discrimination import boot_ratio
 from .oof import clusters
@@ -50,7 +50,7 @@ def safe_threshold(
 )->float: # Call melanoma where score >= threshold; NaN where so few images can promise nothing
     "The threshold that keeps the target with the confidence asked for, as strict as the promise allows."
     from scipy.special import betainc
-    y, p = _check(y, p)
+    y, p = check_scores(y, p)
     if (sensitivity is None) == (specificity is None): raise RunError("give a target for the sensitivity or for the specificity, one of them")
     pos = specificity is None; m = y == (1 if pos else 0); s0 = p[m] if pos else -p[m]; s = np.sort(s0); n, miss = len(s), 1 - (sensitivity if pos else specificity)
     if not n: return float('nan')
@@ -72,7 +72,7 @@ def _rates(y, hit, cluster, prevalence, n_boot, seed):
     with np.errstate(divide='ignore', invalid='ignore'):
         per = lambda se, sp: 1 + (1 - sp)*(1 - prevalence)/(se*prevalence)
         nnt, draws = per(*v), per(bs[:, 0], bs[:, 1])
-    return dict(sensitivity=interval(bs[:, 0], float(v[0])), specificity=interval(bs[:, 1], float(v[1])), called_per_melanoma=interval(draws, float(nnt)), benign_per_melanoma=float(nnt - 1))
+    return dict(sensitivity=percentile_interval(bs[:, 0], float(v[0])), specificity=percentile_interval(bs[:, 1], float(v[1])), called_per_melanoma=percentile_interval(draws, float(nnt)), benign_per_melanoma=float(nnt - 1))
 
 def operating_point(
     oof:pd.DataFrame, # Predictions as `read_oof` gives them
@@ -101,7 +101,7 @@ def conformal_fit(
     alpha:float=.1, # Share of each class that may be left out
 )->dict: # melanoma: lowest score that may be a melanoma; benign: highest score that may be benign; alpha, n_pos, n_neg
     "Limits of the class-conditional conformal sets. Too few of a class: its limit is infinite, the label is always in the set."
-    y, p = _check(y, p); pos, neg = np.sort(p[y == 1]), np.sort(p[y == 0])[::-1]
+    y, p = check_scores(y, p); pos, neg = np.sort(p[y == 1]), np.sort(p[y == 0])[::-1]
     at = lambda s, none: float(s[k - 1]) if (k := int(np.floor(alpha*(len(s) + 1)))) > 0 else none
     return dict(melanoma=at(pos, float('-inf')), benign=at(neg, float('inf')), alpha=alpha, n_pos=len(pos), n_neg=len(neg))
 
@@ -133,7 +133,7 @@ def conformal_table(
     for v in sorted(lv.unique(), key=lambda x: (x == 'not recorded', not str(x).startswith('<'), str(x))):
         m = (lv == v).to_numpy(); yy = y[m]; bs = boot_ratio(np.stack([yy*S[m, 1], (1 - yy)*S[m, 0]], 1), np.stack([yy, 1 - yy], 1), np.unique(g[m], return_inverse=True)[1], n_boot, seed); r = dict(level=str(v), n=int(m.sum()), n_pos=int(yy.sum()))
         for j, (name, c) in enumerate((('melanoma', 1), ('benign', 0))):
-            w = yy == c; i = interval(bs[:, j], float(S[m][w, c].mean()) if w.any() else float('nan')); r.update({f'cover_{name}': i['value'], f'cover_{name}_lo': i['lo'], f'cover_{name}_hi': i['hi']})
+            w = yy == c; i = percentile_interval(bs[:, j], float(S[m][w, c].mean()) if w.any() else float('nan')); r.update({f'cover_{name}': i['value'], f'cover_{name}_lo': i['lo'], f'cover_{name}_hi': i['hi']})
         rows.append(dict(r, **{k.replace(' ', '_'): float((words[m] == k).mean()) for k in ('benign', 'melanoma', 'not sure')}))
     return pd.DataFrame(rows)
 

@@ -14,15 +14,15 @@ from melanoma_nbdev.evidence.auc import (
     Curve,
     MEASURES,
     RocSteps,
-    _check,
-    _draws,
-    _one_class,
+    check_scores,
+    cluster_draws,
+    one_class_only,
     auc,
     auc_ci,
     auc_interval,
-    boot,
+    bootstrap,
     delong_cov,
-    interval,
+    percentile_interval,
     measure,
 )
 from .oof import _p_value, align, clusters
@@ -35,7 +35,7 @@ def curve_points(
     pd.DataFrame
 ):  # threshold, sensitivity, specificity, precision: a row a distinct score, from the highest down
     "Every operating point that the scores allow."
-    y, p = _check(y, p)
+    y, p = check_scores(y, p)
     t, inv = np.unique(-p, return_inverse=True)
     tp, n = np.bincount(inv, weights=y).cumsum(), np.bincount(inv).cumsum()
     return pd.DataFrame(
@@ -51,7 +51,7 @@ def curve_points(
 def _band(y, p, cluster, grid, kind, n_boot, seed):
     "Pointwise 95% band over `grid`: sensitivity at a false positive rate ('roc') or precision at a sensitivity ('pr')."
     r, rows = RocSteps(y, p, cluster), []
-    for W in _draws(r.J, n_boot, seed, 32):
+    for W in cluster_draws(r.J, n_boot, seed, 32):
         c = Curve(*r.steps(W))
         for i in np.flatnonzero((c.P > 0) & (c.N > 0)):
             if kind == 'roc':
@@ -83,7 +83,7 @@ def plot_roc(
     import matplotlib.pyplot as plt
 
     ax = ax or plt.subplots(figsize=(4.6, 4.4))[1]
-    y, p = _check(y, p)
+    y, p = check_scores(y, p)
     pts = curve_points(y, p)
     grid = np.linspace(0, 1, 201)
     ci = auc_ci(y, p, cluster, seed=seed)
@@ -123,7 +123,7 @@ def plot_pr(
     import matplotlib.pyplot as plt
 
     ax = ax or plt.subplots(figsize=(4.6, 4.4))[1]
-    y, p = _check(y, p)
+    y, p = check_scores(y, p)
     pts = curve_points(y, p)
     grid = np.linspace(0.01, 1, 200)
     (line,) = ax.plot(
@@ -172,12 +172,12 @@ def summarise(
         level=level,
     )
     point = measure(y, p, MEASURES)
-    bs = boot(y, p, g, MEASURES, n_boot, seed, progress=progress)
+    bs = bootstrap(y, p, g, MEASURES, n_boot, seed, progress=progress)
     for k in MEASURES:
         out[k] = (
             auc_interval(bs[k], y, g, point[k], level)
             if k == 'auc'
-            else interval(bs[k], point[k], level)
+            else percentile_interval(bs[k], point[k], level)
         )
     return dict(
         out,
@@ -212,11 +212,11 @@ def compare(
     ma, mb, ba, bb = (
         measure(y, pa, names),
         measure(y, pb, names),
-        boot(y, pa, g, names, n_boot, seed),
-        boot(y, pb, g, names, n_boot, seed),
+        bootstrap(y, pa, g, names, n_boot, seed),
+        bootstrap(y, pb, g, names, n_boot, seed),
     )
     for k in names:
-        d = interval(ba[k] - bb[k], ma[k] - mb[k], level)
+        d = percentile_interval(ba[k] - bb[k], ma[k] - mb[k], level)
         out[k] = dict(
             a=ma[k],
             b=mb[k],
@@ -267,7 +267,7 @@ def boot_ratio(
         for x in (num, den)
     ]
     out = []
-    for W in _draws(J, n_boot, seed):
+    for W in cluster_draws(J, n_boot, seed):
         top, bot = (W.T.astype(float) @ x for x in sums)
         out.append(np.divide(top, bot, out=np.full(top.shape, np.nan), where=bot > 0))
     return np.concatenate(out)
@@ -305,12 +305,12 @@ def balanced_accuracy(
 ) -> dict:  # value, lo, hi, se, n_ok, sensitivity, specificity
     "Balanced accuracy at thresholds chosen out of fold."
     y, hit = oof['target'].to_numpy(), called(oof)
-    if _one_class(y):
+    if one_class_only(y):
         return dict(value=float('nan'), lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=0)
     num, den = np.stack([y * hit, (1 - y) * (1 - hit)], 1), np.stack([y, 1 - y], 1)
     v = num.sum(0) / den.sum(0)
     return dict(
-        interval(
+        percentile_interval(
             boot_ratio(num, den, clusters(oof, warn=False), n_boot, seed).mean(1), float(v.mean())
         ),
         sensitivity=float(v[0]),
@@ -358,7 +358,7 @@ def top_k(
     y, hit = d['target'].to_numpy(), in_top_k(d['p_melanoma'], d['patient_id'], k)
     size = d.groupby('patient_id')['image_id'].transform('size').to_numpy()
     return dict(
-        interval(
+        percentile_interval(
             boot_ratio(y * hit, y, clusters(d, warn=False), n_boot, seed)[:, 0],
             float((y * hit).sum() / y.sum()),
         ),
@@ -388,7 +388,7 @@ def summarise_dx(
     # where a class is the majority, its mirror image has the same AUC and fewer levels
     one = lambda i: (T[:, i], P[:, i]) if T[:, i].mean() <= 0.5 else (~T[:, i], -P[:, i])
     bs = {
-        i: boot(one(i)[0].astype(int), one(i)[1], g, n_boot=n_boot, seed=seed)['auc'] for i in have
+        i: bootstrap(one(i)[0].astype(int), one(i)[1], g, n_boot=n_boot, seed=seed)['auc'] for i in have
     }
     val = {i: auc(T[:, i].astype(int), P[:, i]) for i in have}
     acc = boot_ratio(np.c_[hit, hit.sum(1)], np.c_[T[:, have], np.ones(len(d))], g, n_boot, seed)
@@ -405,11 +405,11 @@ def summarise_dx(
             )
             for i in range(len(codes))
         },
-        macro_auc=interval(np.mean(list(bs.values()), axis=0), float(np.mean(list(val.values())))),
-        balanced_accuracy=interval(
+        macro_auc=percentile_interval(np.mean(list(bs.values()), axis=0), float(np.mean(list(val.values())))),
+        balanced_accuracy=percentile_interval(
             acc[:, :-1].mean(1), float((hit.sum(0) / T[:, have].sum(0)).mean())
         ),
-        accuracy=interval(acc[:, -1], float(hit.any(1).mean())),
+        accuracy=percentile_interval(acc[:, -1], float(hit.any(1).mean())),
     )
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #b7c6df09

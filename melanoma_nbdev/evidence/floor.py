@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from PIL import Image
 
 from ..core import LeakError, ManifestError, RunError, OOF_COLS, SITES
-from .auc import Curve, RocSteps, _draws, auc, auc_ci, auc_interval, boot, interval
+from .auc import Curve, RocSteps, cluster_draws, auc, auc_ci, auc_interval, bootstrap, percentile_interval
 from .discrimination import compare
 from .oof import align, clusters, out_of_fold, read_oof
 
@@ -185,7 +185,7 @@ def auc_within(
             bottom = bottom + pairs
         with np.errstate(invalid='ignore', divide='ignore'): return np.where(bottom > 0, top/bottom, np.nan), bottom
     if not rocs: return dict(auc=float('nan'), lo=float('nan'), hi=float('nan'), all=auc(y, p), pairs=0., strata=0)
-    value, pairs = one(np.ones((J, 1), np.float32)); bs = np.concatenate([one(W)[0] for W in _draws(J, n_boot, seed)])
+    value, pairs = one(np.ones((J, 1), np.float32)); bs = np.concatenate([one(W)[0] for W in cluster_draws(J, n_boot, seed)])
     i = auc_interval(bs, y, c, float(value[0]), level)
     return dict(auc=i['value'], lo=i['lo'], hi=i['hi'], all=auc(y, p), pairs=float(pairs[0]/(y.sum()*(1 - y).sum())), strata=len(rocs))
 
@@ -233,9 +233,9 @@ def what_the_image_adds(
 )->pd.DataFrame: # Rows image, floor, both, and the differences; columns auc (or difference), lo, hi, n, n_pos, n_clusters
     "What the pixels are worth beyond what is known without them."
     a, b = align(oof, floor); c = combine_oof(a, b); y, g = a.target.to_numpy(), clusters(a, warn=False)
-    v = {k: (auc(y, d.p_melanoma), boot(y, d.p_melanoma, g, n_boot=n_boot, seed=seed)['auc']) for k, d in dict(image=a, floor=b, both=c).items()}
+    v = {k: (auc(y, d.p_melanoma), bootstrap(y, d.p_melanoma, g, n_boot=n_boot, seed=seed)['auc']) for k, d in dict(image=a, floor=b, both=c).items()}
     v |= {f'{i} - {j}': (v[i][0] - v[j][0], v[i][1] - v[j][1]) for i, j in (('image', 'floor'), ('both', 'floor'), ('both', 'image'))}
-    out = {k: interval(s, val, level) if ' - ' in k else auc_interval(s, y, g, val, level) for k, (val, s) in v.items()}
+    out = {k: percentile_interval(s, val, level) if ' - ' in k else auc_interval(s, y, g, val, level) for k, (val, s) in v.items()}
     rows = [dict(what=k, auc=i['value'], lo=i['lo'], hi=i['hi']) for k, i in out.items()]
     return pd.DataFrame(rows).assign(n=len(y), n_pos=int(y.sum()), n_clusters=int(g.max() + 1)).set_index('what')
 

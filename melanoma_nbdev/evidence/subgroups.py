@@ -8,7 +8,7 @@ __all__ = ['age_band', 'heterogeneity', 'subgroups', 'estimate_ita', 'ita_group'
 # %% ../../nbs/evidence/35_subgroups.ipynb #7918ce95
 import numpy as np, pandas as pd
 
-from .auc import auc, auc_interval, boot
+from .auc import auc, auc_interval, bootstrap
 from .oof import clusters
 
 # %% ../../nbs/evidence/35_subgroups.ipynb #f258a870
@@ -84,7 +84,7 @@ def subgroups(
             note=f"too small to say: {' and '.join(few)}" if few else '',
         )
         if not few:
-            d = boot(y, p, g[m], n_boot=n_boot, seed=seed, n_clusters=J)['auc']
+            d = bootstrap(y, p, g[m], n_boot=n_boot, seed=seed, n_clusters=J)['auc']
             i = auc_interval(d, y, g[m], auc(y, p))
             row.update(auc=i['value'], lo=i['lo'], hi=i['hi'])
             if v != 'not recorded':

@@ -109,7 +109,7 @@ def make_learner(
     seed_everything(cfg['seed']*1009 + num)
     if cfg['freeze'] and processes()[1] > 1: raise RunError("a backbone that begins to learn later cannot be shared by several processes; leave --freeze at 0, or train in one process")
     tr = df[df.fold != fold] if fold is not None else df; binary = cfg['classes'] == ['MEL']
-    dls = get_dls(df, fold, cfg['classes'], cfg['size'], min(cfg['bs'], len(tr)), cfg['mean'], cfg['std'], cfg['crop'], cfg['augment'], cfg['num_workers'], cfg['seed'], cfg['tfms'], cfg['meta'])
+    dls = get_dls(df, fold, cfg['classes'], bs=min(cfg['bs'], len(tr)), metadata=cfg['meta'], **{k: cfg[k] for k in ('size', 'mean', 'std', 'crop', 'augment', 'tfms', 'num_workers', 'seed')})
     model, metric = build_model(cfg), None if fold is None else MelAUC(); rank, world = processes()
     loss = make_loss(cfg['loss'], class_counts(tr, cfg['classes']), binary, smoothing=cfg['smoothing'], **cfg['loss_args']).to(dls.device)
     learn = Learner(dls, model, loss, opt_func=AdamW, splitter=body_head, metrics=[] if metric is None else [metric], path=Path(path), wd=cfg['wd'],

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from sklearn.metrics import roc_auc_score
 from melanoma_nbdev.core import write_csv
-from melanoma_nbdev.evidence.auc import boot
+from melanoma_nbdev.evidence.auc import bootstrap
 from melanoma_nbdev.evidence.oof import clusters, simulate_oof
 
 def loop(y, p, g, n, seed=0):
@@ -23,8 +23,8 @@ def timed(f):
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__); ap.add_argument('--loop', type=int, default=100); ap.add_argument('--big', type=int, nargs='*', default=[100_000, 1_000_000]); a = ap.parse_args(); rows = []
     for n in [33_126] + a.big:
-        d = simulate_oof(round(n/15.0), seed=1).iloc[:n]; y, p, g = d['target'].to_numpy(), d['p_melanoma'].to_numpy(), clusters(d); boot(y, p, g, n_boot=10)
-        best = min((timed(lambda: boot(y, p, g)) for _ in range(3 if n < 200_000 else 1)), key=lambda t: t[2]); r = dict(rows=len(y), positives=int(y.sum()), clusters=int(g.max() + 1), resamples=2000, wall_s=best[1], cpu_s=best[2], peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)
+        d = simulate_oof(round(n/15.0), seed=1).iloc[:n]; y, p, g = d['target'].to_numpy(), d['p_melanoma'].to_numpy(), clusters(d); bootstrap(y, p, g, n_boot=10)
+        best = min((timed(lambda: bootstrap(y, p, g)) for _ in range(3 if n < 200_000 else 1)), key=lambda t: t[2]); r = dict(rows=len(y), positives=int(y.sum()), clusters=int(g.max() + 1), resamples=2000, wall_s=best[1], cpu_s=best[2], peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)
         if n == 33_126:
             t = min((timed(lambda: loop(y, p, g, a.loop)) for _ in range(2)), key=lambda t: t[2]); r.update(loop_resamples=a.loop, loop_wall_s_for_2000=t[1]*2000/a.loop, loop_cpu_s_for_2000=t[2]*2000/a.loop, times_faster_wall=t[1]*2000/a.loop/best[1], times_faster_cpu=t[2]*2000/a.loop/best[2], se_loop=t[0].std(), se_boot=best[0]['auc'].std())
         rows.append(r); print(r, flush=True)

@@ -9,7 +9,7 @@ import numpy as np, pandas as pd
 from melanoma_nbdev.evidence.calibration import brier_parts, ece, prior_shift, recalibrate
 from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.training.losses import class_weights
-from melanoma_nbdev.evidence.auc import boot, interval, measure
+from melanoma_nbdev.evidence.auc import bootstrap, interval, measure
 from scipy.stats import norm
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ def ranking(t, arms, seeds, base='bce', n_boot=2000):
     "Per arm and measure: mean over seeds with its interval, difference from `base` with its interval, and the difference of each seed."
     y, g, val, bs, one = t.target.to_numpy(), t.group.factorize()[0], {}, {}, {}
     for a in arms:
-        ms, rs = [measure(y, t[f'{a}|{s}'].to_numpy(), NAMES) for s in seeds], [boot(y, t[f'{a}|{s}'].to_numpy(), g, NAMES, n_boot, 0) for s in seeds]
+        ms, rs = [measure(y, t[f'{a}|{s}'].to_numpy(), NAMES) for s in seeds], [bootstrap(y, t[f'{a}|{s}'].to_numpy(), g, NAMES, n_boot, 0) for s in seeds]
         one[a], val[a], bs[a] = ms, {k: np.mean([m[k] for m in ms]) for k in NAMES}, {k: np.mean([r[k] for r in rs], 0) for k in NAMES}
     rows = []
     for a in arms:
