@@ -23,7 +23,7 @@ from melanoma_nbdev.evidence.auc import (
     bootstrap,
     delong_cov,
     percentile_interval,
-    measure,
+    measure_scores,
 )
 from .oof import _p_value, align, clusters
 
@@ -131,7 +131,7 @@ def plot_pr(
         pts.precision,
         lw=1.6,
         drawstyle='steps-pre',
-        label=f"{label + ': ' if label else ''}average precision {measure(y, p, ['ap'])['ap']:.3f}",
+        label=f"{label + ': ' if label else ''}average precision {measure_scores(y, p, ['ap'])['ap']:.3f}",
     )
     if cluster is not None:
         ax.fill_between(
@@ -171,7 +171,7 @@ def summarise(
         seed=seed,
         level=level,
     )
-    point = measure(y, p, MEASURES)
+    point = measure_scores(y, p, MEASURES)
     bs = bootstrap(y, p, g, MEASURES, n_boot, seed, progress=progress)
     for k in MEASURES:
         out[k] = (
@@ -210,8 +210,8 @@ def compare(
         level=level,
     )
     ma, mb, ba, bb = (
-        measure(y, pa, names),
-        measure(y, pb, names),
+        measure_scores(y, pa, names),
+        measure_scores(y, pb, names),
         bootstrap(y, pa, g, names, n_boot, seed),
         bootstrap(y, pb, g, names, n_boot, seed),
     )

@@ -7,7 +7,7 @@ import argparse, time
 from pathlib import Path
 import numpy as np, pandas as pd
 from melanoma_nbdev.core import write_csv
-from melanoma_nbdev.evidence.auc import RocSteps, auc, auc_interval, bootstrap, delong, interval
+from melanoma_nbdev.evidence.auc import RocSteps, auc, auc_interval, bootstrap, delong, percentile_interval
 from melanoma_nbdev.evidence.oof import clusters, simulate_oof
 
 TRUE, PREV, PER = .90, .0176, 16.
@@ -24,7 +24,7 @@ def one(positives, icc, seed, n_boot=2000):
     df = simulate_oof(max(20, round(positives/PREV/PER)), PER, PREV, TRUE, icc=icc, seed=seed)
     y, p, g = df['target'].to_numpy(), df['p_melanoma'].to_numpy(), clusters(df)
     bs = bootstrap(y, p, g, n_boot=n_boot, seed=seed)['auc']
-    iv = dict(patients=auc_interval(bs, y, g, auc(y, p)), percentile=interval(bs), images=interval(boot_images(y, p, n_boot, seed)), delong=delong(y, p), obuchowski=delong(y, p, g))
+    iv = dict(patients=auc_interval(bs, y, g, auc(y, p)), percentile=percentile_interval(bs), images=percentile_interval(boot_images(y, p, n_boot, seed)), delong=delong(y, p), obuchowski=delong(y, p, g))
     row = dict(positives=positives, icc=icc, seed=seed, n=len(y), n_pos=int(y.sum()), n_patients=int(g.max() + 1))
     for k, v in iv.items(): row.update({f'{k}_lo': v['lo'], f'{k}_hi': v['hi']})
     return row

@@ -9,7 +9,7 @@ import numpy as np, pandas as pd
 from melanoma_nbdev.evidence.calibration import brier_parts, ece, prior_shift, recalibrate
 from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.training.losses import class_weights
-from melanoma_nbdev.evidence.auc import bootstrap, interval, measure
+from melanoma_nbdev.evidence.auc import bootstrap, percentile_interval, measure_scores
 from scipy.stats import norm
 
 HERE = Path(__file__).parent
@@ -23,12 +23,12 @@ def ranking(t, arms, seeds, base='bce', n_boot=2000):
     "Per arm and measure: mean over seeds with its interval, difference from `base` with its interval, and the difference of each seed."
     y, g, val, bs, one = t.target.to_numpy(), t.group.factorize()[0], {}, {}, {}
     for a in arms:
-        ms, rs = [measure(y, t[f'{a}|{s}'].to_numpy(), NAMES) for s in seeds], [bootstrap(y, t[f'{a}|{s}'].to_numpy(), g, NAMES, n_boot, 0) for s in seeds]
+        ms, rs = [measure_scores(y, t[f'{a}|{s}'].to_numpy(), NAMES) for s in seeds], [bootstrap(y, t[f'{a}|{s}'].to_numpy(), g, NAMES, n_boot, 0) for s in seeds]
         one[a], val[a], bs[a] = ms, {k: np.mean([m[k] for m in ms]) for k in NAMES}, {k: np.mean([r[k] for r in rs], 0) for k in NAMES}
     rows = []
     for a in arms:
         for k in NAMES:
-            own, d = interval(bs[a][k], val[a][k]), interval(bs[a][k] - bs[base][k], val[a][k] - val[base][k])
+            own, d = percentile_interval(bs[a][k], val[a][k]), percentile_interval(bs[a][k] - bs[base][k], val[a][k] - val[base][k])
             rows.append(dict(arm=a, measure=k, value=val[a][k], lo=own['lo'], hi=own['hi'], diff=d['value'], diff_lo=d['lo'], diff_hi=d['hi'], se=d['se'], detectable=2.8016*d['se'], p=np.nan if a == base else 2*norm.sf(abs(d['value'])/d['se']), **{f'diff_seed{s}': one[a][i][k] - one[base][i][k] for i, s in enumerate(seeds)}))
     r = pd.DataFrame(rows); r['p_holm'] = np.nan
     for k in NAMES: i = r.index[(r.measure == k) & (r.arm != base)]; r.loc[i, 'p_holm'] = holm(r.p[i])
