@@ -76,13 +76,13 @@ def what_is_it(
     return "it is not an image of a kind that is read here; save it as JPEG or PNG"
 
 # %% ../nbs/01_images.ipynb #00f97637
-_BAND_PIXELS = 2**19
+_BAND_PIXELS = 2**17
 
 def _bands(
     image:Image.Image,
     factor:int=1, # A band has a multiple of this many rows
 ):
-    "Yield (first row, rows of the picture), about half a million pixels at a time."
+    "Yield (first row, rows of the picture), about 130,000 pixels at a time."
     rows = factor*max(1, _BAND_PIXELS // (image.width*factor))
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
