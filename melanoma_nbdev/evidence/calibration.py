@@ -12,7 +12,7 @@ import numpy as np, pandas as pd
 
 from ..core import RunError
 from .auc import check_scores, auc, percentile_interval
-from .discrimination import boot_ratio
+from .discrimination import bootstrap_ratio
 from .oof import clusters
 
 # %% ../../nbs/evidence/33_calibration.ipynb #96172cb1
@@ -121,7 +121,7 @@ def calibration_line(
     for name, X, off, j in (('slope', np.c_[np.ones(len(z)), z], 0., 1), ('intercept', np.ones((len(z), 1)), z, 0)):
         b = _logistic(X, y, off); q = 1/(1 + np.exp(-(X @ b + off))); se = _cluster_se(X, y - q, q, c)[j]
         out[name] = dict(value=float(b[j]), lo=float(b[j] - 1.96*se), hi=float(b[j] + 1.96*se))
-    out['observed_expected'] = percentile_interval(boot_ratio(y, p, c, 1000)[:, 0], float(y.sum()/p.sum()))
+    out['observed_expected'] = percentile_interval(bootstrap_ratio(y, p, c, 1000)[:, 0], float(y.sum()/p.sum()))
     return out
 
 # %% ../../nbs/evidence/33_calibration.ipynb #37f350f7

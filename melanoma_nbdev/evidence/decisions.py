@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from ..core import RunError
 from .auc import check_scores, percentile_interval
 from .calibration import _fit_map, _prob
-from .discrimination import boot_ratio
+from .discrimination import bootstrap_ratio
 from .oof import clusters
 
 # %% ../../nbs/evidence/34_decisions.ipynb #c75ab5ce
@@ -68,7 +68,7 @@ CLINIC = {'primary care': 22.62, 'dermatologists': 9.60, 'pigmented lesion speci
 
 def _rates(y, hit, cluster, prevalence, n_boot, seed):
     "Sensitivity, specificity, and lesions called per melanoma found at a prevalence, with clustered intervals."
-    num, den = np.stack([y*hit, (1 - y)*(1 - hit)], 1), np.stack([y, 1 - y], 1); v, bs = num.sum(0)/np.maximum(den.sum(0), 1), boot_ratio(num, den, cluster, n_boot, seed)
+    num, den = np.stack([y*hit, (1 - y)*(1 - hit)], 1), np.stack([y, 1 - y], 1); v, bs = num.sum(0)/np.maximum(den.sum(0), 1), bootstrap_ratio(num, den, cluster, n_boot, seed)
     with np.errstate(divide='ignore', invalid='ignore'):
         per = lambda se, sp: 1 + (1 - sp)*(1 - prevalence)/(se*prevalence)
         nnt, draws = per(*v), per(bs[:, 0], bs[:, 1])
@@ -131,7 +131,7 @@ def conformal_table(
     for k in folds: m = (f == k).to_numpy(); S[m] = conformal_sets(p[m], conformal_fit(y[~m], p[~m], alpha))
     words, lv = set_words(S), pd.Series('all', index=oof.index) if by is None else oof[by].astype('object').where(oof[by].notna(), 'not recorded'); rows = []
     for v in sorted(lv.unique(), key=lambda x: (x == 'not recorded', not str(x).startswith('<'), str(x))):
-        m = (lv == v).to_numpy(); yy = y[m]; bs = boot_ratio(np.stack([yy*S[m, 1], (1 - yy)*S[m, 0]], 1), np.stack([yy, 1 - yy], 1), np.unique(g[m], return_inverse=True)[1], n_boot, seed); r = dict(level=str(v), n=int(m.sum()), n_pos=int(yy.sum()))
+        m = (lv == v).to_numpy(); yy = y[m]; bs = bootstrap_ratio(np.stack([yy*S[m, 1], (1 - yy)*S[m, 0]], 1), np.stack([yy, 1 - yy], 1), np.unique(g[m], return_inverse=True)[1], n_boot, seed); r = dict(level=str(v), n=int(m.sum()), n_pos=int(yy.sum()))
         for j, (name, c) in enumerate((('melanoma', 1), ('benign', 0))):
             w = yy == c; i = percentile_interval(bs[:, j], float(S[m][w, c].mean()) if w.any() else float('nan')); r.update({f'cover_{name}': i['value'], f'cover_{name}_lo': i['lo'], f'cover_{name}_hi': i['hi']})
         rows.append(dict(r, **{k.replace(' ', '_'): float((words[m] == k).mean()) for k in ('benign', 'melanoma', 'not sure')}))
@@ -161,7 +161,7 @@ def decision_curve(
     "Net benefit with clustered 95% intervals, and what the model gains over the better of treating all and none."
     y, p = _prob(oof['target'], oof['p_melanoma']); t = np.asarray(thresholds, dtype=float); w = t/(1 - t); one = np.ones((len(y), len(t)))
     hit = p[:, None] >= t; nb = hit*y[:, None] - hit*(1 - y)[:, None]*w; al = y[:, None] - (1 - y)[:, None]*w
-    bs = boot_ratio(np.hstack([nb, al]), np.hstack([one, one]), clusters(oof, warn=False), n_boot, seed); m = len(t); gain = bs[:, :m] - np.maximum(bs[:, m:], 0)
+    bs = bootstrap_ratio(np.hstack([nb, al]), np.hstack([one, one]), clusters(oof, warn=False), n_boot, seed); m = len(t); gain = bs[:, :m] - np.maximum(bs[:, m:], 0)
     d = net_benefit(y, p, t); q = lambda x: np.quantile(x, [.025, .975], axis=0)
     d['lo'], d['hi'] = q(bs[:, :m]); d['gain'] = d['model'] - np.maximum(d['all'], 0); d['gain_lo'], d['gain_hi'] = q(gain)
     return d[['threshold', 'model', 'lo', 'hi', 'all', 'none', 'gain', 'gain_lo', 'gain_hi']]

@@ -24,7 +24,7 @@ from melanoma_nbdev.core import (
     write_json,
 )
 from .auc import auc_ci
-from .discrimination import compare
+from .discrimination import compare_models
 from .oof import clusters, read_oof
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #ec386b70
@@ -291,7 +291,7 @@ def member_table(
         x, y = (oof.assign(p_melanoma=s['p_melanoma'].to_numpy()) for s in (t, members[best]))
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            return compare(x, y, ['auc'], n_boot, seed, level)['auc']  # clusters has warned above
+            return compare_models(x, y, ['auc'], n_boot, seed, level)['auc']  # clusters has warned above
 
     for k, t in rows.items():
         d = against_best(t) if k != best else {}

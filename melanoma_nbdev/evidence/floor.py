@@ -14,8 +14,8 @@ from PIL import Image
 
 from ..core import LeakError, ManifestError, RunError, OOF_COLS, SITES
 from .auc import Curve, RocSteps, cluster_draws, auc, auc_ci, auc_interval, bootstrap, percentile_interval
-from .discrimination import compare
-from .oof import align, clusters, out_of_fold, read_oof
+from .discrimination import compare_models
+from .oof import align_tables, clusters, out_of_fold, read_oof
 
 # %% ../../nbs/evidence/36_floor.ipynb #1711380a
 FEATURES = dict(size=('width', 'height'), file=('bytes',), metadata=('sex', 'age', 'site'), images=('images',))
@@ -198,7 +198,7 @@ def combine_oof(
 )->pd.DataFrame: # `a` with the combination as `p_melanoma`
     "Both scores in one, each fold combined by a logistic regression that was fitted on the others."
     from sklearn.linear_model import LogisticRegression
-    a, b = align(a, b); X = np.stack([_logit(a.p_melanoma), _logit(b.p_melanoma)], 1); X = (X - X.mean(0))/(X.std(0) + 1e-9)
+    a, b = align_tables(a, b); X = np.stack([_logit(a.p_melanoma), _logit(b.p_melanoma)], 1); X = (X - X.mean(0))/(X.std(0) + 1e-9)
     y, f, p = a.target.to_numpy(), pd.factorize(a.fold.astype('object'))[0], np.zeros(len(a))
     if len(np.unique(f)) < 2: raise ManifestError("combining two scores out of fold needs at least two folds in the first table")
     for k in np.unique(f): p[f == k] = LogisticRegression().fit(X[f != k], y[f != k]).predict_proba(X[f == k])[:, 1]
@@ -232,7 +232,7 @@ def what_the_image_adds(
     level:float=.95, # Coverage
 )->pd.DataFrame: # Rows image, floor, both, and the differences; columns auc (or difference), lo, hi, n, n_pos, n_clusters
     "What the pixels are worth beyond what is known without them."
-    a, b = align(oof, floor); c = combine_oof(a, b); y, g = a.target.to_numpy(), clusters(a, warn=False)
+    a, b = align_tables(oof, floor); c = combine_oof(a, b); y, g = a.target.to_numpy(), clusters(a, warn=False)
     v = {k: (auc(y, d.p_melanoma), bootstrap(y, d.p_melanoma, g, n_boot=n_boot, seed=seed)['auc']) for k, d in dict(image=a, floor=b, both=c).items()}
     v |= {f'{i} - {j}': (v[i][0] - v[j][0], v[i][1] - v[j][1]) for i, j in (('image', 'floor'), ('both', 'floor'), ('both', 'image'))}
     out = {k: percentile_interval(s, val, level) if ' - ' in k else auc_interval(s, y, g, val, level) for k, (val, s) in v.items()}
@@ -281,7 +281,7 @@ def metadata_gain(
     image, both = read_oof(image), read_oof(both); _one_study(image, both, ('image', 'image + metadata'))
     y, g = image.target.to_numpy(), clusters(image, warn=False)
     if (m := min(len(np.unique(g[y == k])) for k in (0, 1))) < 2: raise RunError(f"one class lies in {m} groups; an interval of the gain needs both classes in two groups or more")
-    c = compare(both, image, ('auc',), n_boot, seed, level); d = c['auc']; fires = d['lo'] > usual
+    c = compare_models(both, image, ('auc',), n_boot, seed, level); d = c['auc']; fires = d['lo'] > usual
     row = dict(suspect='metadata beside the image', kind='record', image=d['b'], both=d['a'], gain=d['diff'], lo=d['lo'], hi=d['hi'], **{k: c[k] for k in ('n', 'n_pos', 'n_clusters')},
                verdict='fires' if fires else 'quiet', see='record: written after the diagnosis?' if fires else '')
     out = pd.DataFrame([row]).set_index('suspect'); out.attrs.update(usual=usual, level=level); return out

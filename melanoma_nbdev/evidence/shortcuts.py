@@ -16,7 +16,7 @@ from ..data.splits import audit
 from ..engine import pool_map
 from .auc import auc, auc_ci
 from .floor import USUAL_GAIN, _one_study, camera_groups, encode, metadata_gain
-from .oof import align, clusters, read_oof
+from .oof import align_tables, clusters, read_oof
 from ..images import open_image
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #37268b7c
@@ -125,7 +125,7 @@ def _gain_rows(df, image, both, **kwargs)->list:
     "What metadata add beside the image, as rows of the audit: none where no predictions are given."
     if image is None and both is None: return []
     if image is None or both is None: raise RunError("the gain by metadata needs two tables: give oof_image and oof_both, or neither")
-    image = read_oof(image); _one_study(df, image, ('the manifest', 'oof_image')); align(df, image)
+    image = read_oof(image); _one_study(df, image, ('the manifest', 'oof_image')); align_tables(df, image)
     out = metadata_gain(image, both, **kwargs).reset_index()[['suspect', 'kind', 'gain', 'lo', 'hi', 'n', 'verdict']]
     return [dict(row, count=pd.NA) for row in out.to_dict('records')]
 

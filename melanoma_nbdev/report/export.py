@@ -27,7 +27,8 @@ from melanoma_nbdev.core import (
 )
 from ..data.manifest import SOURCES
 from ..evidence.auc import auc, auc_ci
-from ..evidence.calibration import softmax, wilson
+from ..evidence.calibration import softmax
+from ..evidence.auc import wilson
 from ..evidence.decisions import decision_card
 from ..evidence.oof import clusters, read_oof
 from ..training.models import load_model

@@ -23,7 +23,7 @@ from melanoma_nbdev.core import (
 )
 from ..evidence.calibration import logit, plot_reliability, recalibrate
 from ..evidence.decisions import plot_decision
-from ..evidence.discrimination import compare, plot_pr, plot_roc, summarise
+from ..evidence.discrimination import compare_models, plot_pr, plot_roc, summarise
 from ..evidence.oof import clusters, read_oof
 from ..evidence.subgroups import estimate_ita
 from melanoma_nbdev.report.measures import (
@@ -503,7 +503,7 @@ def melanoma_evaluate(
     cmp = None
     if against:
         cmp = dict(
-            compare(oof, read_oof(against), n_boot=n_boot, seed=seed),
+            compare_models(oof, read_oof(against), n_boot=n_boot, seed=seed),
             a_name=name,
             b_name=Path(against).resolve().name if Path(against).is_dir() else Path(against).stem,
         )
@@ -521,9 +521,9 @@ def melanoma_evaluate(
 # %% ../../nbs/report/41_html.ipynb #d1ce39db
 def _join_truth(src: Path, truth: str, image: str | None) -> pd.DataFrame:
     "Predictions with the columns of a second table, joined by image id; ids without truth are named."
-    from melanoma_nbdev.evidence.oof import _find_columns, _read_table
+    from melanoma_nbdev.evidence.oof import _find_columns, read_table
 
-    a, b = _read_table(src), _read_table(truth)
+    a, b = read_table(src), read_table(truth)
     ca, cb = (_find_columns(t, {'image_id': image if image in t else None}) for t in (a, b))
     if 'image_id' not in ca or 'image_id' not in cb:
         raise RunError("both files need a column with the image id; name it with --image")

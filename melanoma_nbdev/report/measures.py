@@ -34,7 +34,7 @@ from melanoma_nbdev.evidence.decisions import (
 )
 from melanoma_nbdev.evidence.discrimination import (
     balanced_accuracy,
-    compare,
+    compare_models,
     nested_epoch,
     summarise,
     summarise_dx,
@@ -209,8 +209,8 @@ def shortcut_floor(d: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> dict |
     if f is None:
         return None
     both = floor_predictions(d, image=True)
-    c = compare(both, f, ['auc'], n_boot, seed)
-    vs = compare(d, f, ['auc'], n_boot, seed)
+    c = compare_models(both, f, ['auc'], n_boot, seed)
+    vs = compare_models(d, f, ['auc'], n_boot, seed)
     s = summarise(f, n_boot, seed)['auc']
     return dict(
         auc=s,
@@ -231,7 +231,7 @@ def optimism(
     "How much the best epoch, chosen on the fold that it is judged on, flatters."
     out, run = {}, Path(run)
     if (run / 'oof_best.csv').exists():
-        c = compare(read_oof(run / 'oof_best.csv'), d, ['auc'], n_boot, seed)['auc']
+        c = compare_models(read_oof(run / 'oof_best.csv'), d, ['auc'], n_boot, seed)['auc']
         out['best_epoch'] = dict(
             best=c['a'], fixed=c['b'], diff=c['diff'], lo=c['lo'], hi=c['hi'], p=c['p']
         )

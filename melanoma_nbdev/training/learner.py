@@ -23,7 +23,7 @@ from ..core import ImageError, MelanomaError, RunError, seed_everything, write_c
 from ..images import CROPS, to_input
 from .callbacks import Accumulate, Bar, Checkpoint, Distributed, Ema, EpochSeed, FreezeBody, MelAUC, MixAll, Stop, Watch, best_epoch, keep_freed_memory, mel_prob, processes, stopped, wait_for_all
 from .losses import LOSSES, make_loss
-from .models import body_head, load_backbone, model_config, read_weights, save_model
+from .models import body_head, load_backbone, model_from_config, read_weights, save_model
 from .options import PRESETS
 from .pipeline import get_dls, metadata_features, metadata_names, sample_order, square_store
 
@@ -81,7 +81,7 @@ def build_model(
     cfg:dict, # From `make_config`, with `classes`
 ): # `models.DermModel`
     "The network of a run, with the weights that it starts from."
-    try: model = model_config(cfg, cfg['pretrained'] and not cfg['weights'])
+    try: model = model_from_config(cfg, cfg['pretrained'] and not cfg['weights'])
     except Exception as e:
         if not cfg['pretrained'] or isinstance(e, MelanomaError): raise
         raise MelanomaError(f"timm could not fetch the ImageNet weights of {cfg['arch']} ({type(e).__name__}); they need the network once. Or give a file with --weights FILE, or start from random weights with --weights none") from None

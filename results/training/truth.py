@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from melanoma_nbdev.core import read_json, write_json
 from melanoma_nbdev.evidence.auc import auc_ci
-from melanoma_nbdev.evidence.discrimination import compare
+from melanoma_nbdev.evidence.discrimination import compare_models
 from melanoma_nbdev.evidence.oof import clusters, read_oof
 from melanoma_nbdev.phantom.bounds import best_auc_ci, picture_truth
 
@@ -22,7 +22,7 @@ def distance(
     "The bounds of a set on the images of an out-of-fold file, and how far below them the file's scores rank."
     oof = read_oof(oof, score=score); truth = picture_truth(phantom).rename(columns=dict(image_name='image_id')); truth = truth[truth.image_id.isin(oof.image_id)].reset_index(drop=True); ci = auc_ci(oof.target, oof.p_melanoma, clusters(oof, warn=False)); out = {}
     for kind, column in dict(z='z', picture='z_picture').items():
-        c = compare(oof.assign(p_melanoma=truth.set_index('image_id').loc[oof.image_id, column].to_numpy()), oof, names=('auc',))
+        c = compare_models(oof.assign(p_melanoma=truth.set_index('image_id').loc[oof.image_id, column].to_numpy()), oof, names=('auc',))
         out |= {k: c[k] for k in ('n', 'n_pos', 'n_clusters', 'n_boot', 'seed')} | dict(model=c['auc']['b'], model_lo=ci['lo'], model_hi=ci['hi']); b = best_auc_ci(truth, kind='picture' if kind == 'picture' else 'set')
         out[kind] = dict(auc=b['auc'], lo=b['lo'], hi=b['hi'], distance=c['auc']['diff'], distance_lo=c['auc']['lo'], distance_hi=c['auc']['hi'])
     names = ['asymmetry', 'border', 'colours', 'structures', 'diameter']; lg = lambda p: np.log(np.clip(p, 1e-7, 1 - 1e-7)/(1 - np.clip(p, 1e-7, 1 - 1e-7)))
