@@ -4,385 +4,449 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'check_scores', 'one_class_only', 'auc', 'RocSteps', 'cluster_draws', 'Curve', 'measure_scores',
-           'bootstrap', 'percentile_interval', 'auc_interval', 'auc_ci', 'delong_cov', 'delong']
+           'measure_draws', 'bootstrap', 'percentile_interval', 'auc_interval', 'auc_ci', 'delong_cov', 'delong',
+           'hanley_mcneil', 'wilson']
 
 # %% ../../nbs/evidence/31_auc.ipynb #27144b46
 import warnings
-import numpy as np, pandas as pd
+from statistics import NormalDist
 
-from ..core import RunError
-from .oof import _normal_quantile
+import numpy as np
+import pandas as pd
+from fastcore.basics import patch
+
+from ..core import RunError, log_odds
+from .oof import Interval
 
 # %% ../../nbs/evidence/31_auc.ipynb #ba6ab3f7
-def check_scores(y, p):
-    "`y` as integers 0/1 and `p` as floats, of one length and finite."
-    y, p = np.asarray(y), np.asarray(p, dtype=float)
-    if y.shape != p.shape or y.ndim != 1:
+def check_scores(is_melanoma, scores):
+    "`is_melanoma` as integers 0/1 and `scores` as floats, of one length and finite."
+    is_melanoma, scores = np.asarray(is_melanoma), np.asarray(scores, dtype=float)
+    if is_melanoma.shape != scores.shape or is_melanoma.ndim != 1:
         raise RunError(
-            f"targets and scores must be two lists of one length, not {y.shape} and {p.shape}"
+            "targets and scores must be two lists of one length, "
+            f"not {is_melanoma.shape} and {scores.shape}"
         )
-    if not np.isin(y, (0, 1)).all():
+    if not np.isin(is_melanoma, (0, 1)).all():
         raise RunError("targets must be 0 or 1")
-    if not np.isfinite(p).all():
-        raise RunError(f"{int((~np.isfinite(p)).sum())} scores are not finite numbers")
-    return y.astype(int), p
+    if not np.isfinite(scores).all():
+        raise RunError(f"{int((~np.isfinite(scores)).sum())} scores are not finite numbers")
+    return is_melanoma.astype(int), scores
 
 # %% ../../nbs/evidence/31_auc.ipynb #37f6b4ed
-def one_class_only(y: np.ndarray) -> bool:
+def one_class_only(is_melanoma: np.ndarray) -> bool:
     "Whether only one class (or nothing) is there; warns that the measure is not defined then."
-    if 0 < y.sum() < len(y):
+    if 0 < is_melanoma.sum() < len(is_melanoma):
         return False
     warnings.warn(
-        f"only one class among {len(y)} images: the measure is not defined and NaN is returned",
+        f"only one class among {len(is_melanoma)} images: "
+        "the measure is not defined and NaN is returned",
         stacklevel=3,
     )
     return True
 
 # %% ../../nbs/evidence/31_auc.ipynb #e54d1ddf
 def auc(
-    y,  # (n,) targets 0/1
-    p,  # (n,) scores, higher means melanoma
+    is_melanoma,  # (n,) targets 0/1
+    scores,  # (n,) scores, higher means melanoma
 ) -> float:  # 0..1; NaN with a warning where only one class is there
     "Area under the ROC curve (Mann and Whitney's statistic, ties count half)."
-    y, p = check_scores(y, p)
-    if one_class_only(y):
+    is_melanoma, scores = check_scores(is_melanoma, scores)
+    if one_class_only(is_melanoma):
         return float('nan')
-    neg = np.sort(p[y == 0])
-    pos = p[y == 1]
+    benign = np.sort(scores[is_melanoma == 0])
+    melanoma = scores[is_melanoma == 1]
     return float(
-        (np.searchsorted(neg, pos, 'left').sum() + np.searchsorted(neg, pos, 'right').sum())
-        / (2 * len(neg) * len(pos))
+        (
+            np.searchsorted(benign, melanoma, 'left').sum()
+            + np.searchsorted(benign, melanoma, 'right').sum()
+        )
+        / (2 * len(benign) * len(melanoma))
     )
 
 # %% ../../nbs/evidence/31_auc.ipynb #31e1a749
 class RocSteps:
-    "The steps of the ROC curve at the scores of melanomas, as sparse counts per cluster; `steps(W)` gives those of many weighted curves."
+    "The ROC curve's steps at the scores of melanomas, as sparse counts per cluster."
 
     def __init__(
         self,
-        y,  # (n,) targets 0/1
-        p,  # (n,) scores
+        is_melanoma,  # (n,) targets 0/1
+        scores,  # (n,) scores
         cluster=None,  # (n,) integer codes; every image its own where None
-        n_clusters: int
-        | None = None,  # Number of clusters where more exist than occur here (a subgroup of a larger set)
+        n_clusters: int | None = None,  # Number of clusters, where more exist than occur here
     ):
-        y, p = check_scores(y, p)
-        c = np.arange(len(y)) if cluster is None else np.asarray(cluster)
-        self.J = int(n_clusters or (c.max() + 1 if len(c) else 0))
-        pos = y == 1
-        lv = np.unique(p[pos])
-        self.K = len(lv)
-        at = self.K - np.searchsorted(
-            lv, p, 'right'
-        )  # first level (from the top) that the score reaches; K: below all melanomas
-        tied = ~pos & np.isin(p, lv)
-        self.ties = bool(tied.any())
-        self.pos, self.neg = (
-            self._counts(at[pos], c[pos], self.K),
-            self._counts(at[~pos], c[~pos], self.K + 1),
+        is_melanoma, scores = check_scores(is_melanoma, scores)
+        cluster = np.arange(len(scores)) if cluster is None else np.asarray(cluster)
+        melanoma = is_melanoma == 1
+        levels = np.unique(scores[melanoma])
+        self.n_levels = len(levels)
+        self.n_clusters = int(n_clusters or cluster.max(initial=-1) + 1)
+        # first level, from the top, that a score reaches; n_levels: below all melanomas
+        reached = self.n_levels - np.searchsorted(levels, scores, 'right')
+        tied = ~melanoma & np.isin(scores, levels)
+        self.melanoma = self._counts(reached[melanoma], cluster[melanoma], self.n_levels)
+        self.benign = self._counts(reached[~melanoma], cluster[~melanoma], self.n_levels + 1)
+        self.tied = (
+            self._counts(reached[tied], cluster[tied], self.n_levels) if tied.any() else None
         )
-        self.tie = self._counts(at[tied], c[tied], self.K) if self.ties else None
 
-    def _counts(self, row, col, n):
-        from scipy.sparse import coo_matrix
+# %% ../../nbs/evidence/31_auc.ipynb #5438a08b
+@patch
+def _counts(self: RocSteps, level, cluster, n_levels):
+    "Images at each level, per cluster: a sparse matrix (levels, clusters)."
+    from scipy.sparse import coo_matrix
 
-        return coo_matrix((np.ones(len(row), np.float32), (row, col)), shape=(n, self.J)).tocsr()
+    ones = np.ones(len(level), np.float32)
+    return coo_matrix((ones, (level, cluster)), shape=(n_levels, self.n_clusters)).tocsr()
 
-    def steps(
-        self,
-        W: np.ndarray,  # (J, b) weights of the clusters, float32
-    ) -> tuple:  # melanomas (K, b), benign (K+1, b) and, among those, benign tied with a melanoma (K, b), per level from the top
-        "Counts at each level of `b` weighted curves."
-        return self.pos @ W, self.neg @ W, (self.tie @ W if self.ties else None)
+# %% ../../nbs/evidence/31_auc.ipynb #fe190b8b
+@patch
+def steps(
+    self: RocSteps,
+    weights: np.ndarray,  # (clusters, b) weights of the clusters, float32
+) -> tuple:  # (levels, b) melanomas, (levels + 1, b) benign, (levels, b) benign tied or None
+    "Counts at each level, from the top, of `b` weighted curves."
+    tied = self.tied @ weights if self.tied is not None else None
+    return self.melanoma @ weights, self.benign @ weights, tied
 
 # %% ../../nbs/evidence/31_auc.ipynb #c276b346
 def cluster_draws(
-    J: int,  # Clusters
+    n_clusters: int,  # Clusters
     n_boot: int,  # Resamples
     seed: int,  # Seed
     block: int = 64,  # Resamples at a time; the draws do not depend on it
-):  # Yields (J, b) float32: how often each cluster was drawn, J draws with replacement a resample
-    "Multinomial weights of the clusters, block by block: one seed gives one sequence, whatever the block."
+):  # Yields (clusters, b) float32: how often each cluster was drawn in each of `b` resamples
+    "Weights of resampled clusters; one seed gives one sequence, whatever the block."
     rng = np.random.default_rng(seed)
-    for s in range(0, n_boot, block):
-        b = min(block, n_boot - s)
-        at = rng.integers(0, J, size=(b, J), dtype=np.uint32).astype(np.int64)
-        at *= b
-        at += np.arange(b)[:, None]
-        yield np.bincount(at.ravel(), minlength=J * b).reshape(J, b).astype(np.float32)
+    for start in range(0, n_boot, block):
+        now = min(block, n_boot - start)
+        drawn = rng.integers(0, n_clusters, size=(now, n_clusters), dtype=np.uint32)
+        flat = drawn.astype(np.int64) * now + np.arange(now)[:, None]
+        counts = np.bincount(flat.ravel(), minlength=n_clusters * now)
+        yield counts.reshape(n_clusters, now).astype(np.float32)
 
 # %% ../../nbs/evidence/31_auc.ipynb #70f37183
 class Curve:
-    "Cumulative counts of `b` weighted ROC curves at their K levels, from the top; what the measures are computed from."
+    "Cumulative counts of `b` weighted ROC curves at their levels, from the top."
 
-    def __init__(self, pos, neg, tie=None):
-        self.pos, self.neg, self.tie = (
-            None if a is None else np.asarray(a, dtype=float) for a in (pos, neg, tie)
-        )
-        self.tp, fp = self.pos.cumsum(0), self.neg.cumsum(0)
-        self.fp, self.N, self.P = (
-            fp[:-1],
-            fp[-1],
-            self.tp[-1] if len(self.tp) else np.zeros(fp.shape[1]),
-        )
-        if self.tie is None:
-            self.tie = np.zeros(1)
+    def __init__(
+        self,
+        melanoma,  # (levels, b) melanomas at each level
+        benign,  # (levels + 1, b) benign lesions at or above each level; the last: below all
+        tied=None,  # (levels, b) benign lesions with exactly the score of the level
+    ):
+        self.melanoma = np.asarray(melanoma, dtype=float)
+        self.benign = np.asarray(benign, dtype=float)
+        self.tied = np.zeros(1) if tied is None else np.asarray(tied, dtype=float)
+        self.true_positives = self.melanoma.cumsum(0)
+        above = self.benign.cumsum(0)
+        self.false_positives, self.n_benign = above[:-1], above[-1]
+        levels = len(self.true_positives)
+        self.n_melanoma = self.true_positives[-1] if levels else np.zeros(above.shape[1])
 
-    def area(self, above=0.0):  # (b,)
-        "Area under the curve and above the sensitivity `above`: straight lines between the points."
-        before, t1 = self.tp - self.pos, self.tp
-        lo = above * self.P
-        flat = (self.neg[:-1] - self.tie) * np.maximum(before - lo, 0)
-        if self.tie.any():
-            h0, h1 = np.maximum(before - lo, 0), np.maximum(t1 - lo, 0)
-            flat += self.tie * np.where(
-                before >= lo,
-                (h0 + h1) / 2,
-                np.divide(h1 * h1, 2 * self.pos, out=np.zeros_like(h1), where=self.pos > 0),
-            )
-        return (flat.sum(0) + self.neg[-1] * (self.P - lo)) / (self.P * self.N)
+# %% ../../nbs/evidence/31_auc.ipynb #ef8ab19e
+@patch
+def area(
+    self: Curve,
+    above: float = 0.0,  # Only the part of the curve above this sensitivity
+):  # (b,)
+    "Area under each curve: straight lines between the points."
+    before, after = self.true_positives - self.melanoma, self.true_positives
+    start = above * self.n_melanoma
+    flat = (self.benign[:-1] - self.tied) * np.maximum(before - start, 0)
+    if self.tied.any():
+        left, right = np.maximum(before - start, 0), np.maximum(after - start, 0)
+        corner = np.zeros_like(right)
+        np.divide(right * right, 2 * self.melanoma, out=corner, where=self.melanoma > 0)
+        flat += self.tied * np.where(before >= start, (left + right) / 2, corner)
+    total = flat.sum(0) + self.benign[-1] * (self.n_melanoma - start)
+    return total / (self.n_melanoma * self.n_benign)
 
 # %% ../../nbs/evidence/31_auc.ipynb #18a99db6
-def _auc(c: Curve):
-    return c.area()
+def _auc(curve: Curve):
+    return curve.area()
 
 
-def _pauc80(c: Curve):
-    return c.area(0.8)
+def _pauc80(curve: Curve):
+    return curve.area(0.8)
 
 # %% ../../nbs/evidence/31_auc.ipynb #34ff8bd5
-def _average_precision(c: Curve):
-    "Mean precision over the melanomas, at the threshold of each (scikit-learn's definition: no interpolation)."
-    seen = c.tp + c.fp
-    return (c.pos * np.divide(c.tp, seen, out=np.zeros_like(seen), where=seen > 0)).sum(0) / c.P
+def _average_precision(curve: Curve):
+    "Mean precision at the threshold of each melanoma (scikit-learn's: no interpolation)."
+    called = curve.true_positives + curve.false_positives
+    precision = np.zeros_like(called)
+    np.divide(curve.true_positives, called, out=precision, where=called > 0)
+    return (curve.melanoma * precision).sum(0) / curve.n_melanoma
 
 # %% ../../nbs/evidence/31_auc.ipynb #30f9219b
-def _sens_at(spec: float):
+def _sensitivity_at(specificity: float):
     "Highest sensitivity that a threshold reaches with at least this specificity."
 
-    def f(c: Curve):
-        k = (c.fp <= (1 - spec) * c.N + 1e-9).sum(0)
-        return np.where(k > 0, np.take_along_axis(c.tp, np.maximum(k - 1, 0)[None], 0)[0], 0) / c.P
+    def measured(curve: Curve):
+        allowed = curve.false_positives <= (1 - specificity) * curve.n_benign + 1e-9
+        reached = allowed.sum(0)
+        last = np.maximum(reached - 1, 0)[None]
+        found = np.take_along_axis(curve.true_positives, last, 0)[0]
+        return np.where(reached > 0, found, 0) / curve.n_melanoma
 
-    return f
+    return measured
 
 # %% ../../nbs/evidence/31_auc.ipynb #5bff067a
-def _spec_at(sens: float):
+def _specificity_at(sensitivity: float):
     "Highest specificity that a threshold reaches with at least this sensitivity."
 
-    def f(c: Curve):
-        return 1 - np.take_along_axis(c.fp, (c.tp < sens * c.P - 1e-9).sum(0)[None], 0)[0] / c.N
+    def measured(curve: Curve):
+        missed = curve.true_positives < sensitivity * curve.n_melanoma - 1e-9
+        first = missed.sum(0)[None]
+        return 1 - np.take_along_axis(curve.false_positives, first, 0)[0] / curve.n_benign
 
-    return f
+    return measured
 
 # %% ../../nbs/evidence/31_auc.ipynb #d39aa5f9
 MEASURES = dict(
     auc=_auc,
     pauc80=_pauc80,
     ap=_average_precision,
-    sens_at_spec90=_sens_at(0.9),
-    sens_at_spec95=_sens_at(0.95),
-    spec_at_sens90=_spec_at(0.9),
-    spec_at_sens95=_spec_at(0.95),
+    sens_at_spec90=_sensitivity_at(0.9),
+    sens_at_spec95=_sensitivity_at(0.95),
+    spec_at_sens90=_specificity_at(0.9),
+    spec_at_sens95=_specificity_at(0.95),
 )
-"Measures of discrimination: name -> function of a `Curve`. `pauc80` is the area above 80% sensitivity, 0 to 0.2, as in ISIC 2024"
+"""Measures of discrimination: name -> function of a `Curve`. `pauc80` is the area above 80%
+sensitivity, 0 to 0.2, as in ISIC 2024."""
 
 # %% ../../nbs/evidence/31_auc.ipynb #ece8242a
 def measure_scores(
-    y,  # (n,) targets 0/1
-    p,  # (n,) scores
+    is_melanoma,  # (n,) targets 0/1
+    scores,  # (n,) scores
     names=('auc',),  # Names in `MEASURES`
 ) -> dict:  # name -> value; NaN with a warning where only one class is there
     "Measures of discrimination of one set of scores."
-    y, p = check_scores(y, p)
-    if one_class_only(y):
-        return {k: float('nan') for k in names}
-    r = RocSteps(y, p, np.zeros(len(y), int))
-    c = Curve(*r.steps(np.ones((1, 1), np.float32)))
-    return {k: float(MEASURES[k](c)[0]) for k in names}
+    is_melanoma, scores = check_scores(is_melanoma, scores)
+    if one_class_only(is_melanoma):
+        return {name: float('nan') for name in names}
+    all_in_one = RocSteps(is_melanoma, scores, np.zeros(len(scores), int))
+    curve = Curve(*all_in_one.steps(np.ones((1, 1), np.float32)))
+    return {name: float(MEASURES[name](curve)[0]) for name in names}
 
 # %% ../../nbs/evidence/31_auc.ipynb #fd796987
+def _blocks(steps: RocSteps, n_boot: int, seed: int, max_mb: float, progress: bool):
+    "The draws of all resamples, in blocks that fit into `max_mb`, with a bar where wanted."
+    row = 12 * steps.n_clusters + 60 * steps.n_levels + 1
+    block = int(np.clip(max_mb * 2**20 / row, 1, 48))
+    draws = cluster_draws(steps.n_clusters, n_boot, seed, block)
+    if not progress:
+        return draws
+    from tqdm.auto import tqdm
+
+    return tqdm(draws, total=-(-n_boot // block), desc='bootstrap', leave=False)
+
+# %% ../../nbs/evidence/31_auc.ipynb #261d3eca
+def measure_draws(
+    steps: RocSteps,  # The steps of the scores' curve
+    weights: np.ndarray,  # (clusters, b) how often each cluster was drawn
+    names,  # Names in `MEASURES`
+) -> dict:  # name -> (b,) values; NaN where a resample holds one class only
+    "Measures on one block of resamples."
+    if not steps.n_levels:
+        return {name: np.full(weights.shape[1], np.nan) for name in names}
+    curve = Curve(*steps.steps(weights))
+    both = (curve.n_melanoma > 0) & (curve.n_benign > 0)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return {name: np.where(both, MEASURES[name](curve), np.nan) for name in names}
+
+# %% ../../nbs/evidence/31_auc.ipynb #d40f6776
 def bootstrap(
-    y,  # (n,) targets 0/1
-    p,  # (n,) scores
+    is_melanoma,  # (n,) targets 0/1
+    scores,  # (n,) scores
     cluster=None,  # (n,) integer codes of the clusters; every image its own where None
     names=('auc',),  # Names in `MEASURES`
     n_boot: int = 2000,  # Resamples
-    seed: int = 0,  # Seed: equal seeds and clusters give the same resamples, so two calls are paired
-    n_clusters: int | None = None,  # Number of clusters where `y` is a part of a larger set
-    max_mb: float = 16.0,  # Memory of one block of resamples; small blocks stay in the cache
-    progress: bool = False,  # Show a progress bar (needs tqdm)
+    seed: int = 0,  # One seed and the same clusters give the same resamples: two calls are paired
+    n_clusters: int | None = None,  # Number of clusters where this is a part of a larger set
+    **kwargs,  # max_mb: memory of one block (16); progress: show a bar (False)
 ) -> dict:  # name -> (n_boot,) values; NaN for a resample with one class only
-    "Measures on resamples of whole clusters. Time grows with rows times resamples, memory stays at one block."
-    r = RocSteps(y, p, cluster, n_clusters)
-    block = int(np.clip(max_mb * 2**20 / (12 * r.J + 60 * r.K + 1), 1, 48))
-    out = {k: [] for k in names}
-    draws = cluster_draws(r.J, n_boot, seed, block)
-    if progress:
-        from tqdm.auto import tqdm
-
-        draws = tqdm(draws, total=-(-n_boot // block), desc='bootstrap', leave=False)
-    for W in draws:
-        c = Curve(*r.steps(W))
-        ok = (c.P > 0) & (c.N > 0)
-        with np.errstate(divide='ignore', invalid='ignore'):
-            for k in names:
-                out[k].append(
-                    np.where(ok, MEASURES[k](c), np.nan) if r.K else np.full(W.shape[1], np.nan)
-                )
-    return {k: np.concatenate(v) for k, v in out.items()}
+    "Measures on resamples of whole clusters. Time grows with rows times resamples."
+    steps = RocSteps(is_melanoma, scores, cluster, n_clusters)
+    options = dict(max_mb=16.0, progress=False) | kwargs
+    blocks = [
+        measure_draws(steps, weights, names) for weights in _blocks(steps, n_boot, seed, **options)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in names}
 
 # %% ../../nbs/evidence/31_auc.ipynb #396629c5
 def percentile_interval(
-    bs: np.ndarray,  # (n_boot,) values of the resamples, NaN where not defined
+    draws: np.ndarray,  # (n_boot,) values of the resamples, NaN where not defined
     value: float | None = None,  # The measure on the data itself
     level: float = 0.95,  # Coverage
-) -> dict:  # value, lo, hi, se, n_ok (resamples on which the measure is defined)
+) -> Interval:  # Also se, and n_ok: the resamples on which the measure is defined
     "Percentile interval of a bootstrap, and its standard error."
-    ok = bs[np.isfinite(bs)]
-    if len(ok) < 2:
-        return dict(value=value, lo=float('nan'), hi=float('nan'), se=float('nan'), n_ok=len(ok))
-    lo, hi = np.quantile(ok, [(1 - level) / 2, (1 + level) / 2])
-    return dict(value=value, lo=float(lo), hi=float(hi), se=float(ok.std(ddof=1)), n_ok=len(ok))
+    defined = draws[np.isfinite(draws)]
+    if len(defined) < 2:
+        return Interval(value, se=float('nan'), n_ok=len(defined))
+    lo, hi = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(lo), float(hi), se=float(defined.std(ddof=1)), n_ok=len(defined))
 
 # %% ../../nbs/evidence/31_auc.ipynb #326d7789
+def _rarer_class(is_melanoma: np.ndarray, cluster: np.ndarray) -> int:
+    "The number of clusters that hold the rarer class."
+    return min(len(np.unique(cluster[is_melanoma == label])) for label in (0, 1))
+
+# %% ../../nbs/evidence/31_auc.ipynb #3eb6710c
 def auc_interval(
-    bs: np.ndarray,  # (n_boot,) AUCs of the resamples
-    y,  # (n,) targets 0/1
+    draws: np.ndarray,  # (n_boot,) AUCs of the resamples
+    is_melanoma,  # (n,) targets 0/1
     cluster,  # (n,) integer codes of the clusters; every image its own where None
     value: float,  # The AUC itself
     level: float = 0.95,  # Coverage
-) -> dict:  # value, lo, hi, se (of the AUC as it is), n_ok
-    "Interval of an AUC on the logit scale: bootstrap standard error and Student's quantile with as many clusters as hold the rarer class. Perfect separation: the percentile interval."
-    from scipy.stats import t
+) -> Interval:  # Also se (of the AUC as it is) and n_ok
+    """Interval of an AUC on the logit scale: standard error of the bootstrap, Student's quantile for
+    as many clusters as hold the rarer class. Perfect separation: the percentile interval."""
+    from scipy.stats import t as student
 
-    out = percentile_interval(bs, value, level)
-    y = np.asarray(y).astype(int)
-    c = np.arange(len(y)) if cluster is None else np.asarray(cluster)
-    m = min(len(np.unique(c[y == k])) for k in (0, 1))
-    if out['n_ok'] < 2 or m < 2 or not 0 < value < 1:
-        return out
-    half_pair = 0.5 / (y.sum() * (1 - y).sum())
-    lg = lambda x: np.log(x) - np.log1p(-x)
-    s = lg(np.clip(bs[np.isfinite(bs)], half_pair, 1 - half_pair)).std(ddof=1) * np.sqrt(
-        m / (m - 1)
-    )
-    q = t.ppf((1 + level) / 2, m - 1)
-    lo, hi = (1 / (1 + np.exp(-(lg(value) + sign * q * s))) for sign in (-1, 1))
-    return dict(out, lo=float(lo), hi=float(hi))
+    plain = percentile_interval(draws, value, level)
+    is_melanoma = np.asarray(is_melanoma).astype(int)
+    cluster = np.arange(len(is_melanoma)) if cluster is None else np.asarray(cluster)
+    rarer = _rarer_class(is_melanoma, cluster)
+    if plain['n_ok'] < 2 or rarer < 2 or not 0 < value < 1:
+        return plain
+    half_pair = 0.5 / (is_melanoma.sum() * (1 - is_melanoma).sum())
+    spread = log_odds(draws[np.isfinite(draws)], half_pair).std(ddof=1)
+    width = student.ppf((1 + level) / 2, rarer - 1) * (spread * np.sqrt(rarer / (rarer - 1)))
+    middle = np.log(value) - np.log1p(-value)
+    lo, hi = (float(1 / (1 + np.exp(-bound))) for bound in (middle - width, middle + width))
+    return Interval(value, lo, hi, se=plain['se'], n_ok=plain['n_ok'])
 
 # %% ../../nbs/evidence/31_auc.ipynb #e51080ea
+def _codes(cluster, n: int) -> np.ndarray | None:
+    "Clusters as integer codes, or None."
+    if cluster is None:
+        return None
+    cluster = np.asarray(cluster)
+    return cluster if cluster.dtype.kind in 'iu' else pd.factorize(cluster)[0]
+
+# %% ../../nbs/evidence/31_auc.ipynb #62fcc000
 def auc_ci(
-    y,  # (n,) targets 0/1
-    p,  # (n,) scores
-    cluster=None,  # (n,) names or codes of the clusters (patients, groups); every image its own where None
+    is_melanoma,  # (n,) targets 0/1
+    scores,  # (n,) scores
+    cluster=None,  # (n,) names or codes of the clusters; every image its own where None
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
     level: float = 0.95,  # Coverage
 ) -> dict:  # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot, level
     "AUC and its interval from resampling whole clusters. One class only: NaN and a warning."
-    y, p = check_scores(y, p)
-    cluster = (
-        None
-        if cluster is None
-        else np.asarray(cluster)
-        if np.asarray(cluster).dtype.kind in 'iu'
-        else pd.factorize(np.asarray(cluster))[0]
+    is_melanoma, scores = check_scores(is_melanoma, scores)
+    cluster = _codes(cluster, len(scores))
+    value = auc(is_melanoma, scores)
+    known = Interval(value)
+    if np.isfinite(value):
+        draws = bootstrap(is_melanoma, scores, cluster, n_boot=n_boot, seed=seed)['auc']
+        known = auc_interval(draws, is_melanoma, cluster, value, level)
+    n_clusters = len(scores) if cluster is None else cluster.max(initial=-1) + 1
+    counts = dict(n=len(scores), n_pos=int(is_melanoma.sum()), n_clusters=n_clusters)
+    return dict(
+        auc=value, lo=known.lo, hi=known.hi, **counts, seed=seed, n_boot=n_boot, level=level
     )
-    J = cluster.max() + 1 if cluster is not None and len(cluster) else len(y)
-    out = dict(
-        auc=auc(y, p),
-        lo=float('nan'),
-        hi=float('nan'),
-        n=len(y),
-        n_pos=int(y.sum()),
-        n_clusters=J,
-        seed=seed,
-        n_boot=n_boot,
-        level=level,
-    )
-    if np.isfinite(out['auc']):
-        out.update(
-            {
-                k: v
-                for k, v in auc_interval(
-                    bootstrap(y, p, cluster, n_boot=n_boot, seed=seed)['auc'],
-                    y,
-                    cluster,
-                    out['auc'],
-                    level,
-                ).items()
-                if k in ('lo', 'hi')
-            }
-        )
-    return out
 
 # %% ../../nbs/evidence/31_auc.ipynb #18e2a11f
-def _placements(y, p):
-    "For each melanoma the share of benign lesions below it, for each benign lesion the share of melanomas above it; ties half."
-    pos, neg = p[y == 1], p[y == 0]
-    sp, sn = np.sort(pos), np.sort(neg)
-    below = (np.searchsorted(sn, pos, 'left') + np.searchsorted(sn, pos, 'right')) / (2 * len(neg))
-    above = 1 - (np.searchsorted(sp, neg, 'left') + np.searchsorted(sp, neg, 'right')) / (
-        2 * len(pos)
-    )
+def _share_below(sorted_scores: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    "For each score the share of the sorted ones below it; ties count half."
+    left = np.searchsorted(sorted_scores, scores, 'left')
+    right = np.searchsorted(sorted_scores, scores, 'right')
+    return (left + right) / (2 * len(sorted_scores))
+
+# %% ../../nbs/evidence/31_auc.ipynb #4830f70a
+def _placements(is_melanoma, scores):
+    "Each melanoma's share of benign lesions below, each benign lesion's of melanomas above."
+    melanoma, benign = scores[is_melanoma == 1], scores[is_melanoma == 0]
+    below = _share_below(np.sort(benign), melanoma)
+    above = 1 - _share_below(np.sort(melanoma), benign)
     return below, above
 
 # %% ../../nbs/evidence/31_auc.ipynb #c28ea128
+def _cluster_sums(placements, aucs, cluster, n_clusters: int) -> np.ndarray:
+    "(m, clusters) sums of the placements' deviations from the AUC, for each of m models."
+    rows = [
+        np.bincount(cluster, weights=placement - value, minlength=n_clusters)
+        for placement, value in zip(placements, aucs, strict=True)
+    ]
+    return np.array(rows)
+
+
+def _inflation(cluster) -> float:
+    "I/(I - 1) for the number I of clusters that occur."
+    occurring = len(np.unique(cluster))
+    return occurring / (occurring - 1)
+
+# %% ../../nbs/evidence/31_auc.ipynb #62dfb689
 def delong_cov(
-    y,  # (n,) targets 0/1
-    ps,  # (m, n) scores of m models on the same images
+    is_melanoma,  # (n,) targets 0/1
+    many_scores,  # (m, n) scores of m models on the same images
     cluster=None,  # (n,) integer codes: Obuchowski's variance; DeLong's where None
 ) -> tuple:  # (m,) AUCs, (m, m) their covariance
     "AUCs and their covariance from the placements."
-    y = np.asarray(y)
-    P, N = int(y.sum()), int((1 - y).sum())
-    pl = [_placements(y, np.asarray(p, dtype=float)) for p in ps]
-    a = np.array([b.mean() for b, _ in pl])
-    V10, V01 = (np.array([x[i] for x in pl]) for i in (0, 1))
+    is_melanoma = np.asarray(is_melanoma)
+    n_melanoma, n_benign = int(is_melanoma.sum()), int((1 - is_melanoma).sum())
+    both = [_placements(is_melanoma, np.asarray(scores, dtype=float)) for scores in many_scores]
+    of_melanomas, of_benign = (np.array([pair[i] for pair in both]) for i in (0, 1))
+    aucs = np.array([below.mean() for below, _ in both])
     if cluster is None:
-        return a, np.atleast_2d(np.cov(V10)) / P + np.atleast_2d(np.cov(V01)) / N
-    c = np.asarray(cluster)
-    J = c.max() + 1
-    A, B = (
-        np.array([np.bincount(c[y == t], weights=v - m, minlength=J) for v, m in zip(V, a)])
-        for t, V in ((1, V10), (0, V01))
-    )
-    i10, i01, i = (
-        int((np.bincount(c[m], minlength=J) > 0).sum()) for m in (y == 1, y == 0, y >= 0)
-    )
-    s10, s01, s11 = (
-        i10 / (i10 - 1) * (A @ A.T),
-        i01 / (i01 - 1) * (B @ B.T),
-        i / (i - 1) * (A @ B.T),
-    )
-    return a, s10 / P**2 + s01 / N**2 + (s11 + s11.T) / (P * N)
+        covariances = np.atleast_2d(np.cov(of_melanomas)), np.atleast_2d(np.cov(of_benign))
+        return aucs, covariances[0] / n_melanoma + covariances[1] / n_benign
+    cluster = np.asarray(cluster)
+    own, other = cluster[is_melanoma == 1], cluster[is_melanoma == 0]
+    n_clusters = cluster.max() + 1
+    up = _cluster_sums(of_melanomas, aucs, own, n_clusters)
+    down = _cluster_sums(of_benign, aucs, other, n_clusters)
+    s10, s01 = _inflation(own) * (up @ up.T), _inflation(other) * (down @ down.T)
+    s11 = _inflation(cluster) * (up @ down.T)
+    between = (s11 + s11.T) / (n_melanoma * n_benign)
+    return aucs, s10 / n_melanoma**2 + s01 / n_benign**2 + between
 
 # %% ../../nbs/evidence/31_auc.ipynb #f8733a36
 def delong(
-    y,  # (n,) targets 0/1
-    p,  # (n,) scores
+    is_melanoma,  # (n,) targets 0/1
+    scores,  # (n,) scores
     cluster=None,  # (n,) integer codes: Obuchowski's variance; DeLong's where None
     level: float = 0.95,  # Coverage
 ) -> dict:  # auc, lo, hi, se, method
     "AUC with the symmetric interval of DeLong (or Obuchowski, with clusters), cut at 0 and 1."
-    y, p = check_scores(y, p)
-    how = 'DeLong' if cluster is None else 'Obuchowski'
-    if one_class_only(y) or min(y.sum(), (1 - y).sum()) < 2:
-        return dict(
-            auc=auc(y, p) if 0 < y.sum() < len(y) else float('nan'),
-            lo=float('nan'),
-            hi=float('nan'),
-            se=float('nan'),
-            method=how,
-        )
-    a, v = delong_cov(y, [p], cluster)
-    se = float(np.sqrt(max(v[0, 0], 0)))
-    z = _normal_quantile((1 + level) / 2)
+    is_melanoma, scores = check_scores(is_melanoma, scores)
+    found = dict(auc=float('nan'), lo=float('nan'), hi=float('nan'), se=float('nan'))
+    method = 'DeLong' if cluster is None else 'Obuchowski'
+    if one_class_only(is_melanoma):
+        return dict(found, method=method)
+    if min(is_melanoma.sum(), (1 - is_melanoma).sum()) < 2:
+        return dict(found, auc=auc(is_melanoma, scores), method=method)
+    aucs, covariance = delong_cov(is_melanoma, [scores], cluster)
+    value, se = float(aucs[0]), float(np.sqrt(max(covariance[0, 0], 0)))
+    half = NormalDist().inv_cdf((1 + level) / 2) * se
     return dict(
-        auc=float(a[0]),
-        lo=max(float(a[0]) - z * se, 0.0),
-        hi=min(float(a[0]) + z * se, 1.0),
-        se=se,
-        method=how,
+        auc=value, lo=max(value - half, 0.0), hi=min(value + half, 1.0), se=se, method=method
     )
+
+# %% ../../nbs/evidence/31_auc.ipynb #e5ca213d
+def hanley_mcneil(
+    auc: float,  # An AUC
+    n_melanoma: int,  # Melanomas
+    n_benign: int,  # Benign lesions
+) -> float:  # Its standard error
+    "Standard error of an AUC from the class sizes alone ([Hanley and McNeil 1982](https://doi.org/10.1148/radiology.143.1.7063747))."
+    melanoma_pairs, benign_pairs = auc / (2 - auc), 2 * auc * auc / (1 + auc)
+    variance = auc * (1 - auc)
+    variance += (n_melanoma - 1) * (melanoma_pairs - auc * auc)
+    variance += (n_benign - 1) * (benign_pairs - auc * auc)
+    return float(np.sqrt(variance / (n_melanoma * n_benign)))
+
+# %% ../../nbs/evidence/31_auc.ipynb #3098e996
+def wilson(
+    events,  # Events, a number or an array
+    trials,  # Trials (need not be whole)
+    level: float = 0.95,  # Coverage
+) -> tuple:  # lo, hi
+    "Wilson's interval of a proportion ([Wilson 1927](https://doi.org/10.1080/01621459.1927.10502953))."
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, scale = events / trials, 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / scale
+    half = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / scale
+    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
