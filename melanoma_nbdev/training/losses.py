@@ -6,14 +6,30 @@
 __all__ = ['LOSSES', 'CELoss', 'FocalLoss', 'class_weights', 'log_prior', 'AUCMarginLoss', 'make_loss']
 
 # %% ../../nbs/training/23_losses.ipynb #b3bc341f
-import numpy as np, torch, torch.nn.functional as F
+import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ..core import MelanomaError
 
-# %% ../../nbs/training/23_losses.ipynb #bd9f8930
+# %% ../../nbs/training/23_losses.ipynb #c82a9804
+def _plain(tensor:torch.Tensor)->torch.Tensor:
+    "The tensor without fastai's type."
+    return tensor.as_subclass(torch.Tensor)
+
+def _single(logits:torch.Tensor)->torch.Tensor:
+    "Logits in single precision: (n,) for one logit, (n, c) for several."
+    logits = _plain(logits).float()
+    return logits[:, 0] if logits.ndim == 2 and logits.shape[-1] == 1 else logits
+
+def _numbers(values):
+    "A float32 tensor of the values, or None."
+    return None if values is None else torch.as_tensor(values, dtype=torch.float32)
+
+# %% ../../nbs/training/23_losses.ipynb #9ab9a457
 class CELoss(nn.Module):
-    "Mean cross-entropy of logits: (n,) with float labels in {0, 1}, or (n, c) with integer labels. Weighted means are divided by n, so that `weight` scales gradients and nothing else."
+    "Mean cross-entropy of logits: (n,) with labels in {0, 1}, or (n, c) with integer labels."
     y_int = True  # fastai's MixUp then mixes losses, not labels
     def __init__(self,
         weight=None, # c weights (or 2: benign, melanoma for one logit); None is 1 for all
@@ -22,28 +38,27 @@ class CELoss(nn.Module):
     ):
         super().__init__()
         self.smoothing, self.reduction = smoothing, 'mean'
-        for k, v in dict(weight=weight, adjust=adjust).items(): self.register_buffer(k, None if v is None else torch.as_tensor(v, dtype=torch.float32))
+        self.register_buffer('weight', _numbers(weight))
+        self.register_buffer('adjust', _numbers(adjust))
     def forward(self, logits, y):
-        z = _plain(logits).float()
-        if self.adjust is not None: z = z + self.adjust
-        if z.shape[-1] == 1 and z.ndim == 2: z = z[:, 0]
+        "The loss of the batch; one an image where `reduction` is 'none'."
         y = _plain(y)
-        if z.ndim == 1:
-            s = y.float()*(1-self.smoothing) + self.smoothing/2
-            l = F.binary_cross_entropy_with_logits(z, s, reduction='none')
-            w = 1. if self.weight is None else self.weight[y.long()]
-        else:
-            l = F.cross_entropy(z, y.long(), label_smoothing=self.smoothing, reduction='none')
-            w = 1. if self.weight is None else self.weight[y.long()]
-        return (l*w).mean() if self.reduction == 'mean' else l*w
+        if self.adjust is not None: logits = _plain(logits).float() + self.adjust
+        losses = _cross_entropy(_single(logits), y, self.smoothing)
+        losses = losses*(1. if self.weight is None else self.weight[y.long()])
+        return losses.mean() if self.reduction == 'mean' else losses
 
-def _plain(t):
-    "fastai's tensor types carry a dispatch that losses do not need."
-    return t.as_subclass(torch.Tensor)
+# %% ../../nbs/training/23_losses.ipynb #763f598d
+def _cross_entropy(logits:torch.Tensor, y:torch.Tensor, smoothing:float=0.)->torch.Tensor:
+    "The cross-entropy of each image; (n,) logits are binary."
+    if logits.ndim > 1:
+        return F.cross_entropy(logits, y.long(), label_smoothing=smoothing, reduction='none')
+    smooth = y.float()*(1 - smoothing) + smoothing/2
+    return F.binary_cross_entropy_with_logits(logits, smooth, reduction='none')
 
-# %% ../../nbs/training/23_losses.ipynb #9ab9a457
+# %% ../../nbs/training/23_losses.ipynb #0ac24e24
 class FocalLoss(nn.Module):
-    "Mean focal loss of logits, shapes as in `CELoss` (Lin et al. 2017, equation 4 with alpha as class weight)."
+    "Mean focal loss of logits, shapes as in `CELoss` (Lin et al. 2017, equation 4)."
     y_int = True
     def __init__(self,
         gamma:float=2., # How fast easy images fade
@@ -51,74 +66,102 @@ class FocalLoss(nn.Module):
     ):
         super().__init__()
         self.gamma, self.reduction = gamma, 'mean'
-        self.register_buffer('weight', None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
+        self.register_buffer('weight', _numbers(weight))
     def forward(self, logits, y):
-        z, y = _plain(logits).float(), _plain(y)
-        if z.ndim == 2 and z.shape[-1] == 1: z = z[:, 0]
-        ce = F.binary_cross_entropy_with_logits(z, y.float(), reduction='none') if z.ndim == 1 else F.cross_entropy(z, y.long(), reduction='none')
-        w = 1. if self.weight is None else self.weight[y.long()]
-        l = w * (-torch.expm1(-ce)).clamp_min(1e-12)**self.gamma * ce
-        return l.mean() if self.reduction == 'mean' else l
+        "The loss of the batch; one an image where `reduction` is 'none'."
+        y = _plain(y)
+        cross_entropy = _cross_entropy(_single(logits), y)
+        weight = 1. if self.weight is None else self.weight[y.long()]
+        missing = (-torch.expm1(-cross_entropy)).clamp_min(1e-12)  # 1 - p of the true label
+        losses = weight * missing**self.gamma * cross_entropy
+        return losses.mean() if self.reduction == 'mean' else losses
 
-# %% ../../nbs/training/23_losses.ipynb #d48ad2d8
+# %% ../../nbs/training/23_losses.ipynb #b5f31c76
 def class_weights(
     counts, # c numbers of training images
     beta:float=1., # 1 is inverse frequency, less is class-balanced (Cui et al. 2019)
 )->np.ndarray: # c weights, mean over images 1
-    "Weights of the classes from their counts; an absent class has weight 0."
-    n = np.asarray(counts, dtype=float)
-    if not 0 <= beta <= 1: raise MelanomaError(f"beta is {beta}; it lies between 0 (no weighting) and 1 (inverse frequency)")
-    with np.errstate(divide='ignore', invalid='ignore'): w = 1/n if beta == 1 else (1-beta)/(1-beta**n)
-    w = np.where(n > 0, w, 0)
-    return w * n.sum()/(w*n).sum()
+    "Weights of the classes, 0 for an absent one. `MelanomaError` for a beta outside 0..1."
+    if not 0 <= beta <= 1:
+        raise MelanomaError(f"beta is {beta}; it lies between 0 (no weighting) "
+                            "and 1 (inverse frequency)")
+    counts = np.asarray(counts, dtype=float)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        weights = 1/counts if beta == 1 else (1 - beta)/(1 - beta**counts)
+    weights = np.where(counts > 0, weights, 0)
+    return weights * counts.sum()/(weights*counts).sum()
 
-# %% ../../nbs/training/23_losses.ipynb #b5f31c76
+# %% ../../nbs/training/23_losses.ipynb #cb802761
 def log_prior(
     counts, # c numbers of training images; two (benign, melanoma) for one logit
     binary:bool=False, # One logit: the log odds of melanoma
 )->np.ndarray: # c numbers, or one
-    "What logit adjustment adds to the logits in training (Menon et al. 2021, equation 10 with tau = 1); an absent class counts as one image."
-    n = np.maximum(np.asarray(counts, dtype=float), 1)
-    return np.log(n[1]/n[0])[None] if binary else np.log(n/n.sum())
+    "What logit adjustment adds to the logits (Menon et al. 2021, equation 10 with tau = 1)."
+    counts = np.maximum(np.asarray(counts, dtype=float), 1)  # an absent class counts as one image
+    if binary: return np.log(counts[1]/counts[0])[None]
+    return np.log(counts/counts.sum())
 
 # %% ../../nbs/training/23_losses.ipynb #877bc5fc
 class AUCMarginLoss(nn.Module):
-    "Mean squared hinge over the melanoma-benign pairs of the batch (a pairwise surrogate of 1 - AUC; margin as in Yuan et al. 2021)."
+    "Mean squared hinge over the pairs of a batch (margin as in Yuan et al. 2021)."
     def __init__(self,
         margin:float=1., # Wanted distance of the scores, in logits
         index:int=0, # Which of c > 1 logits is melanoma
-    ): super().__init__(); self.margin, self.index = margin, index
+    ):
+        super().__init__()
+        self.margin, self.index = margin, index
     def forward(self, logits, y):
-        z, y = _plain(logits).float(), _plain(y)
-        if z.ndim == 2 and z.shape[-1] == 1: z = z[:, 0]
-        if z.ndim == 2:
-            y = (y == self.index)
-            z = z[:, self.index] - torch.logsumexp(torch.cat([z[:, :self.index], z[:, self.index+1:]], 1), 1)
-        pos, neg = z[y > .5], z[y < .5]
-        if not len(pos) or not len(neg): return z.sum()*0
-        return F.relu(self.margin - (pos[:, None] - neg[None])).pow(2).mean()
+        "The loss of the batch."
+        scores, y = _single(logits), _plain(y)
+        if scores.ndim == 2:
+            scores, y = _log_odds_of(scores, self.index), y == self.index
+        melanomas, others = scores[y > .5], scores[y < .5]
+        if not len(melanomas) or not len(others): return scores.sum()*0
+        return F.relu(self.margin - (melanomas[:, None] - others[None])).pow(2).mean()
+
+# %% ../../nbs/training/23_losses.ipynb #63be8284
+def _log_odds_of(logits:torch.Tensor, index:int)->torch.Tensor:
+    "The log odds of one class against all others, (n,)."
+    others = torch.cat([logits[:, :index], logits[:, index + 1:]], 1)
+    return logits[:, index] - torch.logsumexp(others, 1)
 
 # %% ../../nbs/training/23_losses.ipynb #8ce08606
-LOSSES = dict(ce=(), weighted=('pos_weight',), focal=('gamma',), class_balanced=('beta',), logit_adjusted=(), auc_margin=('margin',))
+LOSSES = {
+    'ce': (),
+    'weighted': ('pos_weight',),
+    'focal': ('gamma',),
+    'class_balanced': ('beta',),
+    'logit_adjusted': (),
+    'auc_margin': ('margin',),
+}
 "Names that `make_loss` knows -> the numbers that each takes"
 
+def _check_loss(name:str, numbers:dict):
+    "Raise `MelanomaError` for a loss that does not exist, or a number that it does not take."
+    if name not in LOSSES:
+        raise MelanomaError(f"loss {name!r} is not known; use one of {', '.join(LOSSES)}")
+    foreign = [number for number in numbers if number not in LOSSES[name]]
+    if foreign:
+        takes = ' and '.join(LOSSES[name]) or 'no numbers'
+        raise MelanomaError(f"loss {name} does not take {foreign[0]!r}; it takes {takes}")
+
+# %% ../../nbs/training/23_losses.ipynb #400507f5
 def make_loss(
     name:str='ce', # One of `LOSSES`
     counts=(1, 1), # Training images per class; (benign, melanoma) for one logit
     binary:bool=False, # One logit
     smoothing:float=0., # Label smoothing of 'ce'
-    pos_weight:float=1., # Weight of melanoma in 'weighted'
-    gamma:float=2., # Of 'focal'
-    beta:float=.999, # Of 'class_balanced'
-    margin:float=1., # Of 'auc_margin'
     mel:int=0, # Index of melanoma among several classes
+    **numbers # What `LOSSES` lists for that name
 )->nn.Module:
-    "The loss of that name. An unknown name raises `MelanomaError` and lists the known ones."
-    i = 1 if binary else mel
+    "The loss of that name. `MelanomaError` for an unknown name, or a number it does not take."
+    _check_loss(name, numbers)
     if name == 'ce': return CELoss(smoothing=smoothing)
-    if name == 'weighted': w = np.ones(len(counts)); w[i] = pos_weight; return CELoss(weight=w)
-    if name == 'focal': return FocalLoss(gamma)
-    if name == 'class_balanced': return CELoss(weight=class_weights(counts, beta))
+    if name == 'focal': return FocalLoss(numbers.get('gamma', 2.))
     if name == 'logit_adjusted': return CELoss(adjust=log_prior(counts, binary))
-    if name == 'auc_margin': return AUCMarginLoss(margin, mel)
-    raise MelanomaError(f"loss {name!r} is not known; use one of {', '.join(LOSSES)}")
+    if name == 'auc_margin': return AUCMarginLoss(numbers.get('margin', 1.), mel)
+    if name == 'class_balanced':
+        return CELoss(weight=class_weights(counts, numbers.get('beta', .999)))
+    weight = np.ones(len(counts))
+    weight[1 if binary else mel] = numbers.get('pos_weight', 1.)
+    return CELoss(weight=weight)
