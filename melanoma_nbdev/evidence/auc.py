@@ -300,8 +300,8 @@ def auc_interval(
     value: float,  # The AUC itself
     level: float = 0.95,  # Coverage
 ) -> Interval:  # Also se (of the AUC as it is) and n_ok
-    """Interval of an AUC on the logit scale: standard error of the bootstrap, Student's quantile for
-    as many clusters as hold the rarer class. Perfect separation: the percentile interval."""
+    """Interval of an AUC on the logit scale: standard error of the bootstrap, Student's quantile
+    for as many clusters as hold the rarer class. Perfect separation: the percentile interval."""
     from scipy.stats import t as student
 
     plain = percentile_interval(draws, value, level)
@@ -431,7 +431,8 @@ def hanley_mcneil(
     n_melanoma: int,  # Melanomas
     n_benign: int,  # Benign lesions
 ) -> float:  # Its standard error
-    "Standard error of an AUC from the class sizes alone ([Hanley and McNeil 1982](https://doi.org/10.1148/radiology.143.1.7063747))."
+    """Standard error of an AUC from the class sizes alone ([Hanley and McNeil
+    1982](https://doi.org/10.1148/radiology.143.1.7063747))."""
     melanoma_pairs, benign_pairs = auc / (2 - auc), 2 * auc * auc / (1 + auc)
     variance = auc * (1 - auc)
     variance += (n_melanoma - 1) * (melanoma_pairs - auc * auc)
@@ -444,7 +445,8 @@ def wilson(
     trials,  # Trials (need not be whole)
     level: float = 0.95,  # Coverage
 ) -> tuple:  # lo, hi
-    "Wilson's interval of a proportion ([Wilson 1927](https://doi.org/10.1080/01621459.1927.10502953))."
+    """Wilson's interval of a proportion ([Wilson
+    1927](https://doi.org/10.1080/01621459.1927.10502953))."""
     z = NormalDist().inv_cdf((1 + level) / 2)
     share, scale = events / trials, 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / scale

@@ -288,8 +288,8 @@ def called_out_of_fold(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them
     choose=_best_threshold,  # Function of targets and scores that gives a threshold
 ) -> np.ndarray:  # (n,) 1 where the image is called melanoma
-    """Calls at a threshold that was chosen without the image's own fold. With fewer than two folds the
-    threshold is the prevalence, which needs no choice."""
+    """Calls at a threshold that was chosen without the image's own fold. With fewer than two
+    folds the threshold is the prevalence, which needs no choice."""
     if oof['fold'].nunique() < 2 or oof['fold'].isna().any():
         return (oof['p_melanoma'] >= oof['target'].mean()).to_numpy().astype(int)
 
@@ -344,8 +344,8 @@ def top_k(
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
 ) -> Interval:  # Also chance (what random order gives), n_pos, n_patients; NaN without patients
-    """Share of melanomas among their patient's `k` highest scores. Only images whose patient is known
-    and has more than `k` images count."""
+    """Share of melanomas among their patient's `k` highest scores. Only images whose patient is
+    known and has more than `k` images count."""
     images = _of_large_patients(oof, k)
     if not images['target'].sum():
         nothing = dict(se=float('nan'), n_ok=0, chance=float('nan'), n_pos=0, n_patients=0)
@@ -398,13 +398,14 @@ def _accuracies(is_class, risks, occurring, cluster, n_boot, seed) -> dict:
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #da518e4c
 def summarise_dx(
-    oof: pd.DataFrame,  # Predictions with the true code in `dx` and a column `p_<code>` for each class
+    oof: pd.DataFrame,  # Predictions with the true code in `dx` and `p_<code>` for each class
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
 ) -> (
     dict | None
 ):  # n, classes: code -> n and AUC; macro_auc, balanced_accuracy, accuracy; None without columns
-    "Measures over all diagnoses. A class that does not occur has AUC NaN and is left out of the means."
+    """Measures over all diagnoses. A class that does not occur has AUC NaN and is left out of
+    the means."""
     codes = [code for code in DX if f'p_{code}' in oof]
     if 'dx' not in oof or len(codes) < 2:
         return None
@@ -430,8 +431,8 @@ def nested_epoch(
 ) -> (
     dict
 ):  # last, best, nested: mean AUC over folds; optimism = best - nested; epochs: fold -> chosen
-    """Mean fold AUC with the last epoch, with each fold's own best epoch, and with the epoch that the
-    other folds choose. `RunError` without two folds that share an epoch."""
+    """Mean fold AUC with the last epoch, with each fold's own best epoch, and with the epoch
+    that the other folds choose. `RunError` without two folds that share an epoch."""
     aucs = history.pivot(index='fold', columns='epoch', values='auc')
     aucs = aucs.dropna(axis=1).sort_index(axis=1)
     if len(aucs) < 2 or not aucs.shape[1]:
