@@ -258,8 +258,8 @@ def find_columns(
     given: dict | None = None,  # Our column -> the table's heading, where guessing is not wanted
     only=None,  # Our columns that are looked for; all where None
 ) -> dict:  # Our column -> the table's heading, for those found
-    """Which of the table's columns is which. Headings are compared without case, spaces, underscores
-    and hyphens. `ManifestError` for a given heading that is not there."""
+    """Which of the table's columns is which. Headings are compared without case, spaces,
+    underscores and hyphens. `ManifestError` for a given heading that is not there."""
     found = {ours: theirs for ours, theirs in (given or {}).items() if theirs is not None}
     _check_given(table, found)
     theirs_of = {_heading(name): name for name in reversed(table.columns)}

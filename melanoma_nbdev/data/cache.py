@@ -156,11 +156,11 @@ def _fill(df: pd.DataFrame, folder: Path, size: int, crop: str, workers, progres
     known = _read_list(book)
     dst = [
         str(folder / f"{re.sub('[^A-Za-z0-9._-]', '_', i)}-{sha256(os.fspath(s).encode())[:8]}.jpg")
-        for i, s in zip(df.image_id, df.path)
+        for i, s in zip(df.image_id, df.path, strict=False)
     ]
     listed = known.to_dict('index')
     jobs = [
-        (os.fspath(s), d, size, crop) for s, d in zip(df.path, dst) if not _intact(listed, s, d)
+        (os.fspath(s), d, size, crop) for s, d in zip(df.path, dst, strict=False) if not _intact(listed, s, d)
     ]
     faults = {}
     if jobs:
@@ -180,7 +180,7 @@ def _fill(df: pd.DataFrame, folder: Path, size: int, crop: str, workers, progres
                     workers=workers,
                     progress=f'cache {folder.name}' if progress else None,
                     chunk=8,
-                ),
+                ), strict=False,
             ):
                 if row:
                     f.write('\t'.join(map(str, row)) + '\n')

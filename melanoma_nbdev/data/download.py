@@ -232,7 +232,7 @@ def _room(dest: Path, sizes: list, files) -> None:
     import shutil
 
     here = lambda f: p.stat().st_size if (p := dest / (f[0] + '.part')).exists() else 0
-    need = sum((s or 0) * (2 if f[2] else 1) - here(f) for s, f in zip(sizes, files)) + 2**28
+    need = sum((s or 0) * (2 if f[2] else 1) - here(f) for s, f in zip(sizes, files, strict=False)) + 2**28
     free = shutil.disk_usage(next(p for p in (dest, *dest.parents) if p.exists())).free
     if need > free:
         raise ManifestError(

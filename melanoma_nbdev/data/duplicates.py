@@ -131,7 +131,7 @@ def _verify(thumbs:np.ndarray, pairs:np.ndarray, chunk:int=48)->np.ndarray:
     "A score in -1..1 for each row (i, j, orientation): the correlation of fine structure after registration; 0 where the coarse structure differs."
     out = np.zeros(len(pairs), np.float32)
     for s in range(0, len(pairs), chunk):
-        i, j, o = pairs[s:s + chunk].T; a, b = thumbs[i], np.stack([_orient(thumbs[[r]], q)[0] for r, q in zip(j, o)]); ca, cb = _coarse(a), _coarse(b)
+        i, j, o = pairs[s:s + chunk].T; a, b = thumbs[i], np.stack([_orient(thumbs[[r]], q)[0] for r, q in zip(j, o, strict=False)]); ca, cb = _coarse(a), _coarse(b)
         p = _register(ca, cb, np.zeros((len(i), 6), np.float32)); k = np.flatnonzero(_match(ca, cb, p, 1) > .9)
         if not len(k): continue
         fa, fb = _fine(a[k]), _fine(b[k]); p = p[k] * np.array([1, 1, 2, 1, 1, 2], np.float32); better = _register(fa, fb, p, steps=5)

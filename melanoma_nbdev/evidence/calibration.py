@@ -17,247 +17,407 @@ from .oof import clusters
 
 # %% ../../nbs/evidence/33_calibration.ipynb #96172cb1
 def softmax(
-    z, # (n, c) logits; (n,) or (n, 1) is one sigmoid
-)->np.ndarray: # (n, c) probabilities, rows sum to 1; (n, 2) benign and melanoma for one sigmoid
+    z,  # (n, c) logits; (n,) or (n, 1) is one sigmoid
+) -> np.ndarray:  # (n, c) probabilities, rows sum to 1; (n, 2) benign and melanoma for one sigmoid
     "Probabilities of logits, without overflow."
     z = np.asarray(z, dtype=float)
-    if z.ndim == 1: z = z[:, None]
-    if z.shape[1] == 1: z = np.hstack([np.zeros_like(z), z])
+    if z.ndim == 1:
+        z = z[:, None]
+    if z.shape[1] == 1:
+        z = np.hstack([np.zeros_like(z), z])
     e = np.exp(z - z.max(1, keepdims=True))
-    return e/e.sum(1, keepdims=True)
+    return e / e.sum(1, keepdims=True)
 
+# %% ../../nbs/evidence/33_calibration.ipynb #0c194454
 def fit_temperature(
-    logits, # (n, c) logits, or (n,) of one sigmoid
-    y, # (n,) index of the true class 0..c-1 (0/1 for one sigmoid)
-    lo:float=.02, # Lowest temperature that is returned
-    hi:float=50., # Highest
-)->float: # The temperature: divide the logits by it
+    logits,  # (n, c) logits, or (n,) of one sigmoid
+    y,  # (n,) index of the true class 0..c-1 (0/1 for one sigmoid)
+    lo: float = 0.02,  # Lowest temperature that is returned
+    hi: float = 50.0,  # Highest
+) -> float:  # The temperature: divide the logits by it
     "The temperature that maximises the likelihood of the labels."
     z, y = np.asarray(logits, dtype=float), np.asarray(y, dtype=int)
-    if z.ndim == 1 or z.shape[1] == 1: z = np.stack([np.zeros(len(z)), z.ravel()], 1)
-    if len(z) != len(y) or not np.isfinite(z).all(): raise RunError("logits must be finite, one row a label")
-    beta = 1.
+    if z.ndim == 1 or z.shape[1] == 1:
+        z = np.stack([np.zeros(len(z)), z.ravel()], 1)
+    if len(z) != len(y) or not np.isfinite(z).all():
+        raise RunError("logits must be finite, one row a label")
+    beta = 1.0
     for _ in range(100):
-        q = softmax(beta*z); m = (q*z).sum(1)
-        grad, curv = (z[np.arange(len(y)), y] - m).mean(), ((q*z*z).sum(1) - m*m).mean()
-        step = np.clip(grad/max(curv, 1e-12), -beta/2, 2*beta)
-        beta = float(np.clip(beta + step, 1/hi, 1/lo))
-        if abs(step) < 1e-10*beta: break
-    return 1/beta
+        q = softmax(beta * z)
+        m = (q * z).sum(1)
+        grad, curv = (z[np.arange(len(y)), y] - m).mean(), ((q * z * z).sum(1) - m * m).mean()
+        step = np.clip(grad / max(curv, 1e-12), -beta / 2, 2 * beta)
+        beta = float(np.clip(beta + step, 1 / hi, 1 / lo))
+        if abs(step) < 1e-10 * beta:
+            break
+    return 1 / beta
 
 # %% ../../nbs/evidence/33_calibration.ipynb #834ea4ed
-def logit(p, eps:float=1e-9)->np.ndarray:
+def logit(p, eps: float = 1e-9) -> np.ndarray:
     "Log-odds, with probabilities kept `eps` away from 0 and 1."
     p = np.clip(np.asarray(p, dtype=float), eps, 1 - eps)
     return np.log(p) - np.log1p(-p)
 
+# %% ../../nbs/evidence/33_calibration.ipynb #e65d9308
 def _prob(y, p):
     "`y` and `p` checked, `p` in 0..1."
     y, p = check_scores(y, p)
-    if len(p) and (p.min() < 0 or p.max() > 1): raise RunError(f"calibration needs probabilities between 0 and 1; these scores go from {p.min():.4g} to {p.max():.4g}. Turn them into probabilities "
-                                                              "first (a sigmoid for logits), or ask for discrimination only")
+    if len(p) and (p.min() < 0 or p.max() > 1):
+        raise RunError(
+            f"calibration needs probabilities between 0 and 1; these scores go from {p.min():.4g} to {p.max():.4g}. Turn them into probabilities "
+            "first (a sigmoid for logits), or ask for discrimination only"
+        )
     return y, p
 
+# %% ../../nbs/evidence/33_calibration.ipynb #121cb58c
 def brier_parts(
-    y, # (n,) targets 0/1
-    p, # (n,) probabilities
-)->dict: # brier, mcb, dsc, unc, skill; brier = mcb - dsc + unc, skill = (dsc - mcb)/unc
+    y,  # (n,) targets 0/1
+    p,  # (n,) probabilities
+) -> dict:  # brier, mcb, dsc, unc, skill; brier = mcb - dsc + unc, skill = (dsc - mcb)/unc
     "The Brier score and its exact decomposition into miscalibration, discrimination and uncertainty."
     from sklearn.isotonic import IsotonicRegression
-    y, p = _prob(y, p); b = float(((p - y)**2).mean()); unc = float(y.mean()*(1 - y.mean()))
-    best = float(((IsotonicRegression(out_of_bounds='clip').fit(p, y).predict(p) - y)**2).mean())
-    return dict(brier=b, mcb=b - best, dsc=unc - best, unc=unc, skill=1 - b/unc if unc > 0 else float('nan'))
+
+    y, p = _prob(y, p)
+    b = float(((p - y) ** 2).mean())
+    unc = float(y.mean() * (1 - y.mean()))
+    best = float(((IsotonicRegression(out_of_bounds='clip').fit(p, y).predict(p) - y) ** 2).mean())
+    return dict(
+        brier=b,
+        mcb=b - best,
+        dsc=unc - best,
+        unc=unc,
+        skill=1 - b / unc if unc > 0 else float('nan'),
+    )
 
 # %% ../../nbs/evidence/33_calibration.ipynb #5540eeff
 def _bins(p, n_bins, w):
     "Bin of each row: equal weight a bin, equal scores in one bin."
-    u, inv = np.unique(p, return_inverse=True); m = np.bincount(inv, weights=w)
-    return np.minimum((((m.cumsum() - m/2)/m.sum())*n_bins).astype(int), n_bins - 1)[inv]
+    u, inv = np.unique(p, return_inverse=True)
+    m = np.bincount(inv, weights=w)
+    return np.minimum((((m.cumsum() - m / 2) / m.sum()) * n_bins).astype(int), n_bins - 1)[inv]
 
+# %% ../../nbs/evidence/33_calibration.ipynb #c6bd9a8c
 def ece(
-    y, # (n,) targets 0/1
-    p, # (n,) probabilities
-    n_bins:int=15, # Bins of equal mass
-    weights=None, # (n,) weights of the rows
-)->dict: # ece as it is, debiased (what remains without the chance part, at least 0), n_bins used
+    y,  # (n,) targets 0/1
+    p,  # (n,) probabilities
+    n_bins: int = 15,  # Bins of equal mass
+    weights=None,  # (n,) weights of the rows
+) -> dict:  # ece as it is, debiased (what remains without the chance part, at least 0), n_bins used
     "Expected calibration error over bins of equal mass, plain and debiased."
     from math import erf
-    y, p = _prob(y, p); w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float)
+
+    y, p = _prob(y, p)
+    w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float)
     b = np.unique(_bins(p, n_bins, w), return_inverse=True)[1]
-    W, W2 = np.bincount(b, weights=w), np.bincount(b, weights=w*w)
-    mp, my = np.bincount(b, weights=w*p)/W, np.bincount(b, weights=w*y)/W
-    gap, share = my - mp, W/W.sum(); s = np.sqrt(np.maximum(my*(1 - my), 1e-12)*W2/W**2)
-    folded = s*np.sqrt(2/np.pi)*np.exp(-gap**2/(2*s*s)) + gap*np.array([erf(x) for x in gap/(s*2**.5)])
-    plain = float((share*np.abs(gap)).sum())
-    return dict(ece=plain, debiased=max(0., 2*plain - float((share*folded).sum())), n_bins=len(W))
+    W, W2 = np.bincount(b, weights=w), np.bincount(b, weights=w * w)
+    mp, my = np.bincount(b, weights=w * p) / W, np.bincount(b, weights=w * y) / W
+    gap, share = my - mp, W / W.sum()
+    s = np.sqrt(np.maximum(my * (1 - my), 1e-12) * W2 / W**2)
+    folded = s * np.sqrt(2 / np.pi) * np.exp(-(gap**2) / (2 * s * s)) + gap * np.array(
+        [erf(x) for x in gap / (s * 2**0.5)]
+    )
+    plain = float((share * np.abs(gap)).sum())
+    return dict(
+        ece=plain, debiased=max(0.0, 2 * plain - float((share * folded).sum())), n_bins=len(W)
+    )
 
 # %% ../../nbs/evidence/33_calibration.ipynb #1c52e49b
-def _logistic(X, y, offset=0., w=None, steps=60):
+def _logistic(X, y, offset=0.0, w=None, steps=60):
     "Coefficients of a logistic regression by Newton's method with halved steps."
-    w = np.ones(len(y)) if w is None else w; beta = np.zeros(X.shape[1])
-    def nll(b): z = X @ b + offset; return (w*(np.logaddexp(0, z) - y*z)).sum()
+    w = np.ones(len(y)) if w is None else w
+    beta = np.zeros(X.shape[1])
+
+    def nll(b):
+        z = X @ b + offset
+        return (w * (np.logaddexp(0, z) - y * z)).sum()
+
     now = nll(beta)
     for _ in range(steps):
-        q = 1/(1 + np.exp(-np.clip(X @ beta + offset, -500, 500)))
-        step = np.linalg.solve(X.T @ (X*(w*q*(1 - q))[:, None]) + 1e-10*np.eye(X.shape[1]), X.T @ (w*(y - q)))
-        while nll(beta + step) > now + 1e-12 and np.abs(step).max() > 1e-12: step = step/2
-        beta = beta + step; now = nll(beta)
-        if np.abs(step).max() < 1e-9: break
+        q = 1 / (1 + np.exp(-np.clip(X @ beta + offset, -500, 500)))
+        step = np.linalg.solve(
+            X.T @ (X * (w * q * (1 - q))[:, None]) + 1e-10 * np.eye(X.shape[1]), X.T @ (w * (y - q))
+        )
+        while nll(beta + step) > now + 1e-12 and np.abs(step).max() > 1e-12:
+            step = step / 2
+        beta = beta + step
+        now = nll(beta)
+        if np.abs(step).max() < 1e-9:
+            break
     return beta
 
+# %% ../../nbs/evidence/33_calibration.ipynb #5ac60603
 def _cluster_se(X, resid, q, cluster):
     "Standard errors of logistic coefficients, clustered (sandwich)."
-    H = np.linalg.inv(X.T @ (X*(q*(1 - q))[:, None])); J = cluster.max() + 1
-    S = np.stack([np.bincount(cluster, weights=col, minlength=J) for col in (X*resid[:, None]).T], 1)
-    return np.sqrt(np.diag(H @ (S.T @ S*J/max(J - 1, 1)) @ H))
+    H = np.linalg.inv(X.T @ (X * (q * (1 - q))[:, None]))
+    J = cluster.max() + 1
+    S = np.stack(
+        [np.bincount(cluster, weights=col, minlength=J) for col in (X * resid[:, None]).T], 1
+    )
+    return np.sqrt(np.diag(H @ (S.T @ S * J / max(J - 1, 1)) @ H))
 
+# %% ../../nbs/evidence/33_calibration.ipynb #40c4681a
 def calibration_line(
-    y, # (n,) targets 0/1
-    p, # (n,) probabilities
-    cluster=None, # (n,) integer codes; every image its own where None
-)->dict: # slope, intercept (slope held at 1), observed_expected: each value, lo, hi
+    y,  # (n,) targets 0/1
+    p,  # (n,) probabilities
+    cluster=None,  # (n,) integer codes; every image its own where None
+) -> dict:  # slope, intercept (slope held at 1), observed_expected: each value, lo, hi
     "Calibration slope and intercept with 95% intervals, and the ratio of observed to expected melanomas."
-    y, p = _prob(y, p); c = np.arange(len(y)) if cluster is None else np.asarray(cluster); z = logit(p, 1e-7); out = {}
-    for name, X, off, j in (('slope', np.c_[np.ones(len(z)), z], 0., 1), ('intercept', np.ones((len(z), 1)), z, 0)):
-        b = _logistic(X, y, off); q = 1/(1 + np.exp(-(X @ b + off))); se = _cluster_se(X, y - q, q, c)[j]
-        out[name] = dict(value=float(b[j]), lo=float(b[j] - 1.96*se), hi=float(b[j] + 1.96*se))
-    out['observed_expected'] = percentile_interval(bootstrap_ratio(y, p, c, 1000)[:, 0], float(y.sum()/p.sum()))
+    y, p = _prob(y, p)
+    c = np.arange(len(y)) if cluster is None else np.asarray(cluster)
+    z = logit(p, 1e-7)
+    out = {}
+    for name, X, off, j in (
+        ('slope', np.c_[np.ones(len(z)), z], 0.0, 1),
+        ('intercept', np.ones((len(z), 1)), z, 0),
+    ):
+        b = _logistic(X, y, off)
+        q = 1 / (1 + np.exp(-(X @ b + off)))
+        se = _cluster_se(X, y - q, q, c)[j]
+        out[name] = dict(value=float(b[j]), lo=float(b[j] - 1.96 * se), hi=float(b[j] + 1.96 * se))
+    out['observed_expected'] = percentile_interval(
+        bootstrap_ratio(y, p, c, 1000)[:, 0], float(y.sum() / p.sum())
+    )
     return out
 
 # %% ../../nbs/evidence/33_calibration.ipynb #37f350f7
 def wilson(
-    k, # Events
-    n, # Trials (need not be whole)
-    level:float=.95, # Coverage
-)->tuple: # lo, hi
+    k,  # Events
+    n,  # Trials (need not be whole)
+    level: float = 0.95,  # Coverage
+) -> tuple:  # lo, hi
     "Wilson's interval of a proportion."
     from statistics import NormalDist
-    z = NormalDist().inv_cdf((1 + level)/2); q = k/n; d = 1 + z*z/n
-    mid, half = (q + z*z/(2*n))/d, z*np.sqrt(q*(1 - q)/n + z*z/(4*n*n))/d
+
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    q = k / n
+    d = 1 + z * z / n
+    mid, half = (q + z * z / (2 * n)) / d, z * np.sqrt(q * (1 - q) / n + z * z / (4 * n * n)) / d
     return np.maximum(mid - half, 0), np.minimum(mid + half, 1)
 
+# %% ../../nbs/evidence/33_calibration.ipynb #3d9fb0ed
 def reliability(
-    y, # (n,) targets 0/1
-    p, # (n,) probabilities
-    cluster=None, # (n,) integer codes; every image its own where None
-    n_bins:int=10, # Bins of equal mass
-)->pd.DataFrame: # n, n_pos, predicted (mean), observed (share), lo, hi, design_effect
+    y,  # (n,) targets 0/1
+    p,  # (n,) probabilities
+    cluster=None,  # (n,) integer codes; every image its own where None
+    n_bins: int = 10,  # Bins of equal mass
+) -> pd.DataFrame:  # n, n_pos, predicted (mean), observed (share), lo, hi, design_effect
     "Observed share of melanomas against the mean prediction, per bin, with 95% intervals that know of the clusters."
-    y, p = _prob(y, p); c = np.arange(len(y)) if cluster is None else np.asarray(cluster); b = _bins(p, n_bins, np.ones(len(y))); rows = []
+    y, p = _prob(y, p)
+    c = np.arange(len(y)) if cluster is None else np.asarray(cluster)
+    b = _bins(p, n_bins, np.ones(len(y)))
+    rows = []
     for k in np.unique(b):
-        m = b == k; q, n = y[m].mean(), int(m.sum()); s = np.bincount(np.unique(c[m], return_inverse=True)[1], weights=y[m] - q)
-        deff = max(1., float((s*s).sum()/(n*q*(1 - q)))) if 0 < q < 1 else 1.
-        lo, hi = wilson(q*n/deff, n/deff)
-        rows.append(dict(n=n, n_pos=int(y[m].sum()), predicted=float(p[m].mean()), observed=float(q), lo=float(lo), hi=float(hi), design_effect=deff))
+        m = b == k
+        q, n = y[m].mean(), int(m.sum())
+        s = np.bincount(np.unique(c[m], return_inverse=True)[1], weights=y[m] - q)
+        deff = max(1.0, float((s * s).sum() / (n * q * (1 - q)))) if 0 < q < 1 else 1.0
+        lo, hi = wilson(q * n / deff, n / deff)
+        rows.append(
+            dict(
+                n=n,
+                n_pos=int(y[m].sum()),
+                predicted=float(p[m].mean()),
+                observed=float(q),
+                lo=float(lo),
+                hi=float(hi),
+                design_effect=deff,
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evidence/33_calibration.ipynb #796a2f44
 def plot_reliability(
-    y, # (n,) targets 0/1
-    p, # (n,) probabilities
-    cluster=None, # (n,) integer codes
-    n_bins:int=10, # Bins of equal mass
-    label:str='', # Name in the legend
-    ax=None, # Axes to draw on
+    y,  # (n,) targets 0/1
+    p,  # (n,) probabilities
+    cluster=None,  # (n,) integer codes
+    n_bins: int = 10,  # Bins of equal mass
+    label: str = '',  # Name in the legend
+    ax=None,  # Axes to draw on
 ):
     "Observed against predicted, with intervals and the diagonal; logarithmic where the prevalence is below 10%."
     if ax is None:
         import matplotlib.pyplot as plt
+
         ax = plt.subplots(figsize=(4.6, 4.4))[1]
-    t = reliability(y, p, cluster, n_bins); log = np.mean(y) < .1; lo = max(min(t.predicted.min(), t.observed[t.observed > 0].min())/2, 1e-5) if log else 0
+    t = reliability(y, p, cluster, n_bins)
+    log = np.mean(y) < 0.1
+    lo = max(min(t.predicted.min(), t.observed[t.observed > 0].min()) / 2, 1e-5) if log else 0
     obs = t.observed.clip(lower=lo)
-    ax.errorbar(t.predicted, obs, yerr=[(obs - t.lo.clip(lower=lo)).clip(lower=0), (t.hi - obs).clip(lower=0)], fmt='o-', ms=4, lw=1.2, capsize=2, label=f"{label or 'observed'} ({len(t)} bins of about {t.n.median():.0f} images)")
+    ax.errorbar(
+        t.predicted,
+        obs,
+        yerr=[(obs - t.lo.clip(lower=lo)).clip(lower=0), (t.hi - obs).clip(lower=0)],
+        fmt='o-',
+        ms=4,
+        lw=1.2,
+        capsize=2,
+        label=f"{label or 'observed'} ({len(t)} bins of about {t.n.median():.0f} images)",
+    )
     ax.plot([lo, 1], [lo, 1], ':', c='gray', lw=1)
-    if log: ax.set(xscale='log', yscale='log')
-    ax.set(xlabel='predicted probability of melanoma (mean of bin)', ylabel='observed share of melanomas', title=f'Reliability, {len(y):,} images, {int(np.sum(y)):,} melanomas')
-    ax.legend(loc='upper left', frameon=False, fontsize=9); return ax
+    if log:
+        ax.set(xscale='log', yscale='log')
+    ax.set(
+        xlabel='predicted probability of melanoma (mean of bin)',
+        ylabel='observed share of melanomas',
+        title=f'Reliability, {len(y):,} images, {int(np.sum(y)):,} melanomas',
+    )
+    ax.legend(loc='upper left', frameon=False, fontsize=9)
+    return ax
 
 # %% ../../nbs/evidence/33_calibration.ipynb #7a04af9c
-def fit_platt(y, p, eps:float=1e-7)->tuple: # intercept, slope
+def fit_platt(y, p, eps: float = 1e-7) -> tuple:  # intercept, slope
     "Platt's correction: log-odds -> intercept + slope * log-odds."
     b = _logistic(np.c_[np.ones(len(y)), logit(p, eps)], np.asarray(y))
     return float(b[0]), float(b[1])
 
-def _logit_columns(oof): return [c for c in oof if c.startswith('logit_')]
+# %% ../../nbs/evidence/33_calibration.ipynb #ea54eba5
+def _logit_columns(oof):
+    return [c for c in oof if c.startswith('logit_')]
 
+# %% ../../nbs/evidence/33_calibration.ipynb #45a6f7bc
 def _fit_map(oof, method):
     "A function from a table to probabilities of melanoma, fitted on `oof`, and its parameters."
     y, p = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
     cols = _logit_columns(oof)
     if method == 'temperature' and len(cols) > 1:
         codes = [c[6:] for c in cols]
-        lab = oof['dx'].map({c: i for i, c in enumerate(codes)}) if 'dx' in oof else pd.Series(np.nan, index=oof.index)
-        if lab.notna().all(): T = fit_temperature(oof[cols].to_numpy(), lab.to_numpy(int))
-        else: T = _fit_temperature_binary(oof[cols].to_numpy(), codes.index('MEL'), y)
-        return (lambda d: softmax(d[cols].to_numpy()/T)[:, codes.index('MEL')]), dict(temperature=T)
-    if method == 'temperature': T = fit_temperature(logit(p, 1e-7), y); return (lambda d: 1/(1 + np.exp(-logit(d['p_melanoma'], 1e-7)/T))), dict(temperature=T)
-    if method == 'platt': a, b = fit_platt(y, p); return (lambda d: 1/(1 + np.exp(-(a + b*logit(d['p_melanoma'], 1e-7))))), dict(intercept=a, slope=b)
+        lab = (
+            oof['dx'].map({c: i for i, c in enumerate(codes)})
+            if 'dx' in oof
+            else pd.Series(np.nan, index=oof.index)
+        )
+        if lab.notna().all():
+            T = fit_temperature(oof[cols].to_numpy(), lab.to_numpy(int))
+        else:
+            T = _fit_temperature_binary(oof[cols].to_numpy(), codes.index('MEL'), y)
+        return (lambda d: softmax(d[cols].to_numpy() / T)[:, codes.index('MEL')]), dict(
+            temperature=T
+        )
+    if method == 'temperature':
+        T = fit_temperature(logit(p, 1e-7), y)
+        return (lambda d: 1 / (1 + np.exp(-logit(d['p_melanoma'], 1e-7) / T))), dict(temperature=T)
+    if method == 'platt':
+        a, b = fit_platt(y, p)
+        return (lambda d: 1 / (1 + np.exp(-(a + b * logit(d['p_melanoma'], 1e-7))))), dict(
+            intercept=a, slope=b
+        )
     if method == 'isotonic':
         from sklearn.isotonic import IsotonicRegression
-        m = IsotonicRegression(out_of_bounds='clip', y_min=0, y_max=1).fit(p, y); return (lambda d: m.predict(d['p_melanoma'])), dict(steps=len(m.X_thresholds_))
+
+        m = IsotonicRegression(out_of_bounds='clip', y_min=0, y_max=1).fit(p, y)
+        return (lambda d: m.predict(d['p_melanoma'])), dict(steps=len(m.X_thresholds_))
     raise RunError(f"recalibration {method!r} is not known; use temperature, platt or isotonic")
 
+# %% ../../nbs/evidence/33_calibration.ipynb #72566755
 def _fit_temperature_binary(Z, mel, y):
     "The temperature of a softmax whose only known truth is melanoma or not: the best of a fine grid, then refined."
-    def nll(t): q = np.clip(softmax(Z/np.exp(t))[:, mel], 1e-12, 1 - 1e-12); return -(y*np.log(q) + (1 - y)*np.log1p(-q)).mean()
-    t = min(np.linspace(-2, 2, 41), key=nll); h = .1
-    while h > 1e-4: t = min((t - h, t, t + h), key=nll); h *= .6
+
+    def nll(t):
+        q = np.clip(softmax(Z / np.exp(t))[:, mel], 1e-12, 1 - 1e-12)
+        return -(y * np.log(q) + (1 - y) * np.log1p(-q)).mean()
+
+    t = min(np.linspace(-2, 2, 41), key=nll)
+    h = 0.1
+    while h > 1e-4:
+        t = min((t - h, t, t + h), key=nll)
+        h *= 0.6
     return float(np.exp(t))
 
 # %% ../../nbs/evidence/33_calibration.ipynb #3d5b9be4
 def recalibrate(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them, with folds
-    method:str='temperature', # `temperature`, `platt` or `isotonic`
-)->tuple: # The table with recalibrated `p_melanoma`, each fold by a map fitted on the others; parameters {'all': ..., fold: ...}
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them, with folds
+    method: str = 'temperature',  # `temperature`, `platt` or `isotonic`
+) -> tuple:  # The table with recalibrated `p_melanoma`, each fold by a map fitted on the others; parameters {'all': ..., fold: ...}
     "Recalibrated out-of-fold predictions. Temperature uses the logits of all classes where there are any (and the diagnoses where `dx` is there)."
-    _prob(oof['target'], oof['p_melanoma']); f = oof['fold']; folds = sorted(f.dropna().unique())
-    if len(folds) < 2 or f.isna().any(): raise RunError("recalibration out of fold needs a column 'fold' with at least two folds; without it the map would be judged on the images that it was fitted on")
+    _prob(oof['target'], oof['p_melanoma'])
+    f = oof['fold']
+    folds = sorted(f.dropna().unique())
+    if len(folds) < 2 or f.isna().any():
+        raise RunError(
+            "recalibration out of fold needs a column 'fold' with at least two folds; without it the map would be judged on the images that it was fitted on"
+        )
     out, par = oof.copy(), dict(all=_fit_map(oof, method)[1])
     for k in folds:
-        m = (f == k).to_numpy(); fit, par[str(k)] = _fit_map(oof[~m], method)
+        m = (f == k).to_numpy()
+        fit, par[str(k)] = _fit_map(oof[~m], method)
         out.loc[m, 'p_melanoma'] = fit(oof[m])
     return out, par
 
+# %% ../../nbs/evidence/33_calibration.ipynb #0dd5a2a1
 def calibration_table(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    methods=('temperature', 'platt', 'isotonic'), # What to compare with the scores as they are
-)->pd.DataFrame: # A row a method: brier, mcb, dsc, log_loss, ece, ece_debiased, slope, intercept, auc
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    methods=('temperature', 'platt', 'isotonic'),  # What to compare with the scores as they are
+) -> (
+    pd.DataFrame
+):  # A row a method: brier, mcb, dsc, log_loss, ece, ece_debiased, slope, intercept, auc
     "The scores as they are and after each recalibration, all out of fold."
     rows = []
     for m in ('none', *methods):
-        d = oof if m == 'none' else recalibrate(oof, m)[0]; y, p = _prob(d['target'], d['p_melanoma']); b, e = brier_parts(y, p), ece(y, p)
-        q = np.clip(p, 1e-6, 1 - 1e-6); line = calibration_line(y, np.clip(p, 1e-6, 1 - 1e-6), clusters(d, warn=False))
-        rows.append(dict(method=m, brier=b['brier'], mcb=b['mcb'], dsc=b['dsc'], log_loss=float(-(y*np.log(q) + (1 - y)*np.log1p(-q)).mean()), ece=e['ece'], ece_debiased=e['debiased'],
-                         slope=line['slope']['value'], intercept=line['intercept']['value'], auc=auc(y, p)))
+        d = oof if m == 'none' else recalibrate(oof, m)[0]
+        y, p = _prob(d['target'], d['p_melanoma'])
+        b, e = brier_parts(y, p), ece(y, p)
+        q = np.clip(p, 1e-6, 1 - 1e-6)
+        line = calibration_line(y, np.clip(p, 1e-6, 1 - 1e-6), clusters(d, warn=False))
+        rows.append(
+            dict(
+                method=m,
+                brier=b['brier'],
+                mcb=b['mcb'],
+                dsc=b['dsc'],
+                log_loss=float(-(y * np.log(q) + (1 - y) * np.log1p(-q)).mean()),
+                ece=e['ece'],
+                ece_debiased=e['debiased'],
+                slope=line['slope']['value'],
+                intercept=line['intercept']['value'],
+                auc=auc(y, p),
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evidence/33_calibration.ipynb #f9c07b1f
-SIIM_PREVALENCE = 584/33126
+SIIM_PREVALENCE = 584 / 33126
 "Share of melanomas among the images of SIIM-ISIC 2020 (584 of 33,126)"
 
+# %% ../../nbs/evidence/33_calibration.ipynb #f014b46c
 def prior_shift(
-    p, # (n,) probabilities of melanoma, or (n, c) of all classes
-    old, # Prevalence that they assume: a number, or (c,) for all classes
-    new, # Prevalence that they are to assume: a number, or (c,)
-)->np.ndarray: # Same shape as p
+    p,  # (n,) probabilities of melanoma, or (n, c) of all classes
+    old,  # Prevalence that they assume: a number, or (c,) for all classes
+    new,  # Prevalence that they are to assume: a number, or (c,)
+) -> np.ndarray:  # Same shape as p
     "Probabilities at another prevalence, by Bayes' rule, if the classes look the same there."
-    p, old, new = np.asarray(p, dtype=float), np.asarray(old, dtype=float), np.asarray(new, dtype=float)
-    if not ((old > 0).all() and (old < 1).all() and (new >= 0).all() and (new <= 1).all()): raise RunError(f"prevalences must lie between 0 and 1, not {old} -> {new}")
-    if p.ndim == 2: q = p*(new/old); return q/q.sum(1, keepdims=True)
-    a, b = p*(new/old), (1 - p)*((1 - new)/(1 - old))
-    return a/(a + b)
+    p, old, new = (
+        np.asarray(p, dtype=float),
+        np.asarray(old, dtype=float),
+        np.asarray(new, dtype=float),
+    )
+    if not ((old > 0).all() and (old < 1).all() and (new >= 0).all() and (new <= 1).all()):
+        raise RunError(f"prevalences must lie between 0 and 1, not {old} -> {new}")
+    if p.ndim == 2:
+        q = p * (new / old)
+        return q / q.sum(1, keepdims=True)
+    a, b = p * (new / old), (1 - p) * ((1 - new) / (1 - old))
+    return a / (a + b)
 
 # %% ../../nbs/evidence/33_calibration.ipynb #2f3a458a
 def at_prevalence(
-    y, # (n,) targets 0/1
-    p, # (n,) probabilities, calibrated at the prevalence of `y`
-    new:float=SIIM_PREVALENCE, # The other prevalence
-)->dict: # prevalence, brier, log_loss, ece, ece_debiased, mean_p, auc; unshifted: the same without the correction
+    y,  # (n,) targets 0/1
+    p,  # (n,) probabilities, calibrated at the prevalence of `y`
+    new: float = SIIM_PREVALENCE,  # The other prevalence
+) -> dict:  # prevalence, brier, log_loss, ece, ece_debiased, mean_p, auc; unshifted: the same without the correction
     "Calibration to be expected at another prevalence: classes weighted to it, probabilities moved to it. What a user there gets if melanomas look the same."
-    y, p = _prob(y, p); w = np.where(y == 1, new/y.mean(), (1 - new)/(1 - y.mean())); out = dict(prevalence=float(new))
+    y, p = _prob(y, p)
+    w = np.where(y == 1, new / y.mean(), (1 - new) / (1 - y.mean()))
+    out = dict(prevalence=float(new))
     for name, q in (('', prior_shift(p, y.mean(), new)), ('unshifted', p)):
-        c = np.clip(q, 1e-9, 1 - 1e-9); e = ece(y, q, weights=w)
-        r = dict(brier=float(np.average((q - y)**2, weights=w)), log_loss=float(-np.average(y*np.log(c) + (1 - y)*np.log1p(-c), weights=w)), ece=e['ece'], ece_debiased=e['debiased'],
-                 mean_p=float(np.average(q, weights=w)), auc=auc(y, q))
+        c = np.clip(q, 1e-9, 1 - 1e-9)
+        e = ece(y, q, weights=w)
+        r = dict(
+            brier=float(np.average((q - y) ** 2, weights=w)),
+            log_loss=float(-np.average(y * np.log(c) + (1 - y) * np.log1p(-c), weights=w)),
+            ece=e['ece'],
+            ece_debiased=e['debiased'],
+            mean_p=float(np.average(q, weights=w)),
+            auc=auc(y, q),
+        )
         out.update(r if not name else {name: r})
     return out

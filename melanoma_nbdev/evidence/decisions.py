@@ -18,47 +18,70 @@ from .oof import clusters
 
 # %% ../../nbs/evidence/34_decisions.ipynb #c75ab5ce
 def design_effect(
-    cluster, # (n,) codes of the images' clusters
-    icc:float=1., # Correlation within a cluster; 1 is the worst case
-)->float: # At least 1
+    cluster,  # (n,) codes of the images' clusters
+    icc: float = 1.0,  # Correlation within a cluster; 1 is the worst case
+) -> float:  # At least 1
     "By how much clustering inflates a variance: 1 + (mean cluster size as an image sees it - 1) * icc (Kish)."
     m = np.unique(np.asarray(cluster), return_counts=True)[1]
-    return float(1 + ((m*m).sum()/m.sum() - 1)*icc)
+    return float(1 + ((m * m).sum() / m.sum() - 1) * icc)
 
+# %% ../../nbs/evidence/34_decisions.ipynb #f5233892
 def rank_icc(
-    p, # (n,) scores of one class
-    cluster, # (n,) codes of the images' clusters
-)->float: # 0..1; 1 where no cluster has two images of the class, or all are in one (nothing is known, so the worst is assumed)
+    p,  # (n,) scores of one class
+    cluster,  # (n,) codes of the images' clusters
+) -> float:  # 0..1; 1 where no cluster has two images of the class, or all are in one (nothing is known, so the worst is assumed)
     "Correlation of scores within clusters: analysis of variance of the ranks' normal scores."
     from scipy.stats import norm, rankdata
-    c = np.unique(np.asarray(cluster), return_inverse=True)[1]; n, J = len(c), c.max() + 1
-    if J in (1, n): return 1.
-    z = norm.ppf(rankdata(p)/(n + 1)); m = np.bincount(c); mean = np.bincount(c, weights=z)/m
-    between, within = (m*(mean - z.mean())**2).sum()/(J - 1), ((z - mean[c])**2).sum()/(n - J)
-    n0 = (n - (m*m).sum()/n)/(J - 1)
-    return float(np.clip((between - within)/max(between + (n0 - 1)*within, 1e-12), 0, 1))
+
+    c = np.unique(np.asarray(cluster), return_inverse=True)[1]
+    n, J = len(c), c.max() + 1
+    if J in (1, n):
+        return 1.0
+    z = norm.ppf(rankdata(p) / (n + 1))
+    m = np.bincount(c)
+    mean = np.bincount(c, weights=z) / m
+    between, within = (
+        (m * (mean - z.mean()) ** 2).sum() / (J - 1),
+        ((z - mean[c]) ** 2).sum() / (n - J),
+    )
+    n0 = (n - (m * m).sum() / n) / (J - 1)
+    return float(np.clip((between - within) / max(between + (n0 - 1) * within, 1e-12), 0, 1))
 
 # %% ../../nbs/evidence/34_decisions.ipynb #1b4164f5
 def safe_threshold(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-    cluster=None, # (n,) codes; every image its own where None
-    sensitivity:float|None=None, # Target; give this one
-    specificity:float|None=None, # or this one
-    confidence:float=.95, # How sure; None for the plain threshold that reaches the target on these images
-    icc:float|None=None, # Correlation within a cluster that is assumed; estimated from the scores (`rank_icc`) where None
-)->float: # Call melanoma where score >= threshold; NaN where so few images can promise nothing
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+    cluster=None,  # (n,) codes; every image its own where None
+    sensitivity: float | None = None,  # Target; give this one
+    specificity: float | None = None,  # or this one
+    confidence: float = 0.95,  # How sure; None for the plain threshold that reaches the target on these images
+    icc: float
+    | None = None,  # Correlation within a cluster that is assumed; estimated from the scores (`rank_icc`) where None
+) -> float:  # Call melanoma where score >= threshold; NaN where so few images can promise nothing
     "The threshold that keeps the target with the confidence asked for, as strict as the promise allows."
     from scipy.special import betainc
+
     y, p = check_scores(y, p)
-    if (sensitivity is None) == (specificity is None): raise RunError("give a target for the sensitivity or for the specificity, one of them")
-    pos = specificity is None; m = y == (1 if pos else 0); s0 = p[m] if pos else -p[m]; s = np.sort(s0); n, miss = len(s), 1 - (sensitivity if pos else specificity)
-    if not n: return float('nan')
-    if confidence is None: k = int(np.floor(miss*n + 1e-9)) + 1
+    if (sensitivity is None) == (specificity is None):
+        raise RunError("give a target for the sensitivity or for the specificity, one of them")
+    pos = specificity is None
+    m = y == (1 if pos else 0)
+    s0 = p[m] if pos else -p[m]
+    s = np.sort(s0)
+    n, miss = len(s), 1 - (sensitivity if pos else specificity)
+    if not n:
+        return float('nan')
+    if confidence is None:
+        k = int(np.floor(miss * n + 1e-9)) + 1
     else:
-        c = np.arange(n) if cluster is None else np.asarray(cluster)[m]; d = design_effect(c, rank_icc(s0, c) if icc is None else icc); ks = np.arange(1, n + 1)
-        k = int((betainc(ks/d, (n + 1 - ks)/d, miss) >= confidence).sum())   # falls with k: the last that keeps the promise
-        if k == 0: return float('nan')
+        c = np.arange(n) if cluster is None else np.asarray(cluster)[m]
+        d = design_effect(c, rank_icc(s0, c) if icc is None else icc)
+        ks = np.arange(1, n + 1)
+        k = int(
+            (betainc(ks / d, (n + 1 - ks) / d, miss) >= confidence).sum()
+        )  # falls with k: the last that keeps the promise
+        if k == 0:
+            return float('nan')
     k = min(k, n)
     return float(s[k - 1]) if pos else float(np.nextafter(-s[k - 1], np.inf))
 
@@ -66,133 +89,268 @@ def safe_threshold(
 CLINIC = {'primary care': 22.62, 'dermatologists': 9.60, 'pigmented lesion specialists': 5.85}
 "Lesions removed for each melanoma found, by who decides (number needed to treat; meta-analysis of Petty et al. 2020, doi 10.1016/j.jaad.2019.12.063)"
 
+# %% ../../nbs/evidence/34_decisions.ipynb #d967079f
 def _rates(y, hit, cluster, prevalence, n_boot, seed):
     "Sensitivity, specificity, and lesions called per melanoma found at a prevalence, with clustered intervals."
-    num, den = np.stack([y*hit, (1 - y)*(1 - hit)], 1), np.stack([y, 1 - y], 1); v, bs = num.sum(0)/np.maximum(den.sum(0), 1), bootstrap_ratio(num, den, cluster, n_boot, seed)
+    num, den = np.stack([y * hit, (1 - y) * (1 - hit)], 1), np.stack([y, 1 - y], 1)
+    v, bs = num.sum(0) / np.maximum(den.sum(0), 1), bootstrap_ratio(num, den, cluster, n_boot, seed)
     with np.errstate(divide='ignore', invalid='ignore'):
-        per = lambda se, sp: 1 + (1 - sp)*(1 - prevalence)/(se*prevalence)
+        per = lambda se, sp: 1 + (1 - sp) * (1 - prevalence) / (se * prevalence)
         nnt, draws = per(*v), per(bs[:, 0], bs[:, 1])
-    return dict(sensitivity=percentile_interval(bs[:, 0], float(v[0])), specificity=percentile_interval(bs[:, 1], float(v[1])), called_per_melanoma=percentile_interval(draws, float(nnt)), benign_per_melanoma=float(nnt - 1))
+    return dict(
+        sensitivity=percentile_interval(bs[:, 0], float(v[0])),
+        specificity=percentile_interval(bs[:, 1], float(v[1])),
+        called_per_melanoma=percentile_interval(draws, float(nnt)),
+        benign_per_melanoma=float(nnt - 1),
+    )
 
+# %% ../../nbs/evidence/34_decisions.ipynb #1753d47c
 def operating_point(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    sensitivity:float|None=None, # Target; give this one
-    specificity:float|None=None, # or this one
-    confidence:float|None=.95, # Confidence of the promise; None for none
-    prevalence:float|None=None, # Where lesions per melanoma are counted; that of the table where None
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-)->dict: # target, confidence, method, threshold, judged, prevalence, sensitivity, specificity, called_per_melanoma (value, lo, hi), benign_per_melanoma
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    sensitivity: float | None = None,  # Target; give this one
+    specificity: float | None = None,  # or this one
+    confidence: float | None = 0.95,  # Confidence of the promise; None for none
+    prevalence: float
+    | None = None,  # Where lesions per melanoma are counted; that of the table where None
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+) -> dict:  # target, confidence, method, threshold, judged, prevalence, sensitivity, specificity, called_per_melanoma (value, lo, hi), benign_per_melanoma
     "A threshold from all images, and what such a threshold does on images that it was not chosen on."
-    y, p, g = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy(), clusters(oof, warn=False); kw = dict(sensitivity=sensitivity, specificity=specificity, confidence=confidence)
-    t = safe_threshold(y, p, g, **kw); f = oof['fold']; folds = f.dropna().unique(); honest = len(folds) > 1 and not f.isna().any(); ts = {}
+    y, p, g = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy(), clusters(oof, warn=False)
+    kw = dict(sensitivity=sensitivity, specificity=specificity, confidence=confidence)
+    t = safe_threshold(y, p, g, **kw)
+    f = oof['fold']
+    folds = f.dropna().unique()
+    honest = len(folds) > 1 and not f.isna().any()
+    ts = {}
     if honest:
         hit = np.zeros(len(y), int)
-        for k in folds: m = (f == k).to_numpy(); ts[k] = safe_threshold(y[~m], p[~m], g[~m], **kw); hit[m] = p[m] >= (ts[k] if np.isfinite(ts[k]) else -np.inf if sensitivity else np.inf)
-    else: hit = (p >= (t if np.isfinite(t) else -np.inf if sensitivity else np.inf)).astype(int)
-    return dict(target=dict(sensitivity=sensitivity) if sensitivity else dict(specificity=specificity), confidence=confidence, threshold=t, reachable=bool(np.isfinite(t)),
-                method='observed on these images, no promise' if confidence is None else 'order-statistic tolerance bound (Wilks) with the design effect of clusters',
-                judged='out of fold: threshold of the other folds' if honest else 'on the images that the threshold was chosen on', prevalence=float(prevalence or y.mean()), **_rates(y, hit, g, prevalence or y.mean(), n_boot, seed))
+        for k in folds:
+            m = (f == k).to_numpy()
+            ts[k] = safe_threshold(y[~m], p[~m], g[~m], **kw)
+            hit[m] = p[m] >= (ts[k] if np.isfinite(ts[k]) else -np.inf if sensitivity else np.inf)
+    else:
+        hit = (p >= (t if np.isfinite(t) else -np.inf if sensitivity else np.inf)).astype(int)
+    return dict(
+        target=dict(sensitivity=sensitivity) if sensitivity else dict(specificity=specificity),
+        confidence=confidence,
+        threshold=t,
+        reachable=bool(np.isfinite(t)),
+        method='observed on these images, no promise'
+        if confidence is None
+        else 'order-statistic tolerance bound (Wilks) with the design effect of clusters',
+        judged='out of fold: threshold of the other folds'
+        if honest
+        else 'on the images that the threshold was chosen on',
+        prevalence=float(prevalence or y.mean()),
+        **_rates(y, hit, g, prevalence or y.mean(), n_boot, seed),
+    )
 
 # %% ../../nbs/evidence/34_decisions.ipynb #7ece0fa4
 def conformal_fit(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-    alpha:float=.1, # Share of each class that may be left out
-)->dict: # melanoma: lowest score that may be a melanoma; benign: highest score that may be benign; alpha, n_pos, n_neg
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+    alpha: float = 0.1,  # Share of each class that may be left out
+) -> dict:  # melanoma: lowest score that may be a melanoma; benign: highest score that may be benign; alpha, n_pos, n_neg
     "Limits of the class-conditional conformal sets. Too few of a class: its limit is infinite, the label is always in the set."
-    y, p = check_scores(y, p); pos, neg = np.sort(p[y == 1]), np.sort(p[y == 0])[::-1]
-    at = lambda s, none: float(s[k - 1]) if (k := int(np.floor(alpha*(len(s) + 1)))) > 0 else none
-    return dict(melanoma=at(pos, float('-inf')), benign=at(neg, float('inf')), alpha=alpha, n_pos=len(pos), n_neg=len(neg))
+    y, p = check_scores(y, p)
+    pos, neg = np.sort(p[y == 1]), np.sort(p[y == 0])[::-1]
+    at = lambda s, none: float(s[k - 1]) if (k := int(np.floor(alpha * (len(s) + 1)))) > 0 else none
+    return dict(
+        melanoma=at(pos, float('-inf')),
+        benign=at(neg, float('inf')),
+        alpha=alpha,
+        n_pos=len(pos),
+        n_neg=len(neg),
+    )
 
+# %% ../../nbs/evidence/34_decisions.ipynb #8bcdc60c
 def conformal_sets(
-    p, # (n,) scores
-    fit:dict, # From `conformal_fit`
-)->np.ndarray: # (n, 2) bool: benign in the set, melanoma in the set
+    p,  # (n,) scores
+    fit: dict,  # From `conformal_fit`
+) -> np.ndarray:  # (n, 2) bool: benign in the set, melanoma in the set
     "The set of each image."
     p = np.asarray(p, dtype=float)
     return np.stack([p <= fit['benign'], p >= fit['melanoma']], 1)
 
-def set_words(sets:np.ndarray)->np.ndarray:
+# %% ../../nbs/evidence/34_decisions.ipynb #e81b9681
+def set_words(sets: np.ndarray) -> np.ndarray:
     "`benign`, `melanoma` or `not sure` (both labels, or neither)."
-    return np.select([sets[:, 0] & ~sets[:, 1], sets[:, 1] & ~sets[:, 0]], ['benign', 'melanoma'], 'not sure')
+    return np.select(
+        [sets[:, 0] & ~sets[:, 1], sets[:, 1] & ~sets[:, 0]], ['benign', 'melanoma'], 'not sure'
+    )
 
 # %% ../../nbs/evidence/34_decisions.ipynb #f1014d53
 def conformal_table(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    by:str|None=None, # Column whose levels get a row each
-    alpha:float=.1, # Share of each class that may be left out
-    n_boot:int=1000, # Resamples
-    seed:int=0, # Seed
-)->pd.DataFrame: # level, n, n_pos, cover_melanoma (lo, hi), cover_benign (lo, hi), benign, melanoma, not_sure (shares)
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    by: str | None = None,  # Column whose levels get a row each
+    alpha: float = 0.1,  # Share of each class that may be left out
+    n_boot: int = 1000,  # Resamples
+    seed: int = 0,  # Seed
+) -> pd.DataFrame:  # level, n, n_pos, cover_melanoma (lo, hi), cover_benign (lo, hi), benign, melanoma, not_sure (shares)
     "Coverage and answers of conformal sets, each fold with limits from the other folds."
-    y, p, g, f = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy(), clusters(oof, warn=False), oof['fold']; folds = f.dropna().unique(); S = np.zeros((len(y), 2), bool)
-    if len(folds) < 2 or f.isna().any(): raise RunError("conformal sets are judged out of fold: a column 'fold' with at least two folds is needed")
-    for k in folds: m = (f == k).to_numpy(); S[m] = conformal_sets(p[m], conformal_fit(y[~m], p[~m], alpha))
-    words, lv = set_words(S), pd.Series('all', index=oof.index) if by is None else oof[by].astype('object').where(oof[by].notna(), 'not recorded'); rows = []
-    for v in sorted(lv.unique(), key=lambda x: (x == 'not recorded', not str(x).startswith('<'), str(x))):
-        m = (lv == v).to_numpy(); yy = y[m]; bs = bootstrap_ratio(np.stack([yy*S[m, 1], (1 - yy)*S[m, 0]], 1), np.stack([yy, 1 - yy], 1), np.unique(g[m], return_inverse=True)[1], n_boot, seed); r = dict(level=str(v), n=int(m.sum()), n_pos=int(yy.sum()))
+    y, p, g, f = (
+        oof['target'].to_numpy(),
+        oof['p_melanoma'].to_numpy(),
+        clusters(oof, warn=False),
+        oof['fold'],
+    )
+    folds = f.dropna().unique()
+    S = np.zeros((len(y), 2), bool)
+    if len(folds) < 2 or f.isna().any():
+        raise RunError(
+            "conformal sets are judged out of fold: a column 'fold' with at least two folds is needed"
+        )
+    for k in folds:
+        m = (f == k).to_numpy()
+        S[m] = conformal_sets(p[m], conformal_fit(y[~m], p[~m], alpha))
+    words, lv = (
+        set_words(S),
+        pd.Series('all', index=oof.index)
+        if by is None
+        else oof[by].astype('object').where(oof[by].notna(), 'not recorded'),
+    )
+    rows = []
+    for v in sorted(
+        lv.unique(), key=lambda x: (x == 'not recorded', not str(x).startswith('<'), str(x))
+    ):
+        m = (lv == v).to_numpy()
+        yy = y[m]
+        bs = bootstrap_ratio(
+            np.stack([yy * S[m, 1], (1 - yy) * S[m, 0]], 1),
+            np.stack([yy, 1 - yy], 1),
+            np.unique(g[m], return_inverse=True)[1],
+            n_boot,
+            seed,
+        )
+        r = dict(level=str(v), n=int(m.sum()), n_pos=int(yy.sum()))
         for j, (name, c) in enumerate((('melanoma', 1), ('benign', 0))):
-            w = yy == c; i = percentile_interval(bs[:, j], float(S[m][w, c].mean()) if w.any() else float('nan')); r.update({f'cover_{name}': i['value'], f'cover_{name}_lo': i['lo'], f'cover_{name}_hi': i['hi']})
-        rows.append(dict(r, **{k.replace(' ', '_'): float((words[m] == k).mean()) for k in ('benign', 'melanoma', 'not sure')}))
+            w = yy == c
+            i = percentile_interval(bs[:, j], float(S[m][w, c].mean()) if w.any() else float('nan'))
+            r.update(
+                {
+                    f'cover_{name}': i['value'],
+                    f'cover_{name}_lo': i['lo'],
+                    f'cover_{name}_hi': i['hi'],
+                }
+            )
+        rows.append(
+            dict(
+                r,
+                **{
+                    k.replace(' ', '_'): float((words[m] == k).mean())
+                    for k in ('benign', 'melanoma', 'not sure')
+                },
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evidence/34_decisions.ipynb #677fa302
-THRESHOLDS = np.round(np.r_[np.arange(.005, .1, .005), np.arange(.1, .51, .02)], 4)
+THRESHOLDS = np.round(np.r_[np.arange(0.005, 0.1, 0.005), np.arange(0.1, 0.51, 0.02)], 4)
 "Risk thresholds of the decision curve: from 1 excision in 200 to 1 in 2"
 
+# %% ../../nbs/evidence/34_decisions.ipynb #5c82ef2c
 def net_benefit(
-    y, # (n,) targets 0/1
-    p, # (n,) probabilities
-    thresholds=THRESHOLDS, # (m,) risk thresholds
-    prevalence:float|None=None, # Prevalence to weigh the classes to (`p` must fit it); that of `y` where None
-)->pd.DataFrame: # threshold, model, all, none
+    y,  # (n,) targets 0/1
+    p,  # (n,) probabilities
+    thresholds=THRESHOLDS,  # (m,) risk thresholds
+    prevalence: float
+    | None = None,  # Prevalence to weigh the classes to (`p` must fit it); that of `y` where None
+) -> pd.DataFrame:  # threshold, model, all, none
     "Net benefit of calling melanoma where `p >= threshold`, of treating all and of treating none."
-    y, p = _prob(y, p); t = np.asarray(thresholds, dtype=float); pi = y.mean() if prevalence is None else prevalence
-    hit = p[:, None] >= t; se, fp = hit[y == 1].mean(0), hit[y == 0].mean(0); w = t/(1 - t)
-    return pd.DataFrame(dict(threshold=t, model=se*pi - fp*(1 - pi)*w, all=pi - (1 - pi)*w, none=0.))
+    y, p = _prob(y, p)
+    t = np.asarray(thresholds, dtype=float)
+    pi = y.mean() if prevalence is None else prevalence
+    hit = p[:, None] >= t
+    se, fp = hit[y == 1].mean(0), hit[y == 0].mean(0)
+    w = t / (1 - t)
+    return pd.DataFrame(
+        dict(threshold=t, model=se * pi - fp * (1 - pi) * w, all=pi - (1 - pi) * w, none=0.0)
+    )
 
+# %% ../../nbs/evidence/34_decisions.ipynb #3fff1b01
 def decision_curve(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them
-    thresholds=THRESHOLDS, # (m,) risk thresholds
-    n_boot:int=1000, # Resamples
-    seed:int=0, # Seed
-)->pd.DataFrame: # threshold, model, lo, hi, all, none, gain, gain_lo, gain_hi: gain over the better of all and none
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+    thresholds=THRESHOLDS,  # (m,) risk thresholds
+    n_boot: int = 1000,  # Resamples
+    seed: int = 0,  # Seed
+) -> pd.DataFrame:  # threshold, model, lo, hi, all, none, gain, gain_lo, gain_hi: gain over the better of all and none
     "Net benefit with clustered 95% intervals, and what the model gains over the better of treating all and none."
-    y, p = _prob(oof['target'], oof['p_melanoma']); t = np.asarray(thresholds, dtype=float); w = t/(1 - t); one = np.ones((len(y), len(t)))
-    hit = p[:, None] >= t; nb = hit*y[:, None] - hit*(1 - y)[:, None]*w; al = y[:, None] - (1 - y)[:, None]*w
-    bs = bootstrap_ratio(np.hstack([nb, al]), np.hstack([one, one]), clusters(oof, warn=False), n_boot, seed); m = len(t); gain = bs[:, :m] - np.maximum(bs[:, m:], 0)
-    d = net_benefit(y, p, t); q = lambda x: np.quantile(x, [.025, .975], axis=0)
-    d['lo'], d['hi'] = q(bs[:, :m]); d['gain'] = d['model'] - np.maximum(d['all'], 0); d['gain_lo'], d['gain_hi'] = q(gain)
+    y, p = _prob(oof['target'], oof['p_melanoma'])
+    t = np.asarray(thresholds, dtype=float)
+    w = t / (1 - t)
+    one = np.ones((len(y), len(t)))
+    hit = p[:, None] >= t
+    nb = hit * y[:, None] - hit * (1 - y)[:, None] * w
+    al = y[:, None] - (1 - y)[:, None] * w
+    bs = bootstrap_ratio(
+        np.hstack([nb, al]), np.hstack([one, one]), clusters(oof, warn=False), n_boot, seed
+    )
+    m = len(t)
+    gain = bs[:, :m] - np.maximum(bs[:, m:], 0)
+    d = net_benefit(y, p, t)
+    q = lambda x: np.quantile(x, [0.025, 0.975], axis=0)
+    d['lo'], d['hi'] = q(bs[:, :m])
+    d['gain'] = d['model'] - np.maximum(d['all'], 0)
+    d['gain_lo'], d['gain_hi'] = q(gain)
     return d[['threshold', 'model', 'lo', 'hi', 'all', 'none', 'gain', 'gain_lo', 'gain_hi']]
 
 # %% ../../nbs/evidence/34_decisions.ipynb #ede23b07
 def plot_decision(
-    dc:pd.DataFrame, # From `decision_curve`
-    label:str='model', # Name in the legend
-    ax=None, # Axes to draw on
+    dc: pd.DataFrame,  # From `decision_curve`
+    label: str = 'model',  # Name in the legend
+    ax=None,  # Axes to draw on
 ):
     "Decision curve with its band, treat-all and treat-none."
     if ax is None:
         import matplotlib.pyplot as plt
+
         ax = plt.subplots(figsize=(5.4, 3.8))[1]
-    line, = ax.plot(dc.threshold, dc.model, lw=1.6, label=label); ax.fill_between(dc.threshold, dc.lo, dc.hi, alpha=.2, color=line.get_color(), lw=0)
-    ax.plot(dc.threshold, dc['all'], '--', c='tab:gray', lw=1, label='remove all'); ax.axhline(0, c='k', lw=1, label='remove none')
-    top = dc.hi.max(); ax.set(xscale='log', ylim=(-.15*top, 1.1*top), xlabel='risk threshold', ylabel='net benefit per image', title='Decision curve')
-    ax.set_xticks([.005, .01, .02, .05, .1, .2, .5], ['0.5%', '1%', '2%', '5%', '10%', '20%', '50%']); ax.minorticks_off(); ax.legend(frameon=False, fontsize=9); return ax
+    (line,) = ax.plot(dc.threshold, dc.model, lw=1.6, label=label)
+    ax.fill_between(dc.threshold, dc.lo, dc.hi, alpha=0.2, color=line.get_color(), lw=0)
+    ax.plot(dc.threshold, dc['all'], '--', c='tab:gray', lw=1, label='remove all')
+    ax.axhline(0, c='k', lw=1, label='remove none')
+    top = dc.hi.max()
+    ax.set(
+        xscale='log',
+        ylim=(-0.15 * top, 1.1 * top),
+        xlabel='risk threshold',
+        ylabel='net benefit per image',
+        title='Decision curve',
+    )
+    ax.set_xticks(
+        [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5], ['0.5%', '1%', '2%', '5%', '10%', '20%', '50%']
+    )
+    ax.minorticks_off()
+    ax.legend(frameon=False, fontsize=9)
+    return ax
 
 # %% ../../nbs/evidence/34_decisions.ipynb #90648d80
 def decision_card(
-    oof:pd.DataFrame, # Predictions as `read_oof` gives them, with folds (and `dx` and logits where there are classes)
-    sensitivities=(.9, .95), # Targets of operating points
-    specificities=(.9, .95), # Targets of operating points
-    alpha:float=.1, # Of the conformal sets
-    n_boot:int=1000, # Resamples
-    seed:int=0, # Seed
-)->dict: # temperature, operating_points [...], conformal {melanoma, benign, alpha, ...}, score
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them, with folds (and `dx` and logits where there are classes)
+    sensitivities=(0.9, 0.95),  # Targets of operating points
+    specificities=(0.9, 0.95),  # Targets of operating points
+    alpha: float = 0.1,  # Of the conformal sets
+    n_boot: int = 1000,  # Resamples
+    seed: int = 0,  # Seed
+) -> dict:  # temperature, operating_points [...], conformal {melanoma, benign, alpha, ...}, score
     "Temperature, operating points with their guarantee and conformal limits of a model, from its out-of-fold file."
-    fit, par = _fit_map(oof, 'temperature'); scaled = oof.assign(p_melanoma=fit(oof))
-    points = [operating_point(scaled, **{k: v}, confidence=c, n_boot=n_boot, seed=seed) for k, vs in (('sensitivity', sensitivities), ('specificity', specificities)) for v in vs for c in (.95, None)]
-    cover = conformal_table(scaled, alpha=alpha, n_boot=n_boot, seed=seed).iloc[0].to_dict() if oof['fold'].nunique() > 1 else None
-    return dict(score='P(melanoma) of the logits divided by the temperature', temperature=par['temperature'], operating_points=points,
-                conformal=dict(conformal_fit(scaled['target'], scaled['p_melanoma'], alpha), judged=cover))
+    fit, par = _fit_map(oof, 'temperature')
+    scaled = oof.assign(p_melanoma=fit(oof))
+    points = [
+        operating_point(scaled, **{k: v}, confidence=c, n_boot=n_boot, seed=seed)
+        for k, vs in (('sensitivity', sensitivities), ('specificity', specificities))
+        for v in vs
+        for c in (0.95, None)
+    ]
+    cover = (
+        conformal_table(scaled, alpha=alpha, n_boot=n_boot, seed=seed).iloc[0].to_dict()
+        if oof['fold'].nunique() > 1
+        else None
+    )
+    return dict(
+        score='P(melanoma) of the logits divided by the temperature',
+        temperature=par['temperature'],
+        operating_points=points,
+        conformal=dict(conformal_fit(scaled['target'], scaled['p_melanoma'], alpha), judged=cover),
+    )

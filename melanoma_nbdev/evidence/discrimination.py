@@ -45,14 +45,14 @@ def curve_points(
     is_melanoma, scores = check_scores(is_melanoma, scores)
     levels, level = np.unique(-scores, return_inverse=True)
     found = np.bincount(level, weights=is_melanoma).cumsum()
-    called_out_of_fold = np.bincount(level).cumsum()
+    n_called = np.bincount(level).cumsum()
     n_melanoma, n_benign = max(is_melanoma.sum(), 1), max((1 - is_melanoma).sum(), 1)
     return pd.DataFrame(
         dict(
             threshold=-levels,
             sensitivity=found / n_melanoma,
-            specificity=1 - (called_out_of_fold - found) / n_benign,
-            precision=found / called_out_of_fold,
+            specificity=1 - (n_called - found) / n_benign,
+            precision=found / n_called,
         )
     )
 
@@ -306,11 +306,11 @@ def balanced_accuracy(
     seed: int = 0,  # Seed
 ) -> Interval:  # Also sensitivity and specificity
     "Balanced accuracy at thresholds chosen out of fold."
-    is_melanoma, called = oof['target'].to_numpy(), called_out_of_fold(oof)
+    is_melanoma, calls = oof['target'].to_numpy(), called_out_of_fold(oof)
     if one_class_only(is_melanoma):
         return Interval(float('nan'), se=float('nan'), n_ok=0)
     benign = 1 - is_melanoma
-    right = np.stack([is_melanoma * called_out_of_fold, benign * (1 - called_out_of_fold)], 1)
+    right = np.stack([is_melanoma * calls, benign * (1 - calls)], 1)
     all_of = np.stack([is_melanoma, benign], 1)
     rates = right.sum(0) / all_of.sum(0)
     draws = bootstrap_ratio(right, all_of, clusters(oof, warn=False), n_boot, seed).mean(1)

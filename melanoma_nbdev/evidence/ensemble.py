@@ -60,7 +60,7 @@ def read_members(
             "an ensemble needs two runs or more; give a list of run folders, CSV files or tables"
         )
     names, out, seen = member_names(runs), {}, {}
-    for name, r in zip(names, runs):
+    for name, r in zip(names, runs, strict=False):
         try:
             out[name] = read_oof(r)
         except RunError as e:
@@ -351,7 +351,7 @@ def ensemble_record(
         how=how,
         score='rank' if how == 'rank' else 'probability',
         weights=w,
-        members=[dict(name=k, oof_sha256=sha256(_file(r))) for k, r in zip(members, runs)],
+        members=[dict(name=k, oof_sha256=sha256(_file(r))) for k, r in zip(members, runs, strict=False)],
     )
     rec |= {
         k: v

@@ -13,146 +13,249 @@ import numpy as np, pandas as pd
 from PIL import Image
 
 from ..core import LeakError, ManifestError, RunError, OOF_COLS, SITES
-from .auc import Curve, RocSteps, cluster_draws, auc, auc_ci, auc_interval, bootstrap, percentile_interval
+from melanoma_nbdev.evidence.auc import (
+    Curve,
+    RocSteps,
+    cluster_draws,
+    auc,
+    auc_ci,
+    auc_interval,
+    bootstrap,
+    percentile_interval,
+)
 from .discrimination import compare_models
 from .oof import align_tables, clusters, out_of_fold, read_oof
 
 # %% ../../nbs/evidence/36_floor.ipynb #1711380a
-FEATURES = dict(size=('width', 'height'), file=('bytes',), metadata=('sex', 'age', 'site'), images=('images',))
+FEATURES = dict(
+    size=('width', 'height'), file=('bytes',), metadata=('sex', 'age', 'site'), images=('images',)
+)
 "What can be known of an image without looking at it: name of a set of features -> its columns"
 
+# %% ../../nbs/evidence/36_floor.ipynb #7ace93c5
 def feature_names(
-    features, # Names in `FEATURES` or columns, joined with + or in a list; 'all' is size, metadata and images per patient
-)->list: # Columns
+    features,  # Names in `FEATURES` or columns, joined with + or in a list; 'all' is size, metadata and images per patient
+) -> list:  # Columns
     "The columns that a set of features stands for."
-    words = features.replace('all', 'size+metadata+images').split('+') if isinstance(features, str) else list(features)
+    words = (
+        features.replace('all', 'size+metadata+images').split('+')
+        if isinstance(features, str)
+        else list(features)
+    )
     known = [c for v in FEATURES.values() for c in v]
-    if bad := [w for w in words if w not in FEATURES and w not in known]: raise ManifestError(f"unknown feature {bad[0]!r}; use {', '.join(FEATURES)}, all, or {', '.join(known)}")
+    if bad := [w for w in words if w not in FEATURES and w not in known]:
+        raise ManifestError(
+            f"unknown feature {bad[0]!r}; use {', '.join(FEATURES)}, all, or {', '.join(known)}"
+        )
     return list(dict.fromkeys(c for w in words for c in FEATURES.get(w, (w,))))
 
 # %% ../../nbs/evidence/36_floor.ipynb #0d0087ed
-def _bytes_of(path)->float:
-    return float(Path(path).stat().st_size) if isinstance(path, str) and Path(path).is_file() else np.nan
+def _bytes_of(path) -> float:
+    return (
+        float(Path(path).stat().st_size)
+        if isinstance(path, str) and Path(path).is_file()
+        else np.nan
+    )
 
+# %% ../../nbs/evidence/36_floor.ipynb #b3568263
 def encode(
-    df:pd.DataFrame, # A manifest
-    features='all', # As in `feature_names`
-)->pd.DataFrame: # float columns, one a feature; what is not known is NaN
+    df: pd.DataFrame,  # A manifest
+    features='all',  # As in `feature_names`
+) -> pd.DataFrame:  # float columns, one a feature; what is not known is NaN
     "The features as numbers. Sex and site become codes (a finer word for a site than the manifest's six is a code of its own); `images` counts the rows of the image's patient, `bytes` is the size of its file."
     words = [*SITES, *sorted(set(df.site.dropna()) - set(SITES))] if 'site' in df else []
-    make = dict(sex=lambda: df.sex.map(dict(male=0., female=1.)), site=lambda: df.site.map({s: float(i) for i, s in enumerate(words)}),
-                images=lambda: df.patient_id.map(df.patient_id.value_counts()), bytes=lambda: df.path.map(_bytes_of))
+    make = dict(
+        sex=lambda: df.sex.map(dict(male=0.0, female=1.0)),
+        site=lambda: df.site.map({s: float(i) for i, s in enumerate(words)}),
+        images=lambda: df.patient_id.map(df.patient_id.value_counts()),
+        bytes=lambda: df.path.map(_bytes_of),
+    )
     cols = feature_names(features)
-    return pd.DataFrame({c: pd.to_numeric(make[c]() if c in make else df[c], errors='coerce').to_numpy(dtype=float, na_value=np.nan) for c in cols}, index=df.index)
+    return pd.DataFrame(
+        {
+            c: pd.to_numeric(make[c]() if c in make else df[c], errors='coerce').to_numpy(
+                dtype=float, na_value=np.nan
+            )
+            for c in cols
+        },
+        index=df.index,
+    )
 
 # %% ../../nbs/evidence/36_floor.ipynb #9e1e64e0
-def _size_of(path)->tuple:
-    with Image.open(path) as im: return im.size
+def _size_of(path) -> tuple:
+    with Image.open(path) as im:
+        return im.size
 
+# %% ../../nbs/evidence/36_floor.ipynb #8dad852b
 def with_sizes(
-    df:pd.DataFrame, # A manifest
-)->pd.DataFrame: # The same with `width` and `height` where they were missing and the file is there
+    df: pd.DataFrame,  # A manifest
+) -> (
+    pd.DataFrame
+):  # The same with `width` and `height` where they were missing and the file is there
     "The manifest with the images' sizes, in pixels; only the heads of the files are read."
     need = df.width.isna() & df.path.notna()
-    if not need.any(): return df
-    wh = np.array([_size_of(p) for p in df.path[need]]); df = df.copy()
+    if not need.any():
+        return df
+    wh = np.array([_size_of(p) for p in df.path[need]])
+    df = df.copy()
     df.loc[need, 'width'], df.loc[need, 'height'] = wh[:, 0], wh[:, 1]
     return df
 
 # %% ../../nbs/evidence/36_floor.ipynb #97d64b26
-def _check_folds(df:pd.DataFrame)->None:
+def _check_folds(df: pd.DataFrame) -> None:
     "Folds that are complete and cut no group and no patient, or the error that says so."
-    if 'fold' not in df or df.fold.isna().any(): raise ManifestError("the floor needs a fold for every row; call add_groups and make_folds first")
-    if df.target.isna().any(): raise ManifestError(f"{int(df.target.isna().sum())} rows have no target; leave them out: df[df.target.notna()]")
+    if 'fold' not in df or df.fold.isna().any():
+        raise ManifestError(
+            "the floor needs a fold for every row; call add_groups and make_folds first"
+        )
+    if df.target.isna().any():
+        raise ManifestError(
+            f"{int(df.target.isna().sum())} rows have no target; leave them out: df[df.target.notna()]"
+        )
     for c in ('group', 'patient_id'):
-        if c in df and (n := int((df[df[c].notna()].groupby(c).fold.nunique() > 1).sum())): raise LeakError(f"{n} values of {c} lie in several folds; make the folds with add_groups and make_folds")
+        if c in df and (n := int((df[df[c].notna()].groupby(c).fold.nunique() > 1).sum())):
+            raise LeakError(
+                f"{n} values of {c} lie in several folds; make the folds with add_groups and make_folds"
+            )
 
-def _boosted(X:pd.DataFrame, y:np.ndarray, seed:int):
+# %% ../../nbs/evidence/36_floor.ipynb #eb1a0a4a
+def _boosted(X: pd.DataFrame, y: np.ndarray, seed: int):
     "A fitted gradient boosting classifier; one thread, since many threads on so few rows only wait for each other."
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
+
     cat = [i for i, c in enumerate(X) if c == 'site'] or None
-    m = HistGradientBoostingClassifier(max_iter=100, learning_rate=.05, max_depth=3, min_samples_leaf=int(np.clip(len(y)//20, 10, 100)), categorical_features=cat, random_state=seed)
-    with threadpool_limits(1): return m.fit(X.to_numpy(), y)
+    m = HistGradientBoostingClassifier(
+        max_iter=100,
+        learning_rate=0.05,
+        max_depth=3,
+        min_samples_leaf=int(np.clip(len(y) // 20, 10, 100)),
+        categorical_features=cat,
+        random_state=seed,
+    )
+    with threadpool_limits(1):
+        return m.fit(X.to_numpy(), y)
 
 # %% ../../nbs/evidence/36_floor.ipynb #f100a0f2
 def _without_pixels(
-    df:pd.DataFrame, # A table with `target`, `fold` and the features
-    features, # As in `feature_names`
-    seed:int, # Of the boosting
-)->np.ndarray: # (n,) probabilities, each from a model of the other folds
+    df: pd.DataFrame,  # A table with `target`, `fold` and the features
+    features,  # As in `feature_names`
+    seed: int,  # Of the boosting
+) -> np.ndarray:  # (n,) probabilities, each from a model of the other folds
     "Out-of-fold scores by the features; the prevalence where the other folds have nothing to learn from."
     table = df.reset_index(drop=True)
     encoded, prevalence = encode(table, features), float(table['target'].mean())
+
     def fit(others):
         labels, known = others['target'].to_numpy(dtype=int), encoded.loc[others.index]
         if len(np.unique(labels)) < 2 or not known.notna().any().any():
             return lambda rows: np.full(len(rows), prevalence)
         model = _boosted(known, labels, seed)
         return lambda rows: model.predict_proba(encoded.loc[rows.index].to_numpy())[:, 1]
+
     return out_of_fold(table, fit, 'the floor')
 
 # %% ../../nbs/evidence/36_floor.ipynb #8fb0cf39
 def floor(
-    df:pd.DataFrame, # A manifest with `target` and `fold` (from `make_folds`)
-    features='all', # As in `feature_names`
-    folds=None, # (n,) folds, where they are not in `df`
-    seed:int=0, # Of the boosting
-    n_boot:int=2000, # Resamples of the interval; 0: no interval
-)->tuple: # Out-of-fold predictions in the columns that `read_oof` gives, and `auc_ci`'s dict
+    df: pd.DataFrame,  # A manifest with `target` and `fold` (from `make_folds`)
+    features='all',  # As in `feature_names`
+    folds=None,  # (n,) folds, where they are not in `df`
+    seed: int = 0,  # Of the boosting
+    n_boot: int = 2000,  # Resamples of the interval; 0: no interval
+) -> tuple:  # Out-of-fold predictions in the columns that `read_oof` gives, and `auc_ci`'s dict
     "What is known without the pixels, as out-of-fold predictions and their AUC with its patient-clustered interval. Cut groups raise `LeakError`."
-    df = df if folds is None else df.assign(fold=np.asarray(folds)); _check_folds(df)
+    df = df if folds is None else df.assign(fold=np.asarray(folds))
+    _check_folds(df)
     X, y, f = encode(df, features), df.target.to_numpy(dtype=int), df.fold.to_numpy(dtype=int)
     p = np.full(len(y), y.mean())
     for k in np.unique(f):
         on, off = f == k, f != k
-        if len(np.unique(y[off])) == 2 and X[off].notna().any().any(): p[on] = _boosted(X[off], y[off], seed).predict_proba(X[on].to_numpy())[:, 1]
+        if len(np.unique(y[off])) == 2 and X[off].notna().any().any():
+            p[on] = _boosted(X[off], y[off], seed).predict_proba(X[on].to_numpy())[:, 1]
     group = df.group if 'group' in df else df.patient_id
-    oof = pd.DataFrame(dict(image_id=df.image_id, patient_id=df.patient_id, group=group, fold=f, target=y, p_melanoma=p)).reset_index(drop=True)
-    return oof, (auc_ci(y, p, clusters(oof, warn=False), n_boot, seed) if n_boot else dict(auc=auc(y, p)))
+    oof = pd.DataFrame(
+        dict(
+            image_id=df.image_id,
+            patient_id=df.patient_id,
+            group=group,
+            fold=f,
+            target=y,
+            p_melanoma=p,
+        )
+    ).reset_index(drop=True)
+    return oof, (
+        auc_ci(y, p, clusters(oof, warn=False), n_boot, seed) if n_boot else dict(auc=auc(y, p))
+    )
 
 # %% ../../nbs/evidence/36_floor.ipynb #a3b5abd4
-SETS = {'width, height': 'size', 'sex, age, site': 'metadata', 'sex, age, site, images per patient': 'metadata+images', 'all six': 'all'}
+SETS = {
+    'width, height': 'size',
+    'sex, age, site': 'metadata',
+    'sex, age, site, images per patient': 'metadata+images',
+    'all six': 'all',
+}
 "The floors that are reported beside an image AUC: label -> features"
 
+# %% ../../nbs/evidence/36_floor.ipynb #41876f73
 def floor_table(
-    df:pd.DataFrame, # As in `floor`
-    sets:dict=SETS, # Label -> features
-    seed:int=0, # As in `floor`
-    n_boot:int=2000, # As in `floor`
-)->pd.DataFrame: # features, auc, lo, hi, n, n_pos, n_clusters
+    df: pd.DataFrame,  # As in `floor`
+    sets: dict = SETS,  # Label -> features
+    seed: int = 0,  # As in `floor`
+    n_boot: int = 2000,  # As in `floor`
+) -> pd.DataFrame:  # features, auc, lo, hi, n, n_pos, n_clusters
     "The floors of several sets of features. A set of which nothing is known in this source is left out."
     rows = []
     for label, fs in sets.items():
-        if encode(df, fs).nunique().gt(1).any(): rows.append(dict(features=label, **floor(df, fs, seed=seed, n_boot=n_boot)[1]))
+        if encode(df, fs).nunique().gt(1).any():
+            rows.append(dict(features=label, **floor(df, fs, seed=seed, n_boot=n_boot)[1]))
     return pd.DataFrame(rows)[['features', 'auc', 'lo', 'hi', 'n', 'n_pos', 'n_clusters']]
 
 # %% ../../nbs/evidence/36_floor.ipynb #7cd00fb7
 def plot_floor(
-    table:pd.DataFrame, # Columns features, auc, lo, hi, n, n_pos, n_clusters, a row a line of the picture
-    ax=None, # Axes
-    colors=None, # One a row
+    table: pd.DataFrame,  # Columns features, auc, lo, hi, n, n_pos, n_clusters, a row a line of the picture
+    ax=None,  # Axes
+    colors=None,  # One a row
 ):
     "AUCs with their intervals, one below the other, the values beside them; the dotted line is chance."
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(7.4, .46*len(table) + 1.2))[1]
+
+    ax = ax or plt.subplots(figsize=(7.4, 0.46 * len(table) + 1.2))[1]
     for i, r in enumerate(table.itertuples()):
         c = colors[i] if colors is not None else '#2b5c8a'
-        ax.plot([r.lo, r.hi], [i, i], lw=2.4, color=c, solid_capstyle='round'); ax.plot(r.auc, i, 'o', ms=7, color=c)
-        ax.annotate(f'{r.auc:.3f} ({r.lo:.3f} to {r.hi:.3f})', (1.01, i), xycoords=('axes fraction', 'data'), va='center', fontsize=9)
-    ax.axvline(.5, ls=':', c='gray'); ax.set_yticks(range(len(table)), table.features); ax.set_ylim(len(table) - .5, -.6)
-    ax.set(xlabel='AUC out of fold, 95% interval clustered by patient', xlim=(min(.48, table.lo.min() - .01), max(table.hi.max() + .01, .6)))
-    ax.set_title(f'{int(table.n.max()):,} images, {int(table.n_pos.max()):,} melanomas, {int(table.n_clusters.max()):,} groups', fontsize=10, loc='left')
-    ax.spines[['top', 'right', 'left']].set_visible(False); ax.tick_params(left=False); return ax
+        ax.plot([r.lo, r.hi], [i, i], lw=2.4, color=c, solid_capstyle='round')
+        ax.plot(r.auc, i, 'o', ms=7, color=c)
+        ax.annotate(
+            f'{r.auc:.3f} ({r.lo:.3f} to {r.hi:.3f})',
+            (1.01, i),
+            xycoords=('axes fraction', 'data'),
+            va='center',
+            fontsize=9,
+        )
+    ax.axvline(0.5, ls=':', c='gray')
+    ax.set_yticks(range(len(table)), table.features)
+    ax.set_ylim(len(table) - 0.5, -0.6)
+    ax.set(
+        xlabel='AUC out of fold, 95% interval clustered by patient',
+        xlim=(min(0.48, table.lo.min() - 0.01), max(table.hi.max() + 0.01, 0.6)),
+    )
+    ax.set_title(
+        f'{int(table.n.max()):,} images, {int(table.n_pos.max()):,} melanomas, {int(table.n_clusters.max()):,} groups',
+        fontsize=10,
+        loc='left',
+    )
+    ax.spines[['top', 'right', 'left']].set_visible(False)
+    ax.tick_params(left=False)
+    return ax
 
 # %% ../../nbs/evidence/36_floor.ipynb #efc1ff11
 def camera_groups(
-    df:pd.DataFrame, # A manifest with `width` and `height`
-    min_n:int=50, # A size that fewer images have goes to `other`
-    largest:int|None=None, # Keep at most this many sizes, the most frequent ones; all where None
-    other:str='other', # Word for the sizes that are not kept
-    unknown='unknown', # Word for an image whose size is not known
-)->pd.Series: # '6000x4000', ..., `other`, or `unknown`
+    df: pd.DataFrame,  # A manifest with `width` and `height`
+    min_n: int = 50,  # A size that fewer images have goes to `other`
+    largest: int
+    | None = None,  # Keep at most this many sizes, the most frequent ones; all where None
+    other: str = 'other',  # Word for the sizes that are not kept
+    unknown='unknown',  # Word for an image whose size is not known
+) -> pd.Series:  # '6000x4000', ..., `other`, or `unknown`
     """The camera group of each image: its width and height. The report's rows are
     `camera_groups(df, min_n=1, largest=6, other='other sizes', unknown=pd.NA)`."""
     known = df['width'].notna() & df['height'].notna()
@@ -163,125 +266,216 @@ def camera_groups(
 
 # %% ../../nbs/evidence/36_floor.ipynb #ff874487
 def auc_within(
-    y, # (n,) targets 0/1
-    p, # (n,) scores
-    by, # (n,) stratum of each image
-    cluster=None, # (n,) integer codes; every image its own where None
-    fold=None, # (n,) folds of out-of-fold scores: pairs are then compared within a fold too
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    level:float=.95, # Coverage
-)->dict: # auc, lo, hi; all: AUC over all pairs; pairs: share of all pairs that lie in one stratum; strata that hold both classes
+    y,  # (n,) targets 0/1
+    p,  # (n,) scores
+    by,  # (n,) stratum of each image
+    cluster=None,  # (n,) integer codes; every image its own where None
+    fold=None,  # (n,) folds of out-of-fold scores: pairs are then compared within a fold too
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    level: float = 0.95,  # Coverage
+) -> dict:  # auc, lo, hi; all: AUC over all pairs; pairs: share of all pairs that lie in one stratum; strata that hold both classes
     "Stratified AUC: the share of pairs of a melanoma and a benign lesion *of one stratum* that are ranked well. Strata of one class hold no pair."
-    y, p, by = np.asarray(y, int), np.asarray(p, float), pd.factorize(np.asarray(by, dtype=object))[0]
-    if fold is not None: by = pd.factorize(by*10**6 + np.asarray(fold, int))[0]
-    c = np.arange(len(y)) if cluster is None else np.asarray(cluster); J = int(c.max() + 1)
-    rocs = [RocSteps(y[m], p[m], c[m], J) for m in (by == s for s in np.unique(by)) if 0 < y[m].sum() < m.sum()]
+    y, p, by = (
+        np.asarray(y, int),
+        np.asarray(p, float),
+        pd.factorize(np.asarray(by, dtype=object))[0],
+    )
+    if fold is not None:
+        by = pd.factorize(by * 10**6 + np.asarray(fold, int))[0]
+    c = np.arange(len(y)) if cluster is None else np.asarray(cluster)
+    J = int(c.max() + 1)
+    rocs = [
+        RocSteps(y[m], p[m], c[m], J)
+        for m in (by == s for s in np.unique(by))
+        if 0 < y[m].sum() < m.sum()
+    ]
+
     def one(W):
-        top = bottom = 0.
+        top = bottom = 0.0
         for r in rocs:
-            k = Curve(*r.steps(W)); pairs = k.P*k.N
-            with np.errstate(invalid='ignore', divide='ignore'): top = top + np.where(pairs > 0, k.area()*pairs, 0.)
+            k = Curve(*r.steps(W))
+            pairs = k.P * k.N
+            with np.errstate(invalid='ignore', divide='ignore'):
+                top = top + np.where(pairs > 0, k.area() * pairs, 0.0)
             bottom = bottom + pairs
-        with np.errstate(invalid='ignore', divide='ignore'): return np.where(bottom > 0, top/bottom, np.nan), bottom
-    if not rocs: return dict(auc=float('nan'), lo=float('nan'), hi=float('nan'), all=auc(y, p), pairs=0., strata=0)
-    value, pairs = one(np.ones((J, 1), np.float32)); bs = np.concatenate([one(W)[0] for W in cluster_draws(J, n_boot, seed)])
+        with np.errstate(invalid='ignore', divide='ignore'):
+            return np.where(bottom > 0, top / bottom, np.nan), bottom
+
+    if not rocs:
+        return dict(
+            auc=float('nan'), lo=float('nan'), hi=float('nan'), all=auc(y, p), pairs=0.0, strata=0
+        )
+    value, pairs = one(np.ones((J, 1), np.float32))
+    bs = np.concatenate([one(W)[0] for W in cluster_draws(J, n_boot, seed)])
     i = auc_interval(bs, y, c, float(value[0]), level)
-    return dict(auc=i['value'], lo=i['lo'], hi=i['hi'], all=auc(y, p), pairs=float(pairs[0]/(y.sum()*(1 - y).sum())), strata=len(rocs))
+    return dict(
+        auc=i['value'],
+        lo=i['lo'],
+        hi=i['hi'],
+        all=auc(y, p),
+        pairs=float(pairs[0] / (y.sum() * (1 - y).sum())),
+        strata=len(rocs),
+    )
 
 # %% ../../nbs/evidence/36_floor.ipynb #44716a1c
-def _logit(p): p = np.clip(np.asarray(p, float), 1e-6, 1 - 1e-6); return np.log(p/(1 - p))
+def _logit(p):
+    p = np.clip(np.asarray(p, float), 1e-6, 1 - 1e-6)
+    return np.log(p / (1 - p))
 
+# %% ../../nbs/evidence/36_floor.ipynb #4dc65ed5
 def combine_oof(
-    a:pd.DataFrame, # Out-of-fold predictions, as `read_oof` gives them
-    b:pd.DataFrame, # Others of the same images
-)->pd.DataFrame: # `a` with the combination as `p_melanoma`
+    a: pd.DataFrame,  # Out-of-fold predictions, as `read_oof` gives them
+    b: pd.DataFrame,  # Others of the same images
+) -> pd.DataFrame:  # `a` with the combination as `p_melanoma`
     "Both scores in one, each fold combined by a logistic regression that was fitted on the others."
     from sklearn.linear_model import LogisticRegression
-    a, b = align_tables(a, b); X = np.stack([_logit(a.p_melanoma), _logit(b.p_melanoma)], 1); X = (X - X.mean(0))/(X.std(0) + 1e-9)
+
+    a, b = align_tables(a, b)
+    X = np.stack([_logit(a.p_melanoma), _logit(b.p_melanoma)], 1)
+    X = (X - X.mean(0)) / (X.std(0) + 1e-9)
     y, f, p = a.target.to_numpy(), pd.factorize(a.fold.astype('object'))[0], np.zeros(len(a))
-    if len(np.unique(f)) < 2: raise ManifestError("combining two scores out of fold needs at least two folds in the first table")
-    for k in np.unique(f): p[f == k] = LogisticRegression().fit(X[f != k], y[f != k]).predict_proba(X[f == k])[:, 1]
+    if len(np.unique(f)) < 2:
+        raise ManifestError(
+            "combining two scores out of fold needs at least two folds in the first table"
+        )
+    for k in np.unique(f):
+        p[f == k] = LogisticRegression().fit(X[f != k], y[f != k]).predict_proba(X[f == k])[:, 1]
     return a.assign(p_melanoma=p)
 
 # %% ../../nbs/evidence/36_floor.ipynb #f100a0f1
 def known_features(
-    oof:pd.DataFrame, # Predictions with what is known of each image: sex, age, site, width, height
-)->list: # Columns of `FEATURES`, in their order; empty where nothing but the patient is known
+    oof: pd.DataFrame,  # Predictions with what is known of each image: sex, age, site, width, height
+) -> list:  # Columns of `FEATURES`, in their order; empty where nothing but the patient is known
     "The facts that differ between the images of a table, and `images` (per patient) where patients are known."
-    facts = [column for column in feature_names('size+metadata') if column in oof and oof[column].nunique() > 1]
+    facts = [
+        column
+        for column in feature_names('size+metadata')
+        if column in oof and oof[column].nunique() > 1
+    ]
     images = ['images'] if facts and oof['patient_id'].notna().any() else []
     return facts + images
 
+# %% ../../nbs/evidence/36_floor.ipynb #4b8584b0
 def floor_of_predictions(
-    oof:pd.DataFrame, # Out-of-fold predictions with sex, age, site, width, height where they are known
-    seed:int=0, # Of the boosting
-)->pd.DataFrame|None: # `OOF_COLS` of the same rows with the floor as `p_melanoma`; None where nothing is known
+    oof: pd.DataFrame,  # Out-of-fold predictions with sex, age, site, width, height where they are known
+    seed: int = 0,  # Of the boosting
+) -> (
+    pd.DataFrame | None
+):  # `OOF_COLS` of the same rows with the floor as `p_melanoma`; None where nothing is known
     "The floor of a file of predictions, in its own folds. Fewer than two folds raise `RunError`."
     features = known_features(oof)
-    if not features: return None
+    if not features:
+        return None
     rows = oof.reset_index(drop=True)
     return rows[OOF_COLS].assign(p_melanoma=_without_pixels(rows, features, seed))
 
 # %% ../../nbs/evidence/36_floor.ipynb #ca5b7fad
 def what_the_image_adds(
-    oof:pd.DataFrame, # The image model's out-of-fold predictions, as `read_oof` gives them
-    floor:pd.DataFrame, # The floor's, from `floor`
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    level:float=.95, # Coverage
-)->pd.DataFrame: # Rows image, floor, both, and the differences; columns auc (or difference), lo, hi, n, n_pos, n_clusters
+    oof: pd.DataFrame,  # The image model's out-of-fold predictions, as `read_oof` gives them
+    floor: pd.DataFrame,  # The floor's, from `floor`
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    level: float = 0.95,  # Coverage
+) -> pd.DataFrame:  # Rows image, floor, both, and the differences; columns auc (or difference), lo, hi, n, n_pos, n_clusters
     "What the pixels are worth beyond what is known without them."
-    a, b = align_tables(oof, floor); c = combine_oof(a, b); y, g = a.target.to_numpy(), clusters(a, warn=False)
-    v = {k: (auc(y, d.p_melanoma), bootstrap(y, d.p_melanoma, g, n_boot=n_boot, seed=seed)['auc']) for k, d in dict(image=a, floor=b, both=c).items()}
-    v |= {f'{i} - {j}': (v[i][0] - v[j][0], v[i][1] - v[j][1]) for i, j in (('image', 'floor'), ('both', 'floor'), ('both', 'image'))}
-    out = {k: percentile_interval(s, val, level) if ' - ' in k else auc_interval(s, y, g, val, level) for k, (val, s) in v.items()}
+    a, b = align_tables(oof, floor)
+    c = combine_oof(a, b)
+    y, g = a.target.to_numpy(), clusters(a, warn=False)
+    v = {
+        k: (auc(y, d.p_melanoma), bootstrap(y, d.p_melanoma, g, n_boot=n_boot, seed=seed)['auc'])
+        for k, d in dict(image=a, floor=b, both=c).items()
+    }
+    v |= {
+        f'{i} - {j}': (v[i][0] - v[j][0], v[i][1] - v[j][1])
+        for i, j in (('image', 'floor'), ('both', 'floor'), ('both', 'image'))
+    }
+    out = {
+        k: percentile_interval(s, val, level) if ' - ' in k else auc_interval(s, y, g, val, level)
+        for k, (val, s) in v.items()
+    }
     rows = [dict(what=k, auc=i['value'], lo=i['lo'], hi=i['hi']) for k, i in out.items()]
-    return pd.DataFrame(rows).assign(n=len(y), n_pos=int(y.sum()), n_clusters=int(g.max() + 1)).set_index('what')
+    return (
+        pd.DataFrame(rows)
+        .assign(n=len(y), n_pos=int(y.sum()), n_clusters=int(g.max() + 1))
+        .set_index('what')
+    )
 
 # %% ../../nbs/evidence/36_floor.ipynb #7e5b90d4
-USUAL_GAIN = .02
+USUAL_GAIN = 0.02
 "Gain in AUC from sex, age and site that nobody need explain (an ablation of SIIM-ISIC 2020's first place: 0.907 with, 0.910 without them)"
 
+# %% ../../nbs/evidence/36_floor.ipynb #c80f334d
 def independent_gain(
-    image:float, # AUC of the image alone, 0.5 to 1
-    known:float, # AUC of what is known beside it, 0.5 to 1
-)->float: # Difference in AUC
+    image: float,  # AUC of the image alone, 0.5 to 1
+    known: float,  # AUC of what is known beside it, 0.5 to 1
+) -> float:  # Difference in AUC
     """What a second score adds to the AUC of a first where the two are independent given the label, both normal with equal variance.
     The squares of their separations add: $d'^2 = d_1'^2 + d_2'^2$ with $\\mathrm{AUC} = \\Phi(d'/\\sqrt 2)$ (Green and Swets 1966)."""
     from statistics import NormalDist
+
     for a in (image, known):
-        if not .5 <= a < 1: raise RunError(f"an AUC of {a} has no separation that could be added to; both must lie in 0.5 to 1")
-    n = NormalDist(); return n.cdf(float(np.hypot(n.inv_cdf(image), n.inv_cdf(known)))) - image
+        if not 0.5 <= a < 1:
+            raise RunError(
+                f"an AUC of {a} has no separation that could be added to; both must lie in 0.5 to 1"
+            )
+    n = NormalDist()
+    return n.cdf(float(np.hypot(n.inv_cdf(image), n.inv_cdf(known)))) - image
 
 # %% ../../nbs/evidence/36_floor.ipynb #a8c3510f
-def _one_study(a:pd.DataFrame, b:pd.DataFrame, names:tuple)->None:
+def _one_study(a: pd.DataFrame, b: pd.DataFrame, names: tuple) -> None:
     "Two tables hold the same images in the same folds, or the error that says where they do not."
-    x, y = names; f, g = a.set_index('image_id').fold, b.set_index('image_id').fold
+    x, y = names
+    f, g = a.set_index('image_id').fold, b.set_index('image_id').fold
     if len(only := set(f.index) ^ set(g.index)):
-        raise RunError(f"{len(only)} images are in {x} or in {y} but not in both, first: {min(only)}; predict those that are missing, or leave them out of both")
-    for n, s in zip(names, (f, g)):
-        if s.isna().any(): raise RunError(f"{int(s.isna().sum())} images of {n} have no fold; a gain is measured out of fold: give the column fold")
+        raise RunError(
+            f"{len(only)} images are in {x} or in {y} but not in both, first: {min(only)}; predict those that are missing, or leave them out of both"
+        )
+    for n, s in zip(names, (f, g), strict=False):
+        if s.isna().any():
+            raise RunError(
+                f"{int(s.isna().sum())} images of {n} have no fold; a gain is measured out of fold: give the column fold"
+            )
     g = g.loc[f.index]
     if (bad := f.to_numpy() != g.to_numpy()).any():
-        raise RunError(f"{int(bad.sum())} of {len(f)} images lie in one fold in {x} and in another in {y}, first: {f.index[bad.argmax()]}; "
-                       "train both models on the folds of one manifest")
+        raise RunError(
+            f"{int(bad.sum())} of {len(f)} images lie in one fold in {x} and in another in {y}, first: {f.index[bad.argmax()]}; "
+            "train both models on the folds of one manifest"
+        )
 
 # %% ../../nbs/evidence/36_floor.ipynb #6b2d84f7
 def metadata_gain(
-    image, # Out-of-fold predictions by the image alone: a run folder, a CSV or a table, as `read_oof` takes it
-    both, # Those by the same model with image and metadata, on the same images and folds
-    usual:float=USUAL_GAIN, # Gain that nobody need explain; `independent_gain` gives one for a weak image model
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    level:float=.95, # Coverage
-)->pd.DataFrame: # One row, as in `shortcut_audit`: kind, image and both (AUCs), gain, lo, hi, n, n_pos, n_clusters, verdict, see
+    image,  # Out-of-fold predictions by the image alone: a run folder, a CSV or a table, as `read_oof` takes it
+    both,  # Those by the same model with image and metadata, on the same images and folds
+    usual: float = USUAL_GAIN,  # Gain that nobody need explain; `independent_gain` gives one for a weak image model
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    level: float = 0.95,  # Coverage
+) -> pd.DataFrame:  # One row, as in `shortcut_audit`: kind, image and both (AUCs), gain, lo, hi, n, n_pos, n_clusters, verdict, see
     """The gain in AUC by metadata beside the image, paired, groups resampled whole. It `fires` where the interval lies above `usual`: then see the record.
     Other images, other folds or a class in fewer than two groups raise `RunError`."""
-    image, both = read_oof(image), read_oof(both); _one_study(image, both, ('image', 'image + metadata'))
+    image, both = read_oof(image), read_oof(both)
+    _one_study(image, both, ('image', 'image + metadata'))
     y, g = image.target.to_numpy(), clusters(image, warn=False)
-    if (m := min(len(np.unique(g[y == k])) for k in (0, 1))) < 2: raise RunError(f"one class lies in {m} groups; an interval of the gain needs both classes in two groups or more")
-    c = compare_models(both, image, ('auc',), n_boot, seed, level); d = c['auc']; fires = d['lo'] > usual
-    row = dict(suspect='metadata beside the image', kind='record', image=d['b'], both=d['a'], gain=d['diff'], lo=d['lo'], hi=d['hi'], **{k: c[k] for k in ('n', 'n_pos', 'n_clusters')},
-               verdict='fires' if fires else 'quiet', see='record: written after the diagnosis?' if fires else '')
-    out = pd.DataFrame([row]).set_index('suspect'); out.attrs.update(usual=usual, level=level); return out
+    if (m := min(len(np.unique(g[y == k])) for k in (0, 1))) < 2:
+        raise RunError(
+            f"one class lies in {m} groups; an interval of the gain needs both classes in two groups or more"
+        )
+    c = compare_models(both, image, ('auc',), n_boot, seed, level)
+    d = c['auc']
+    fires = d['lo'] > usual
+    row = dict(
+        suspect='metadata beside the image',
+        kind='record',
+        image=d['b'],
+        both=d['a'],
+        gain=d['diff'],
+        lo=d['lo'],
+        hi=d['hi'],
+        **{k: c[k] for k in ('n', 'n_pos', 'n_clusters')},
+        verdict='fires' if fires else 'quiet',
+        see='record: written after the diagnosis?' if fires else '',
+    )
+    out = pd.DataFrame([row]).set_index('suspect')
+    out.attrs.update(usual=usual, level=level)
+    return out

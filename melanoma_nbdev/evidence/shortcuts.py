@@ -15,154 +15,252 @@ from ..core import ManifestError, RunError
 from ..data.splits import audit
 from ..engine import pool_map
 from .auc import auc, auc_ci
-from .floor import USUAL_GAIN, _one_study, camera_groups, encode, metadata_gain
+from melanoma_nbdev.evidence.floor import (
+    USUAL_GAIN,
+    _one_study,
+    camera_groups,
+    encode,
+    metadata_gain,
+)
 from .oof import align_tables, clusters, read_oof
 from ..images import open_image
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #37268b7c
-def _grey(img:Image.Image, short:int=160)->np.ndarray:
+def _grey(img: Image.Image, short: int = 160) -> np.ndarray:
     "Grey levels 0 to 1, float32, the short side at most `short` pixels."
-    s = short/min(img.size)
-    if s < 1: img = img.resize((max(8, round(img.width*s)), max(8, round(img.height*s))), Image.Resampling.BOX)
-    return np.asarray(img.convert('L'), np.float32)/255
+    s = short / min(img.size)
+    if s < 1:
+        img = img.resize(
+            (max(8, round(img.width * s)), max(8, round(img.height * s))), Image.Resampling.BOX
+        )
+    return np.asarray(img.convert('L'), np.float32) / 255
 
+# %% ../../nbs/evidence/37_shortcuts.ipynb #79a72544
 def dark_corners(
-    img:Image.Image, # RGB
-)->float: # 0 (as light as the rest) to 1 (black)
+    img: Image.Image,  # RGB
+) -> float:  # 0 (as light as the rest) to 1 (black)
     "One minus the brightness of the corners relative to the skin at the middle of the edges."
-    L = np.asarray(img.convert('L').resize((64, 64), Image.Resampling.BOX), np.float32); y, x = (np.mgrid[:64, :64] - 31.5)/32; r = np.hypot(x, y)
-    return float(np.clip(1 - L[r > 1.22].mean()/max(np.quantile(L[(r > .75) & (r < 1)], .6), 1.), 0, 1))
+    L = np.asarray(img.convert('L').resize((64, 64), Image.Resampling.BOX), np.float32)
+    y, x = (np.mgrid[:64, :64] - 31.5) / 32
+    r = np.hypot(x, y)
+    return float(
+        np.clip(1 - L[r > 1.22].mean() / max(np.quantile(L[(r > 0.75) & (r < 1)], 0.6), 1.0), 0, 1)
+    )
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #3d4b9d7a
-def _periodic(dark:np.ndarray, lo:int, hi:int)->np.ndarray:
+def _periodic(dark: np.ndarray, lo: int, hi: int) -> np.ndarray:
     "For each profile (k, n): the best agreement with itself after one and after two steps of lo to hi pixels, less where the lines are faint."
-    p = dark - dark.mean(1, keepdims=True); n = p.shape[1]
-    f = np.fft.rfft(p, 2*n, axis=1); r = np.fft.irfft(np.abs(f)**2, axis=1)[:, :n]
-    r = r/(r[:, :1] + 1e-9)*n/(n - np.arange(n)).clip(n/4)
-    lag = np.arange(lo, hi + 1); two = np.max([r[:, np.minimum(2*lag + d, n - 1)] for d in (-1, 0, 1)], axis=0)
+    p = dark - dark.mean(1, keepdims=True)
+    n = p.shape[1]
+    f = np.fft.rfft(p, 2 * n, axis=1)
+    r = np.fft.irfft(np.abs(f) ** 2, axis=1)[:, :n]
+    r = r / (r[:, :1] + 1e-9) * n / (n - np.arange(n)).clip(n / 4)
+    lag = np.arange(lo, hi + 1)
+    two = np.max([r[:, np.minimum(2 * lag + d, n - 1)] for d in (-1, 0, 1)], axis=0)
     s = p.std(1)
-    return np.minimum(r[:, lag], two).max(1)*s/(s + .01)
+    return np.minimum(r[:, lag], two).max(1) * s / (s + 0.01)
 
+# %% ../../nbs/evidence/37_shortcuts.ipynb #54efa3e3
 def ruler_marks(
-    img:Image.Image, # RGB, best at 100 to 250 pixels a side or more
-)->float: # About 0 to 1; above some 0.4 there are marks
+    img: Image.Image,  # RGB, best at 100 to 250 pixels a side or more
+) -> float:  # About 0 to 1; above some 0.4 there are marks
     "How strongly marks in equal steps run along a side of the image, beside it."
     from scipy.ndimage import median_filter
-    L = _grey(img, 192); s = min(L.shape); best = []
-    b, depth, step = max(3, round(.028*s)), round(.2*s), max(1, round(.014*s))
+
+    L = _grey(img, 192)
+    s = min(L.shape)
+    best = []
+    b, depth, step = max(3, round(0.028 * s)), round(0.2 * s), max(1, round(0.014 * s))
     for k in range(4):
-        strip = np.rot90(L, k)[:, :depth]; n = len(strip)
-        dark = np.clip(median_filter(strip, (2*round(.02*s) + 3, 1)) - strip, 0, .5)
-        prof = np.stack([np.quantile(dark[:, c:c + b], .3, axis=1) for c in range(0, depth - b + 1, step)])
-        best.append(_periodic((np.roll(prof, 1, 1) + 2*prof + np.roll(prof, -1, 1))/4, max(3, round(.03*s)), min(round(.12*s), n//3)).max())
+        strip = np.rot90(L, k)[:, :depth]
+        n = len(strip)
+        dark = np.clip(median_filter(strip, (2 * round(0.02 * s) + 3, 1)) - strip, 0, 0.5)
+        prof = np.stack(
+            [np.quantile(dark[:, c : c + b], 0.3, axis=1) for c in range(0, depth - b + 1, step)]
+        )
+        best.append(
+            _periodic(
+                (np.roll(prof, 1, 1) + 2 * prof + np.roll(prof, -1, 1)) / 4,
+                max(3, round(0.03 * s)),
+                min(round(0.12 * s), n // 3),
+            ).max()
+        )
     return float(np.clip(max(best), 0, 1))
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #06875407
 def hair_share(
-    img:Image.Image, # RGB
-)->float: # 0 to 1
+    img: Image.Image,  # RGB
+) -> float:  # 0 to 1
     "The share of pixels that lie in dark lines thinner than some 5% of the short side."
     from scipy.ndimage import grey_closing
-    L = _grey(img, 128); k = 2*round(.025*min(L.shape)) + 1
-    return float((grey_closing(L, (k, k)) - L > .12).mean())
+
+    L = _grey(img, 128)
+    k = 2 * round(0.025 * min(L.shape)) + 1
+    return float((grey_closing(L, (k, k)) - L > 0.12).mean())
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #bd66412e
 PIXELS = dict(dark_corners=dark_corners, ruler=ruler_marks, hair=hair_share)
 "Detectors that learn nothing: name -> function of an image"
 
-def _marks(path:str)->list:
+
+def _marks(path: str) -> list:
     img = open_image(path, shrink_to=256)
     return [f(img) for f in PIXELS.values()]
 
+# %% ../../nbs/evidence/37_shortcuts.ipynb #47f7ba83
 def pixel_scores(
-    df:pd.DataFrame, # A manifest with paths
-    workers:int|None=None, # Processes; None: one a processor
-    progress:bool=False, # Show a bar
-)->pd.DataFrame: # image_id, and a column for each of `PIXELS`
+    df: pd.DataFrame,  # A manifest with paths
+    workers: int | None = None,  # Processes; None: one a processor
+    progress: bool = False,  # Show a bar
+) -> pd.DataFrame:  # image_id, and a column for each of `PIXELS`
     "The marks of each image."
-    if df.path.isna().any(): raise ManifestError(f"{int(df.path.isna().sum())} images have no path, first: {df.image_id[df.path.isna()].iloc[0]}; load the manifest with its images")
+    if df.path.isna().any():
+        raise ManifestError(
+            f"{int(df.path.isna().sum())} images have no path, first: {df.image_id[df.path.isna()].iloc[0]}; load the manifest with its images"
+        )
     rows = list(pool_map(_marks, df.path, workers=workers, progress='marks' if progress else None))
-    return pd.DataFrame(rows, columns=list(PIXELS)).assign(image_id=df.image_id.to_numpy())[['image_id', *PIXELS]]
+    return pd.DataFrame(rows, columns=list(PIXELS)).assign(image_id=df.image_id.to_numpy())[
+        ['image_id', *PIXELS]
+    ]
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #ff9e00db
 def rate_elsewhere(
-    df:pd.DataFrame, # A manifest with `target` and `fold`
-    by, # (n,) level of each row
-    prior:float=20., # Weight of the overall rate, in images
-)->np.ndarray: # (n,) rate of melanoma among rows of that level in the other folds
+    df: pd.DataFrame,  # A manifest with `target` and `fold`
+    by,  # (n,) level of each row
+    prior: float = 20.0,  # Weight of the overall rate, in images
+) -> np.ndarray:  # (n,) rate of melanoma among rows of that level in the other folds
     "A nominal feature as a score: the level's melanoma rate in the other folds, drawn towards the rate of all."
-    d = pd.DataFrame(dict(y=df.target.to_numpy(float), f=df.fold.to_numpy(int), by=np.asarray(by, dtype=object))); mean = d.y.mean()
+    d = pd.DataFrame(
+        dict(y=df.target.to_numpy(float), f=df.fold.to_numpy(int), by=np.asarray(by, dtype=object))
+    )
+    mean = d.y.mean()
     tot, own = d.groupby('by').y.agg(['sum', 'size']), d.groupby(['by', 'f']).y.agg(['sum', 'size'])
-    i = pd.MultiIndex.from_frame(d[['by', 'f']]); rest = tot.loc[d.by].to_numpy() - own.loc[i].to_numpy()
-    return (rest[:, 0] + prior*mean)/(rest[:, 1] + prior)
+    i = pd.MultiIndex.from_frame(d[['by', 'f']])
+    rest = tot.loc[d.by].to_numpy() - own.loc[i].to_numpy()
+    return (rest[:, 0] + prior * mean) / (rest[:, 1] + prior)
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #1134b6e2
 def suspects(
-    df:pd.DataFrame, # A manifest with `fold`
-    pixels:pd.DataFrame|None=None, # From `pixel_scores`; the pixel rows are left out where None
-)->dict: # name -> (kind, scores (n,), two-sided)
+    df: pd.DataFrame,  # A manifest with `fold`
+    pixels: pd.DataFrame
+    | None = None,  # From `pixel_scores`; the pixel rows are left out where None
+) -> dict:  # name -> (kind, scores (n,), two-sided)
     "What is to be looked at, as scores. A nominal suspect is scored out of fold, so that only an AUC above 0.5 means anything."
     out, X = {}, encode(df, 'all+file')
     if X.width.notna().any():
-        out['camera (size class)'] = 'photograph', rate_elsewhere(df, camera_groups(df, min_n=max(5, len(df)//100))), False
-        out['number of pixels'] = 'photograph', (X.width*X.height).to_numpy(), True
+        out['camera (size class)'] = (
+            'photograph',
+            rate_elsewhere(df, camera_groups(df, min_n=max(5, len(df) // 100))),
+            False,
+        )
+        out['number of pixels'] = 'photograph', (X.width * X.height).to_numpy(), True
     for c, name in dict(dark_corners='dark corners', ruler='ruler').items():
-        if pixels is not None: out[name] = 'photograph', pixels.set_index('image_id')[c].reindex(df.image_id).to_numpy(), True
-    out['missing values'] = 'record', df[['sex', 'age', 'site']].isna().sum(axis=1).to_numpy(float), True
-    if pixels is not None: out['hair'] = 'patient', pixels.set_index('image_id')['hair'].reindex(df.image_id).to_numpy(), True
-    for c, name in dict(bytes='file size', sex='sex', age='age', images='images per patient').items(): out[name] = 'patient', X[c].to_numpy(), True
+        if pixels is not None:
+            out[name] = (
+                'photograph',
+                pixels.set_index('image_id')[c].reindex(df.image_id).to_numpy(),
+                True,
+            )
+    out['missing values'] = (
+        'record',
+        df[['sex', 'age', 'site']].isna().sum(axis=1).to_numpy(float),
+        True,
+    )
+    if pixels is not None:
+        out['hair'] = (
+            'patient',
+            pixels.set_index('image_id')['hair'].reindex(df.image_id).to_numpy(),
+            True,
+        )
+    for c, name in dict(
+        bytes='file size', sex='sex', age='age', images='images per patient'
+    ).items():
+        out[name] = 'patient', X[c].to_numpy(), True
     out['site'] = 'patient', rate_elsewhere(df, df.site.fillna('?')), False
     return out
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #65b20755
-def _fold_rows(df, duplicates)->list:
+def _fold_rows(df, duplicates) -> list:
     "What the folds cut, as rows of the audit."
     t = audit(df, duplicates, strict=False).loc['all']
-    names = dict(patients_cut='patients across folds', lesions_cut='lesions across folds', pairs_cut='duplicates across folds')
-    return [dict(suspect=n, kind='folds', count=int(t[c]), verdict='fires' if t[c] else 'quiet') for c, n in names.items() if c in t]
+    names = dict(
+        patients_cut='patients across folds',
+        lesions_cut='lesions across folds',
+        pairs_cut='duplicates across folds',
+    )
+    return [
+        dict(suspect=n, kind='folds', count=int(t[c]), verdict='fires' if t[c] else 'quiet')
+        for c, n in names.items()
+        if c in t
+    ]
 
-def _gain_rows(df, image, both, **kwargs)->list:
+# %% ../../nbs/evidence/37_shortcuts.ipynb #7b16d3e5
+def _gain_rows(df, image, both, **kwargs) -> list:
     "What metadata add beside the image, as rows of the audit: none where no predictions are given."
-    if image is None and both is None: return []
-    if image is None or both is None: raise RunError("the gain by metadata needs two tables: give oof_image and oof_both, or neither")
-    image = read_oof(image); _one_study(df, image, ('the manifest', 'oof_image')); align_tables(df, image)
-    out = metadata_gain(image, both, **kwargs).reset_index()[['suspect', 'kind', 'gain', 'lo', 'hi', 'n', 'verdict']]
+    if image is None and both is None:
+        return []
+    if image is None or both is None:
+        raise RunError(
+            "the gain by metadata needs two tables: give oof_image and oof_both, or neither"
+        )
+    image = read_oof(image)
+    _one_study(df, image, ('the manifest', 'oof_image'))
+    align_tables(df, image)
+    out = metadata_gain(image, both, **kwargs).reset_index()[
+        ['suspect', 'kind', 'gain', 'lo', 'hi', 'n', 'verdict']
+    ]
     return [dict(row, count=pd.NA) for row in out.to_dict('records')]
 
-def _spread(y, s, g)->tuple:
+# %% ../../nbs/evidence/37_shortcuts.ipynb #b166d962
+def _spread(y, s, g) -> tuple:
     "The rows, and one more in a class whose scores are all alike: resampling a class without spread is too sure (few gaps, by chance none of a melanoma)."
     for k in (0, 1):
-        v = s[y == k][0]; far = s[(y != k) & (s != v)]
-        if (s[y == k] == v).all() and len(far): y, s, g = np.append(y, k), np.append(s, np.median(far)), np.append(g, g.max() + 1)
+        v = s[y == k][0]
+        far = s[(y != k) & (s != v)]
+        if (s[y == k] == v).all() and len(far):
+            y, s, g = np.append(y, k), np.append(s, np.median(far)), np.append(g, g.max() + 1)
     return y, s, g
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #d4cfaca3
 def shortcut_audit(
-    df:pd.DataFrame, # A manifest with `target` and `fold`
-    pixels:pd.DataFrame|None=None, # From `pixel_scores`
-    duplicates=None, # Pairs of images that show one picture, e.g. from `find_duplicates`
-    n_boot:int=2000, # Resamples
-    seed:int=0, # Seed
-    level:float=.95, # Probability that a clean set keeps quiet, over all rows that may fire
-    oof_image=None, # Out-of-fold predictions by the image alone, as `metadata_gain` takes them
-    oof_both=None, # Those with image and metadata, on the same images and folds
-    usual:float=USUAL_GAIN, # As in `metadata_gain`
-)->pd.DataFrame: # suspect, kind, auc, lo, hi (at the corrected level), count, n, verdict: fires, quiet, reported, constant
+    df: pd.DataFrame,  # A manifest with `target` and `fold`
+    pixels: pd.DataFrame | None = None,  # From `pixel_scores`
+    duplicates=None,  # Pairs of images that show one picture, e.g. from `find_duplicates`
+    n_boot: int = 2000,  # Resamples
+    seed: int = 0,  # Seed
+    level: float = 0.95,  # Probability that a clean set keeps quiet, over all rows that may fire
+    oof_image=None,  # Out-of-fold predictions by the image alone, as `metadata_gain` takes them
+    oof_both=None,  # Those with image and metadata, on the same images and folds
+    usual: float = USUAL_GAIN,  # As in `metadata_gain`
+) -> pd.DataFrame:  # suspect, kind, auc, lo, hi (at the corrected level), count, n, verdict: fires, quiet, reported, constant
     "Which suspects tell the label, and what the folds cut. With predictions there is a column `gain` too, and lo and hi of that row belong to it."
-    y, g = df.target.to_numpy(dtype=int), clusters(df, warn=False); S = suspects(df, pixels)
+    y, g = df.target.to_numpy(dtype=int), clusters(df, warn=False)
+    S = suspects(df, pixels)
     varies = {k: len(np.unique(v[1][~np.isnan(v[1])])) > 1 for k, v in S.items()}
-    looks = max(1, sum(varies[k] and S[k][0] != 'patient' for k in S) + (oof_image is not None)); kw = dict(n_boot=n_boot, seed=seed, level=1 - (1 - level)/looks)
+    looks = max(1, sum(varies[k] and S[k][0] != 'patient' for k in S) + (oof_image is not None))
+    kw = dict(n_boot=n_boot, seed=seed, level=1 - (1 - level) / looks)
     rows, gain = _fold_rows(df, duplicates), _gain_rows(df, oof_image, oof_both, usual=usual, **kw)
     for name, (kind, s, two) in S.items():
-        ok = ~np.isnan(s); row = dict(suspect=name, kind=kind, n=int(ok.sum()), count=pd.NA, verdict='constant')
+        ok = ~np.isnan(s)
+        row = dict(suspect=name, kind=kind, n=int(ok.sum()), count=pd.NA, verdict='constant')
         if varies[name] and 0 < y[ok].sum() < ok.sum():
             a = auc_ci(*_spread(y[ok], s[ok], pd.factorize(g[ok])[0]), **kw)
-            row.update(auc=auc(y[ok], s[ok]), lo=a['lo'], hi=a['hi'], verdict='fires' if a['lo'] > .5 or (two and a['hi'] < .5) else 'quiet')
-            if kind == 'patient': row['verdict'] = 'reported'
+            row.update(
+                auc=auc(y[ok], s[ok]),
+                lo=a['lo'],
+                hi=a['hi'],
+                verdict='fires' if a['lo'] > 0.5 or (two and a['hi'] < 0.5) else 'quiet',
+            )
+            if kind == 'patient':
+                row['verdict'] = 'reported'
         rows.append(row)
-    out = pd.DataFrame(rows + gain)[['suspect', 'kind', 'auc', *['gain']*len(gain), 'lo', 'hi', 'count', 'n', 'verdict']].set_index('suspect')
-    out.attrs.update(looks=looks, level=kw['level']); return out
+    out = pd.DataFrame(rows + gain)[
+        ['suspect', 'kind', 'auc', *['gain'] * len(gain), 'lo', 'hi', 'count', 'n', 'verdict']
+    ].set_index('suspect')
+    out.attrs.update(looks=looks, level=kw['level'])
+    return out
 
-def fired(audit_table:pd.DataFrame)->list:
+# %% ../../nbs/evidence/37_shortcuts.ipynb #70c4763d
+def fired(audit_table: pd.DataFrame) -> list:
     "The names of the rows that fire."
     return list(audit_table.index[audit_table.verdict == 'fires'])

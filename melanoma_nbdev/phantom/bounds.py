@@ -13,71 +13,126 @@ import numpy as np, pandas as pd
 from PIL import Image
 
 from ..core import ManifestError, read_json
-from .dataset import DRAWING, OWN, _LESION, _PATIENT, _truth, draw_patient, expected_auc, phantom_table, risk, solve_label
+from melanoma_nbdev.phantom.dataset import (
+    DRAWING,
+    OWN,
+    _LESION,
+    _PATIENT,
+    _truth,
+    draw_patient,
+    expected_auc,
+    phantom_table,
+    risk,
+    solve_label,
+)
 from .lesion import MIDDLE, RHO, SPREAD, STEEP, WIDER, abcd, stream
 
 # %% ../../nbs/phantom/05_bounds.ipynb #p1ctur02
 def picture_truth(
-    path, # Folder of a phantom set
-)->pd.DataFrame: # `truth.csv` with seven more columns
+    path,  # Folder of a phantom set
+) -> pd.DataFrame:  # `truth.csv` with seven more columns
     """The truth of a set with what its pictures tell of it: the criteria of `abcd` (0 to 1), the lesion's own `size` (1 is usual), and `z_picture`, the `z` at which melanoma is as likely as it is
     for a reader who measures four criteria and the size without error and knows the exact `risk`. Planted shortcuts apart, no score that is made from picture and record ranks better.
     Drawn again from the set's own seed; raises `ManifestError` for a set that another release drew."""
-    t, c = _truth(path), dict(read_json(Path(path)/'phantom.json')['config'])
-    if c.pop('drawing') != DRAWING: raise ManifestError(f"{path} was drawn by another release of this package; make it again with make_phantom")
+    t, c = _truth(path), dict(read_json(Path(path) / 'phantom.json')['config'])
+    if c.pop('drawing') != DRAWING:
+        raise ManifestError(
+            f"{path} was drawn by another release of this package; make it again with make_phantom"
+        )
     df, seen, label = phantom_table(**c), {}, solve_label(c['prevalence'])
     for r in df.itertuples():
         k = r.patient, r.lesion
-        if k not in seen: seen[k] = _read(c['seed'], r, *label)
-    return t.join(pd.DataFrame([seen[k] for k in zip(df.patient, df.lesion)]))
+        if k not in seen:
+            seen[k] = _read(c['seed'], r, *label)
+    return t.join(pd.DataFrame([seen[k] for k in zip(df.patient, df.lesion, strict=False)]))
 
+# %% ../../nbs/phantom/05_bounds.ipynb #9facd106
 @lru_cache
-def _reading_grid()->tuple:
+def _reading_grid() -> tuple:
     "Values of `z` and of a reading of it, and the share of each reading at each `z`."
-    z, f = np.linspace(-7, 8, 151), np.linspace(-8, 9, 171); k = np.exp(-.5 * (f - RHO * z[:, None])**2 / (1 - RHO**2))
+    z, f = np.linspace(-7, 8, 151), np.linspace(-8, 9, 171)
+    k = np.exp(-0.5 * (f - RHO * z[:, None]) ** 2 / (1 - RHO**2))
     return z, f, k / k.sum(1, keepdims=True)
 
+# %% ../../nbs/phantom/05_bounds.ipynb #1d94dea8
 def _read(seed, r, a, b):
     "A lesion's criteria and size, and `z_picture`."
-    pat, les = draw_patient(stream(seed, _PATIENT, r.patient)), np.random.default_rng(stream(seed, _LESION, r.patient, r.lesion, 2).integers(2**63))   # as draw_lesion begins
-    A = abcd(les, r.z); size = math.exp(les.normal(0, SPREAD)) * (1 + WIDER * A['diameter'])
-    z, f, share = _reading_grid(); d = 1 / (1 + np.exp(-STEEP * (f - MIDDLE)))
-    of_size = share @ np.exp(-.5 * ((math.log(size) - np.log1p(WIDER * d)) / SPREAD)**2)
-    w, v = RHO**2 / (1 - RHO**2), OWN**-2; seen = [math.log(x / (1 - x)) / STEEP + MIDDLE for k, x in A.items() if k != 'diameter']
-    n = v + len(seen) * w; mid = (v * risk(pat['sex'], r.age, r.site, pat['weight'], pat['u']) + w * sum(seen) / RHO) / n
-    q = of_size * np.exp(-.5 * n * (z - mid)**2); p = float(q @ (1 / (1 + np.exp(-(a * z + b)))) / q.sum())
+    pat, les = (
+        draw_patient(stream(seed, _PATIENT, r.patient)),
+        np.random.default_rng(stream(seed, _LESION, r.patient, r.lesion, 2).integers(2**63)),
+    )  # as draw_lesion begins
+    A = abcd(les, r.z)
+    size = math.exp(les.normal(0, SPREAD)) * (1 + WIDER * A['diameter'])
+    z, f, share = _reading_grid()
+    d = 1 / (1 + np.exp(-STEEP * (f - MIDDLE)))
+    of_size = share @ np.exp(-0.5 * ((math.log(size) - np.log1p(WIDER * d)) / SPREAD) ** 2)
+    w, v = RHO**2 / (1 - RHO**2), OWN**-2
+    seen = [math.log(x / (1 - x)) / STEEP + MIDDLE for k, x in A.items() if k != 'diameter']
+    n = v + len(seen) * w
+    mid = (v * risk(pat['sex'], r.age, r.site, pat['weight'], pat['u']) + w * sum(seen) / RHO) / n
+    q = of_size * np.exp(-0.5 * n * (z - mid) ** 2)
+    p = float(q @ (1 / (1 + np.exp(-(a * z + b)))) / q.sum())
     return dict(A, size=size, z_picture=(math.log(p / (1 - p)) - b) / a)
 
 # %% ../../nbs/phantom/05_bounds.ipynb #a1f4b4b4
 def best_auc(
-    path, # Folder of a phantom set, or its `truth.csv` as a DataFrame
-    kind:str='set', # 'set': of `z`, on the labels drawn; 'expected': its mean over labels that could have been drawn; 'picture': of `z_picture`; 'shortcut': of `z` and planted shortcuts
-)->float:
+    path,  # Folder of a phantom set, or its `truth.csv` as a DataFrame
+    kind: str = 'set',  # 'set': of `z`, on the labels drawn; 'expected': its mean over labels that could have been drawn; 'picture': of `z_picture`; 'shortcut': of `z` and planted shortcuts
+) -> float:
     """The highest AUC that a score can be expected to have on a phantom set, all images counted.
     The label is drawn from `p`, a monotone function of `z`, so that no score ranks better than `z` (Neyman-Pearson), and none that is made from picture and record better than `z_picture`."""
     t = _truth_for(path, kind)
-    return expected_auc(t.z, t.p) if kind == 'expected' else expected_auc(t[_SCORES[kind]], t.target)
+    return (
+        expected_auc(t.z, t.p) if kind == 'expected' else expected_auc(t[_SCORES[kind]], t.target)
+    )
 
+# %% ../../nbs/phantom/05_bounds.ipynb #bbcddc8f
 _SCORES = dict(set='z', expected='z', picture='z_picture', shortcut='p_shortcut')
 
+# %% ../../nbs/phantom/05_bounds.ipynb #73b75346
 def _truth_for(path, kind):
-    if kind not in _SCORES: raise ManifestError(f"kind must be {', '.join(map(repr, _SCORES))}, not {kind!r}")
-    t = path if isinstance(path, pd.DataFrame) else picture_truth(path) if kind == 'picture' else _truth(path)
-    if _SCORES[kind] not in t: raise ManifestError(f"the table has no column {_SCORES[kind]}; give the folder of the set, or what picture_truth makes of it")
+    if kind not in _SCORES:
+        raise ManifestError(f"kind must be {', '.join(map(repr, _SCORES))}, not {kind!r}")
+    t = (
+        path
+        if isinstance(path, pd.DataFrame)
+        else picture_truth(path)
+        if kind == 'picture'
+        else _truth(path)
+    )
+    if _SCORES[kind] not in t:
+        raise ManifestError(
+            f"the table has no column {_SCORES[kind]}; give the folder of the set, or what picture_truth makes of it"
+        )
     return t
 
+# %% ../../nbs/phantom/05_bounds.ipynb #a5e88006
 def best_auc_ci(
-    path, # As in `best_auc`
-    n_boot:int=1000, # Bootstrap samples
-    level:float=.95, # Of the interval
-    seed:int=0, # Of the bootstrap
-    kind:str='set', # 'set', 'picture' or 'shortcut', as in `best_auc`
-)->dict: # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot
+    path,  # As in `best_auc`
+    n_boot: int = 1000,  # Bootstrap samples
+    level: float = 0.95,  # Of the interval
+    seed: int = 0,  # Of the bootstrap
+    kind: str = 'set',  # 'set', 'picture' or 'shortcut', as in `best_auc`
+) -> dict:  # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot
     "`best_auc` of a set with its interval: patients are drawn again with replacement, percentiles of the AUC."
-    t = _truth_for(path, kind); rng = np.random.default_rng(seed)
-    groups = [g.to_numpy() for _, g in pd.Series(np.arange(len(t))).groupby(t.true_patient_id.to_numpy())]
-    z, y = t[_SCORES[kind]].to_numpy(), t.target.to_numpy(); aucs = []
+    t = _truth_for(path, kind)
+    rng = np.random.default_rng(seed)
+    groups = [
+        g.to_numpy() for _, g in pd.Series(np.arange(len(t))).groupby(t.true_patient_id.to_numpy())
+    ]
+    z, y = t[_SCORES[kind]].to_numpy(), t.target.to_numpy()
+    aucs = []
     for _ in range(n_boot):
-        i = np.concatenate([groups[j] for j in rng.integers(len(groups), size=len(groups))]); aucs.append(expected_auc(z[i], y[i]))
+        i = np.concatenate([groups[j] for j in rng.integers(len(groups), size=len(groups))])
+        aucs.append(expected_auc(z[i], y[i]))
     lo, hi = np.nanquantile(aucs, [(1 - level) / 2, (1 + level) / 2])
-    return dict(auc=best_auc(t, kind), lo=float(lo), hi=float(hi), n=len(t), n_pos=int(y.sum()), n_clusters=len(groups), seed=seed, n_boot=n_boot)
+    return dict(
+        auc=best_auc(t, kind),
+        lo=float(lo),
+        hi=float(hi),
+        n=len(t),
+        n_pos=int(y.sum()),
+        n_clusters=len(groups),
+        seed=seed,
+        n_boot=n_boot,
+    )

@@ -15,42 +15,89 @@ from pathlib import Path
 import numpy as np, pandas as pd, PIL
 from PIL import Image
 
-from ..core import ManifestError, atomic_path, package_dir, read_json, sha256, write_csv, write_json
+from melanoma_nbdev.core import (
+    ManifestError,
+    atomic_path,
+    package_dir,
+    read_json,
+    sha256,
+    write_csv,
+    write_json,
+)
 from .lesion import contact_sheet, draw_lesion, picture_size, stream
 
 # %% ../../nbs/phantom/04_dataset.ipynb #85215b76
-_PATIENT, _LESION, _PHOTO, _CHOICE, _PLANT = range(5)   # a random stream each, so that more images leave the first ones as they are
-SITE_P = {'male':   {'torso': .572, 'lower extremity': .215, 'upper extremity': .136, 'head/neck': .061, 'palms/soles': .011, 'oral/genital': .005},
-          'female': {'torso': .457, 'lower extremity': .305, 'upper extremity': .171, 'head/neck': .053, 'palms/soles': .012, 'oral/genital': .002}}
+_PATIENT, _LESION, _PHOTO, _CHOICE, _PLANT = range(
+    5
+)  # a random stream each, so that more images leave the first ones as they are
+SITE_P = {
+    'male': {
+        'torso': 0.572,
+        'lower extremity': 0.215,
+        'upper extremity': 0.136,
+        'head/neck': 0.061,
+        'palms/soles': 0.011,
+        'oral/genital': 0.005,
+    },
+    'female': {
+        'torso': 0.457,
+        'lower extremity': 0.305,
+        'upper extremity': 0.171,
+        'head/neck': 0.053,
+        'palms/soles': 0.012,
+        'oral/genital': 0.002,
+    },
+}
 "Share of each body site, by sex"
-SITE_RISK = {'torso': -.06, 'lower extremity': -.06, 'upper extremity': .15, 'head/neck': .4, 'palms/soles': -.1, 'oral/genital': .3}
+SITE_RISK = {
+    'torso': -0.06,
+    'lower extremity': -0.06,
+    'upper extremity': 0.15,
+    'head/neck': 0.4,
+    'palms/soles': -0.1,
+    'oral/genital': 0.3,
+}
 "What a body site adds to the malignancy score"
-MISSING = dict(site=.0159, sex=.002, age=.0001)
+MISSING = dict(site=0.0159, sex=0.002, age=0.0001)
 "Share of missing values; where sex is missing, age is missing too, as in the real table"
 
-def draw_patient(rng:np.random.Generator)->dict:
+# %% ../../nbs/phantom/04_dataset.ipynb #e5a5873c
+def draw_patient(rng: np.random.Generator) -> dict:
     "A patient: `sex`, `age` (years, exact), `tone` (skin, 0 light to 1 dark), `weight` (relative number of photographs), `u` (own share of risk)."
-    return dict(sex='male' if rng.random() < .517 else 'female', age=float(np.clip(rng.normal(48, 14.5), 8, 89)), tone=float(rng.beta(1.1, 2.6)),
-                weight=float(math.exp(.9 * rng.normal())), u=float(rng.normal()))
+    return dict(
+        sex='male' if rng.random() < 0.517 else 'female',
+        age=float(np.clip(rng.normal(48, 14.5), 8, 89)),
+        tone=float(rng.beta(1.1, 2.6)),
+        weight=float(math.exp(0.9 * rng.normal())),
+        u=float(rng.normal()),
+    )
 
 # %% ../../nbs/phantom/04_dataset.ipynb #fe6110f1
-OWN = .87
+OWN = 0.87
 "Standard deviation of a lesion's own part of `z`"
 
+# %% ../../nbs/phantom/04_dataset.ipynb #db1b52cd
 def risk(
-    sex:str, # 'male' or 'female'
-    age:float, # Years
-    site:str, # One of `core.SITES`
-    weight:float, # The patient's relative number of photographs
-    u:float, # The patient's own share, standard normal
-)->float:
+    sex: str,  # 'male' or 'female'
+    age: float,  # Years
+    site: str,  # One of `core.SITES`
+    weight: float,  # The patient's relative number of photographs
+    u: float,  # The patient's own share, standard normal
+) -> float:
     "What is known of a lesion before it is seen: the expectation of its malignancy score `z`."
-    return .1 * (1 if sex == 'male' else -1) + .33 * (age - 48) / 14.5 + SITE_RISK[site] - .27 * (math.log(weight) / .9 - .9) + .25 * u
+    return (
+        0.1 * (1 if sex == 'male' else -1)
+        + 0.33 * (age - 48) / 14.5
+        + SITE_RISK[site]
+        - 0.27 * (math.log(weight) / 0.9 - 0.9)
+        + 0.25 * u
+    )
 
+# %% ../../nbs/phantom/04_dataset.ipynb #9a2f2497
 def draw_latents(
-    rng:np.random.Generator, # The lesion's stream
-    patient:dict, # From `draw_patient`
-)->dict:
+    rng: np.random.Generator,  # The lesion's stream
+    patient: dict,  # From `draw_patient`
+) -> dict:
     "A lesion: `site`, `age` at the photograph (exact), `keratosis` (would be a seborrheic keratosis, not a nevus, if benign) and malignancy score `z`."
     ps = SITE_P[patient['sex']]
     site = str(rng.choice(list(ps), p=list(ps.values())))
@@ -61,301 +108,495 @@ def draw_latents(
 
 # %% ../../nbs/phantom/04_dataset.ipynb #456725a4
 def expected_auc(
-    z:np.ndarray, # (n,) scores
-    p:np.ndarray, # (n,) probability that each is positive
-    weight:np.ndarray|None=None, # (n,) how much each counts; 1 where `None`
-)->float: # NaN where one class is empty
+    z: np.ndarray,  # (n,) scores
+    p: np.ndarray,  # (n,) probability that each is positive
+    weight: np.ndarray | None = None,  # (n,) how much each counts; 1 where `None`
+) -> float:  # NaN where one class is empty
     """The AUC of `z` when labels are drawn from `p`; with `p` 0 or 1 it is the empirical AUC.
     $\\sum_{ij} p_i (1-p_j) [z_i > z_j] \\, / \\sum_{ij} p_i (1-p_j)$, ties by half."""
-    z, p = np.asarray(z, float), np.asarray(p, float); w = np.ones_like(p) if weight is None else np.asarray(weight, float)
+    z, p = np.asarray(z, float), np.asarray(p, float)
+    w = np.ones_like(p) if weight is None else np.asarray(weight, float)
     _, inv = np.unique(z, return_inverse=True)
     pos, neg = np.bincount(inv, w * p), np.bincount(inv, w * (1 - p))
-    if not pos.sum() or not neg.sum(): return float('nan')
+    if not pos.sum() or not neg.sum():
+        return float('nan')
     return float((pos * (np.cumsum(neg) - neg / 2)).sum() / (pos.sum() * neg.sum()))
 
 # %% ../../nbs/phantom/04_dataset.ipynb #a26cf331
 @lru_cache
-def reference_population()->tuple: # z (1201,) from -6 to 6, and the share of images at each
+def reference_population() -> tuple:  # z (1201,) from -6 to 6, and the share of images at each
     "The distribution of `z` over images of a large population: 4,000 patients weighted by their photographs, the lesion's own part integrated exactly."
-    rng, zs = np.random.default_rng(77), np.linspace(-6, 6, 1201); known = []
+    rng, zs = np.random.default_rng(77), np.linspace(-6, 6, 1201)
+    known = []
     for _ in range(4000):
-        p = draw_patient(rng); p['weight'] *= math.exp(.81)   # a lognormal weighted by itself is shifted by its variance
-        d = draw_latents(rng, p); known.append(risk(p['sex'], d['age'], d['site'], p['weight'], p['u']))
+        p = draw_patient(rng)
+        p['weight'] *= math.exp(0.81)  # a lognormal weighted by itself is shifted by its variance
+        d = draw_latents(rng, p)
+        known.append(risk(p['sex'], d['age'], d['site'], p['weight'], p['u']))
     hist = np.histogram(known, bins=np.linspace(-6.005, 6.005, 1202))[0] / len(known)
-    own = np.exp(-.5 * (zs / OWN)**2); share = np.convolve(hist, own / own.sum(), 'same')
+    own = np.exp(-0.5 * (zs / OWN) ** 2)
+    share = np.convolve(hist, own / own.sum(), 'same')
     return zs, share / share.sum()
 
 # %% ../../nbs/phantom/04_dataset.ipynb #4e68d898
-CEILING = .95
+CEILING = 0.95
 "The AUC of `z` in the population that a phantom set is drawn from: no model of any kind ranks better"
 
+# %% ../../nbs/phantom/04_dataset.ipynb #e37eb243
 def _bisect(f, lo, hi):
-    for _ in range(50): lo, hi = ((lo + hi) / 2, hi) if f((lo + hi) / 2) < 0 else (lo, (lo + hi) / 2)
+    for _ in range(50):
+        lo, hi = ((lo + hi) / 2, hi) if f((lo + hi) / 2) < 0 else (lo, (lo + hi) / 2)
     return (lo + hi) / 2
 
+# %% ../../nbs/phantom/04_dataset.ipynb #66a4cc24
 @lru_cache
 def solve_label(
-    prevalence:float=.0176, # Wanted share of images that show a melanoma, .001 to .9
-    ceiling:float=CEILING, # Wanted AUC of `z`
-)->tuple[float, float]: # a, b
+    prevalence: float = 0.0176,  # Wanted share of images that show a melanoma, .001 to .9
+    ceiling: float = CEILING,  # Wanted AUC of `z`
+) -> tuple[float, float]:  # a, b
     "`a`, `b` of $p = \\sigma(a z + b)$ so that the population has this prevalence and this ceiling."
-    if not .001 <= prevalence <= .9: raise ManifestError(f"prevalence must lie in 0.001 to 0.9, not {prevalence}")
+    if not 0.001 <= prevalence <= 0.9:
+        raise ManifestError(f"prevalence must lie in 0.001 to 0.9, not {prevalence}")
     z, share = reference_population()
     p_of = lambda a, b: 1 / (1 + np.exp(-np.clip(a * z + b, -60, 60)))
     b_of = lambda a: _bisect(lambda b: (share * p_of(a, b)).sum() - prevalence, -60, 60)
-    a = round(_bisect(lambda a: expected_auc(z, p_of(a, b_of(a)), share) - ceiling, .1, 15), 4)
+    a = round(_bisect(lambda a: expected_auc(z, p_of(a, b_of(a)), share) - ceiling, 0.1, 15), 4)
     return a, round(b_of(a), 4)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #6f29730a
-PLANTS = dict(duplicates='copies of images, altered, under other patient ids', leak='patients whose lesions appear under two patient ids',
-              camera='camera and its tint go with the target', ruler='a ruler goes with the target',
-              metadata='the body site is on record once histology is: for most melanomas, for few benign lesions')
+PLANTS = dict(
+    duplicates='copies of images, altered, under other patient ids',
+    leak='patients whose lesions appear under two patient ids',
+    camera='camera and its tint go with the target',
+    ruler='a ruler goes with the target',
+    metadata='the body site is on record once histology is: for most melanomas, for few benign lesions',
+)
 "Faults that can be planted"
-AGAIN = .05   # share of photographs that show a lesion for the second time
+AGAIN = 0.05  # share of photographs that show a lesion for the second time
 
-def _patients_and_lesions(n_images, n_patients, seed)->pd.DataFrame:
+# %% ../../nbs/phantom/04_dataset.ipynb #3abed9c7
+def _patients_and_lesions(n_images, n_patients, seed) -> pd.DataFrame:
     "One row an image: patient, lesion (numbers), and the lesion's latents. The first `n_patients` images go round; then patients come by their weight."
     pats = [draw_patient(stream(seed, _PATIENT, i)) for i in range(n_patients)]
-    cum = np.cumsum([p['weight'] for p in pats]); lesions = [[] for _ in pats]; rows = []
+    cum = np.cumsum([p['weight'] for p in pats])
+    lesions = [[] for _ in pats]
+    rows = []
     for i in range(n_images):
         g = stream(seed, _CHOICE, i)
         j = i if i < n_patients else int(np.searchsorted(cum, g.random() * cum[-1]))
         again = lesions[j] and g.random() < AGAIN
-        if again: k = int(g.integers(len(lesions[j])))
-        else: k = len(lesions[j]); lesions[j].append(draw_latents(stream(seed, _LESION, j, k), pats[j]))
-        rows.append(dict(photo=i, patient=j, lesion=k, sex=pats[j]['sex'], tone=pats[j]['tone'], **lesions[j][k]))
+        if again:
+            k = int(g.integers(len(lesions[j])))
+        else:
+            k = len(lesions[j])
+            lesions[j].append(draw_latents(stream(seed, _LESION, j, k), pats[j]))
+        rows.append(
+            dict(
+                photo=i,
+                patient=j,
+                lesion=k,
+                sex=pats[j]['sex'],
+                tone=pats[j]['tone'],
+                **lesions[j][k],
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #d3436c8a
-CAMERA_P = dict(compact=.45, slr=.35, square=.2)
+CAMERA_P = dict(compact=0.45, slr=0.35, square=0.2)
 "Share of each camera in a set without a planted camera"
-CAMERA_PLANT = {0: dict(compact=.2, slr=.7, square=.1), 1: dict(compact=.3, slr=.1, square=.6)}
+CAMERA_PLANT = {
+    0: dict(compact=0.2, slr=0.7, square=0.1),
+    1: dict(compact=0.3, slr=0.1, square=0.6),
+}
 "Share of each camera by target where `camera` is planted"
-RULER_P, RULER_PLANT = .12, {0: .08, 1: .6}
+RULER_P, RULER_PLANT = 0.12, {0: 0.08, 1: 0.6}
 "Share of images with a ruler; by target where `ruler` is planted"
 
-def _photograph(seed:int, i:int, target:int, sex:str, plant)->dict:
+# %% ../../nbs/phantom/04_dataset.ipynb #53360e67
+def _photograph(seed: int, i: int, target: int, sex: str, plant) -> dict:
     "What belongs to the photograph and not to the lesion: camera, ruler, hairs, and the log likelihood ratio that a planted shortcut gives away."
     g = stream(seed, _CHOICE, i, 1)
     u, v, w, m = g.random(4)
     pc = CAMERA_PLANT[target] if 'camera' in plant else CAMERA_P
     camera = list(pc)[min(int(np.searchsorted(np.cumsum(list(pc.values())), u)), 2)]
     pr = RULER_PLANT[target] if 'ruler' in plant else RULER_P
-    hairy = w < (.45 if sex == 'male' else .25)
-    llr = math.log(CAMERA_PLANT[1][camera] / CAMERA_PLANT[0][camera]) if 'camera' in plant else 0.
-    if 'ruler' in plant: llr += math.log(RULER_PLANT[1] / RULER_PLANT[0]) if v < pr else math.log((1 - RULER_PLANT[1]) / (1 - RULER_PLANT[0]))
-    return dict(camera=camera, ruler=bool(v < pr), hairs=int(2 + 40 * m**3) if hairy else 0, llr=llr)
+    hairy = w < (0.45 if sex == 'male' else 0.25)
+    llr = math.log(CAMERA_PLANT[1][camera] / CAMERA_PLANT[0][camera]) if 'camera' in plant else 0.0
+    if 'ruler' in plant:
+        llr += (
+            math.log(RULER_PLANT[1] / RULER_PLANT[0])
+            if v < pr
+            else math.log((1 - RULER_PLANT[1]) / (1 - RULER_PLANT[0]))
+        )
+    return dict(
+        camera=camera, ruler=bool(v < pr), hairs=int(2 + 40 * m**3) if hairy else 0, llr=llr
+    )
 
 # %% ../../nbs/phantom/04_dataset.ipynb #615999d1
 def phantom_table(
-    n_images:int=240, # Photographs, before planted copies
-    n_patients:int=60, # Patients
-    size:int=128, # Short side, pixels
-    prevalence:float=.0176, # Expected share of images that show a melanoma
-    seed:int=0, # The same seed gives the same rows
-    plant:tuple=(), # Any of `PLANTS`
-)->pd.DataFrame: # One row an image: the columns of `train.csv`, of `truth.csv`, and what the drawing needs
+    n_images: int = 240,  # Photographs, before planted copies
+    n_patients: int = 60,  # Patients
+    size: int = 128,  # Short side, pixels
+    prevalence: float = 0.0176,  # Expected share of images that show a melanoma
+    seed: int = 0,  # The same seed gives the same rows
+    plant: tuple = (),  # Any of `PLANTS`
+) -> (
+    pd.DataFrame
+):  # One row an image: the columns of `train.csv`, of `truth.csv`, and what the drawing needs
     "The table of a phantom set, without its pictures: the same seed gives the same rows, and more images leave the first ones as they are."
     plant = _check_plant(plant)
-    if not 1 <= n_patients <= n_images: raise ManifestError(f"n_patients must lie in 1 to n_images, but {n_patients} patients were asked for {n_images} images")
-    a, b = solve_label(prevalence); df = _patients_and_lesions(n_images, n_patients, seed)
+    if not 1 <= n_patients <= n_images:
+        raise ManifestError(
+            f"n_patients must lie in 1 to n_images, but {n_patients} patients were asked for {n_images} images"
+        )
+    a, b = solve_label(prevalence)
+    df = _patients_and_lesions(n_images, n_patients, seed)
     df['p'] = 1 / (1 + np.exp(-(a * df.z + b)))
-    coin = {k: stream(seed, _LESION, *k, 1).random() for k in sorted(set(zip(df.patient, df.lesion)))}
-    df['target'] = [int(coin[k] < p) for k, p in zip(zip(df.patient, df.lesion), df.p)]
-    ph = pd.DataFrame([_photograph(seed, i, y, s, plant) for i, y, s in zip(df.photo, df.target, df.sex)])
+    coin = {
+        k: stream(seed, _LESION, *k, 1).random() for k in sorted(set(zip(df.patient, df.lesion, strict=False)))
+    }
+    df['target'] = [int(coin[k] < p) for k, p in zip(zip(df.patient, df.lesion, strict=False), df.p, strict=False)]
+    ph = pd.DataFrame(
+        [_photograph(seed, i, y, s, plant) for i, y, s in zip(df.photo, df.target, df.sex, strict=False)]
+    )
     df = pd.concat([df, ph], axis=1)
-    df['patient_id'] = [f'PP_{j + 1:05d}' for j in df.patient]; df['true_patient_id'] = df.patient_id
-    df['lesion_id'] = [f'PL_{j + 1:05d}{k:03d}' for j, k in zip(df.patient, df.lesion)]
+    df['patient_id'] = [f'PP_{j + 1:05d}' for j in df.patient]
+    df['true_patient_id'] = df.patient_id
+    df['lesion_id'] = [f'PL_{j + 1:05d}{k:03d}' for j, k in zip(df.patient, df.lesion, strict=False)]
     df['duplicate_of'] = df['change'] = None
-    if 'leak' in plant: df = _plant_leak(df, seed, plant)
-    if 'duplicates' in plant: df = _plant_duplicates(df, seed)
-    if 'metadata' in plant: df = _plant_metadata(df, seed)
+    if 'leak' in plant:
+        df = _plant_leak(df, seed, plant)
+    if 'duplicates' in plant:
+        df = _plant_duplicates(df, seed)
+    if 'metadata' in plant:
+        df = _plant_metadata(df, seed)
     return _recorded(df.reset_index(drop=True), seed, size)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #956dc8b6
-def _check_plant(plant)->tuple:
+def _check_plant(plant) -> tuple:
     plant = (plant,) if isinstance(plant, str) else tuple(plant)
-    if bad := [x for x in plant if x not in PLANTS]: raise ManifestError(f"cannot plant {bad[0]!r}; choose from {', '.join(PLANTS)}")
+    if bad := [x for x in plant if x not in PLANTS]:
+        raise ManifestError(f"cannot plant {bad[0]!r}; choose from {', '.join(PLANTS)}")
     return tuple(x for x in PLANTS if x in plant)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #30084a7c
-TRAIN_COLS = ['image_name', 'patient_id', 'sex', 'age_approx', 'anatom_site_general_challenge', 'diagnosis', 'benign_malignant', 'target']
+TRAIN_COLS = [
+    'image_name',
+    'patient_id',
+    'sex',
+    'age_approx',
+    'anatom_site_general_challenge',
+    'diagnosis',
+    'benign_malignant',
+    'target',
+]
 "Columns of SIIM-ISIC 2020's train.csv"
 
+# %% ../../nbs/phantom/04_dataset.ipynb #f7c1d426
 def _recorded(df, seed, size):
     "Names, sizes, diagnosis and what a registry would have written down, with its gaps."
     df['image_name'] = [f'PHANTOM_{i + 1:07d}' for i in range(len(df))]
     miss = np.array([stream(seed, _CHOICE, i, 2).random(3) for i in range(len(df))])
-    no_sex = miss[:, 0] < MISSING['sex']; no_age = no_sex | (miss[:, 1] < MISSING['age'])
+    no_sex = miss[:, 0] < MISSING['sex']
+    no_age = no_sex | (miss[:, 1] < MISSING['age'])
     df['age_approx'] = (np.round(df.age / 5) * 5).where(~no_age)
-    df['anatom_site_general_challenge'] = df.site.where(df.on_record if 'on_record' in df else miss[:, 2] >= MISSING['site'], None)
-    df['true_sex'] = df.sex; df['sex'] = df.sex.where(~no_sex, None)
-    df['diagnosis'] = np.where(df.target == 1, 'melanoma', np.where(df.keratosis, 'seborrheic keratosis', 'nevus'))
+    df['anatom_site_general_challenge'] = df.site.where(
+        df.on_record if 'on_record' in df else miss[:, 2] >= MISSING['site'], None
+    )
+    df['true_sex'] = df.sex
+    df['sex'] = df.sex.where(~no_sex, None)
+    df['diagnosis'] = np.where(
+        df.target == 1, 'melanoma', np.where(df.keratosis, 'seborrheic keratosis', 'nevus')
+    )
     df['benign_malignant'] = np.where(df.target == 1, 'malignant', 'benign')
     df['p_shortcut'] = 1 / (1 + np.exp(-(np.log(df.p / (1 - df.p)) + df.llr)))
-    wh = np.array([_changed_size(picture_size(c, size), ch) for c, ch in zip(df.camera, df.change)]); df['width'], df['height'] = wh[:, 0], wh[:, 1]
-    for c in ('z', 'p', 'p_shortcut', 'tone'): df[c] = df[c].round(9)   # the last digits are the machine's
+    wh = np.array([_changed_size(picture_size(c, size), ch) for c, ch in zip(df.camera, df.change, strict=False)])
+    df['width'], df['height'] = wh[:, 0], wh[:, 1]
+    for c in ('z', 'p', 'p_shortcut', 'tone'):
+        df[c] = df[c].round(9)  # the last digits are the machine's
     return df
 
+# %% ../../nbs/phantom/04_dataset.ipynb #d808ea00
 def _changed_size(wh, change):
     "Width and height after the words of `change`."
     for word in (change or '').split():
         k, _, v = word.partition('=')
-        if k == 'resize': wh = tuple(max(8, round(s * float(v))) for s in wh)
-        elif k == 'rotate' and v != '180': wh = wh[::-1]
+        if k == 'resize':
+            wh = tuple(max(8, round(s * float(v))) for s in wh)
+        elif k == 'rotate' and v != '180':
+            wh = wh[::-1]
     return wh
 
 # %% ../../nbs/phantom/04_dataset.ipynb #497dff7d
-def _plant_duplicates(df, seed, share=.05):
+def _plant_duplicates(df, seed, share=0.05):
     "Copies of `share` of the images (at least 6) as further rows, under other patients' ids; `change` says what the copy went through."
-    n = max(6, round(share * len(df))); g = stream(seed, _PLANT, 0)
-    who = df.drop_duplicates('patient_id').set_index('patient_id'); rows = []
-    if df.true_patient_id.nunique() < 2: raise ManifestError("duplicates go under other patients' ids: ask for n_patients of 2 or more")
+    n = max(6, round(share * len(df)))
+    g = stream(seed, _PLANT, 0)
+    who = df.drop_duplicates('patient_id').set_index('patient_id')
+    rows = []
+    if df.true_patient_id.nunique() < 2:
+        raise ManifestError(
+            "duplicates go under other patients' ids: ask for n_patients of 2 or more"
+        )
     for j, i in enumerate(g.permutation(len(df))[:n]):
-        r = df.iloc[i].copy(); other = g.choice(who.index[who.true_patient_id != r.true_patient_id])
-        r['duplicate_of'], r['patient_id'], r['sex'], r['lesion_id'] = f'PHANTOM_{i + 1:07d}', other, who.sex[other], f'PL_9{j:07d}'
-        r['change'] = ' '.join(_changes(g)); rows.append(r)
+        r = df.iloc[i].copy()
+        other = g.choice(who.index[who.true_patient_id != r.true_patient_id])
+        r['duplicate_of'], r['patient_id'], r['sex'], r['lesion_id'] = (
+            f'PHANTOM_{i + 1:07d}',
+            other,
+            who.sex[other],
+            f'PL_9{j:07d}',
+        )
+        r['change'] = ' '.join(_changes(g))
+        rows.append(r)
     return pd.concat([df, pd.DataFrame(rows)], ignore_index=True)
 
-def _changes(g)->list:
+# %% ../../nbs/phantom/04_dataset.ipynb #dc6d478b
+def _changes(g) -> list:
     "One to three of the changes that copies on the web go through."
-    words = [f'resize={g.uniform(.6, 1.4):.3f}', f'quality={g.integers(60, 96)}', f'rotate={g.integers(1, 4) * 90}', 'flip',
-             f'colour={g.integers(1e6)}']
-    return [words[i] for i in sorted(g.permutation(5)[:g.integers(1, 4)])]
+    words = [
+        f'resize={g.uniform(0.6, 1.4):.3f}',
+        f'quality={g.integers(60, 96)}',
+        f'rotate={g.integers(1, 4) * 90}',
+        'flip',
+        f'colour={g.integers(1e6)}',
+    ]
+    return [words[i] for i in sorted(g.permutation(5)[: g.integers(1, 4)])]
 
 # %% ../../nbs/phantom/04_dataset.ipynb #cd70a5e0
 def change_copy(
-    img:Image.Image, # The original
-    change:str, # Words of `truth.csv`'s column `change`
-)->tuple[Image.Image, int|None]: # The copy, and the JPEG quality to save it with (`None`: the set's own)
+    img: Image.Image,  # The original
+    change: str,  # Words of `truth.csv`'s column `change`
+) -> tuple[
+    Image.Image, int | None
+]:  # The copy, and the JPEG quality to save it with (`None`: the set's own)
     "An image after its changes: `resize=` factor, `quality=`, `rotate=` degrees, `flip`, `colour=` seed of a mild change of light."
     quality = None
     for word in change.split():
         k, _, v = word.partition('=')
-        if k == 'resize': img = img.resize(_changed_size(img.size, word), Image.BICUBIC)
-        elif k == 'rotate': img = img.transpose({90: Image.ROTATE_90, 180: Image.ROTATE_180, 270: Image.ROTATE_270}[int(v)])
-        elif k == 'flip': img = img.transpose(Image.FLIP_LEFT_RIGHT)
-        elif k == 'quality': quality = int(v)
+        if k == 'resize':
+            img = img.resize(_changed_size(img.size, word), Image.BICUBIC)
+        elif k == 'rotate':
+            img = img.transpose(
+                {90: Image.ROTATE_90, 180: Image.ROTATE_180, 270: Image.ROTATE_270}[int(v)]
+            )
+        elif k == 'flip':
+            img = img.transpose(Image.FLIP_LEFT_RIGHT)
+        elif k == 'quality':
+            quality = int(v)
         elif k == 'colour':
-            g = np.random.default_rng(int(v)); x = np.asarray(img, 'f4') / 255
-            x = x**g.uniform(.88, 1.14) * g.uniform(.93, 1.07, 3).astype('f4')
-            img = Image.fromarray((np.clip(x, 0, 1) * 255 + .5).astype('u1'))
-        else: raise ManifestError(f"unknown change {word!r} in truth.csv")
+            g = np.random.default_rng(int(v))
+            x = np.asarray(img, 'f4') / 255
+            x = x ** g.uniform(0.88, 1.14) * g.uniform(0.93, 1.07, 3).astype('f4')
+            img = Image.fromarray((np.clip(x, 0, 1) * 255 + 0.5).astype('u1'))
+        else:
+            raise ManifestError(f"unknown change {word!r} in truth.csv")
     return img, quality
 
+# %% ../../nbs/phantom/04_dataset.ipynb #0841aca6
 def draw_row(
-    row, # A row of `phantom_table`
-    seed:int, # The seed that the table was made with
-    size:int, # Short side, pixels
-)->tuple[Image.Image, int|None]: # The picture, and its own JPEG quality if a copy has one
+    row,  # A row of `phantom_table`
+    seed: int,  # The seed that the table was made with
+    size: int,  # Short side, pixels
+) -> tuple[Image.Image, int | None]:  # The picture, and its own JPEG quality if a copy has one
     "The picture that belongs to a row of the table."
-    img = draw_lesion(stream(seed, _LESION, row.patient, row.lesion, 2), row.z, size, camera=row.camera, tone=row.tone, kind='keratosis' if row.keratosis else 'nevus',
-                      hairs=row.hairs, ruler=row.ruler, photo=stream(seed, _PHOTO, row.photo))
+    img = draw_lesion(
+        stream(seed, _LESION, row.patient, row.lesion, 2),
+        row.z,
+        size,
+        camera=row.camera,
+        tone=row.tone,
+        kind='keratosis' if row.keratosis else 'nevus',
+        hairs=row.hairs,
+        ruler=row.ruler,
+        photo=stream(seed, _PHOTO, row.photo),
+    )
     return change_copy(img, row.change) if isinstance(row.change, str) else (img, None)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #10956ae7
-def _plant_leak(df, seed, plant, share=.1):
+def _plant_leak(df, seed, plant, share=0.1):
     "Some patients get a second id: half of their images go under it, and one lesion is photographed again under it. Only the lesion id tells."
-    g = stream(seed, _PLANT, 1); n = int(df.patient.nunique()); rows = []
-    for j in g.permutation(n)[:max(2, round(share * n))]:
-        alias = f'PP_{n + int(j) + 1:05d}'; mine = df.index[df.patient == j]; first = mine[0]
-        flip = [i for i in mine[1:] if g.random() < .5 and df.lesion[i] != df.lesion[first]]
+    g = stream(seed, _PLANT, 1)
+    n = int(df.patient.nunique())
+    rows = []
+    for j in g.permutation(n)[: max(2, round(share * n))]:
+        alias = f'PP_{n + int(j) + 1:05d}'
+        mine = df.index[df.patient == j]
+        first = mine[0]
+        flip = [i for i in mine[1:] if g.random() < 0.5 and df.lesion[i] != df.lesion[first]]
         df.loc[flip, 'patient_id'] = alias
-        r = df.loc[first].copy(); r['patient_id'] = alias; r['photo'] = 10**7 + int(j)
-        for k, v in _photograph(seed, r.photo, r.target, r.sex, plant).items(): r[k] = v
+        r = df.loc[first].copy()
+        r['patient_id'] = alias
+        r['photo'] = 10**7 + int(j)
+        for k, v in _photograph(seed, r.photo, r.target, r.sex, plant).items():
+            r[k] = v
         rows.append(r)
     return pd.concat([df, pd.DataFrame(rows)], ignore_index=True)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #3b7c1e52
-SITE_PLANT = {0: .4, 1: .95}
+SITE_PLANT = {0: 0.4, 1: 0.95}
 "Share of lesions whose body site is on record, by target, where `metadata` is planted; it takes the place of `MISSING['site']`"
 
+# %% ../../nbs/phantom/04_dataset.ipynb #c5007f9f
 def _plant_metadata(df, seed):
     "`on_record`: the registry fills in a lesion's body site when its histology report comes, so that the gaps go with the target. What they give away is added to `llr`."
-    u = {k: stream(seed, _PLANT, 2, *k).random() for k in set(zip(df.patient, df.lesion))}   # a stream of its own: nothing else of the set moves
-    on = np.array([u[k] for k in zip(df.patient, df.lesion)]) < df.target.map(SITE_PLANT)
-    told = math.log(SITE_PLANT[1] / SITE_PLANT[0]), math.log((1 - SITE_PLANT[1]) / (1 - SITE_PLANT[0]))
+    u = {
+        k: stream(seed, _PLANT, 2, *k).random() for k in set(zip(df.patient, df.lesion, strict=False))
+    }  # a stream of its own: nothing else of the set moves
+    on = np.array([u[k] for k in zip(df.patient, df.lesion, strict=False)]) < df.target.map(SITE_PLANT)
+    told = (
+        math.log(SITE_PLANT[1] / SITE_PLANT[0]),
+        math.log((1 - SITE_PLANT[1]) / (1 - SITE_PLANT[0])),
+    )
     return df.assign(on_record=on, llr=df.llr + np.where(on, *told))
 
 # %% ../../nbs/phantom/04_dataset.ipynb #77c182af
-TRUTH_COLS = ['image_name', 'patient_id', 'true_patient_id', 'lesion_id', 'target', 'z', 'p', 'p_shortcut', 'keratosis', 'tone', 'camera', 'ruler', 'hairs',
-              'width', 'height', 'duplicate_of', 'change']
+TRUTH_COLS = [
+    'image_name',
+    'patient_id',
+    'true_patient_id',
+    'lesion_id',
+    'target',
+    'z',
+    'p',
+    'p_shortcut',
+    'keratosis',
+    'tone',
+    'camera',
+    'ruler',
+    'hairs',
+    'width',
+    'height',
+    'duplicate_of',
+    'change',
+]
 "Columns of truth.csv"
-DRAWING = 1   # raised when the pictures of a seed change
+DRAWING = 1  # raised when the pictures of a seed change
+
 
 def _save_jpeg(path, img, quality=None):
-    with atomic_path(path) as tmp: img.save(tmp, 'JPEG', quality=quality or 88, subsampling=2, optimize=True)
+    with atomic_path(path) as tmp:
+        img.save(tmp, 'JPEG', quality=quality or 88, subsampling=2, optimize=True)
 
-def arithmetic()->dict:
+# %% ../../nbs/phantom/04_dataset.ipynb #4badc83f
+def arithmetic() -> dict:
     "Versions, and a hash of how this machine rounds: where all are equal, one seed gives the same bytes; elsewhere a pixel may differ by a grey level."
     x = np.linspace(-3, 3, 4099, dtype='f4')
-    fs = np.exp(x), np.hypot(x, .3), np.arctan2(x, .7), np.exp(x.astype(float)), np.cos(x.astype(float) * 5), np.abs(x)**.9
+    fs = (
+        np.exp(x),
+        np.hypot(x, 0.3),
+        np.arctan2(x, 0.7),
+        np.exp(x.astype(float)),
+        np.cos(x.astype(float) * 5),
+        np.abs(x) ** 0.9,
+    )
     bits = b''.join(f.tobytes() for f in fs)
     return dict(numpy=np.__version__, pillow=PIL.__version__, rounding=sha256(bits)[:16])
 
 # %% ../../nbs/phantom/04_dataset.ipynb #e3362dff
 def make_phantom(
-    dest:str|Path, # Folder to write
-    n_images:int=240, # Photographs (planted copies and leaks come on top)
-    n_patients:int=60, # Patients
-    size:int=128, # Short side of a picture, pixels
-    prevalence:float=.0176, # Expected share of images that show a melanoma
-    seed:int=0, # The same seed writes the same files
-    plant=(), # Faults to plant, any of `PLANTS`
-    progress:bool=False, # Print how far it is
-)->Path: # `dest`
+    dest: str | Path,  # Folder to write
+    n_images: int = 240,  # Photographs (planted copies and leaks come on top)
+    n_patients: int = 60,  # Patients
+    size: int = 128,  # Short side of a picture, pixels
+    prevalence: float = 0.0176,  # Expected share of images that show a melanoma
+    seed: int = 0,  # The same seed writes the same files
+    plant=(),  # Faults to plant, any of `PLANTS`
+    progress: bool = False,  # Print how far it is
+) -> Path:  # `dest`
     "Write a phantom set in SIIM-ISIC 2020's layout. A killed run goes on where it was; a finished one returns at once; a folder that holds another set is refused."
     dest, plant = Path(dest), _check_plant(plant)
-    config = dict(n_images=n_images, n_patients=n_patients, size=size, prevalence=prevalence, seed=seed, plant=list(plant), drawing=DRAWING)
-    if _claim(dest, config): return dest
+    config = dict(
+        n_images=n_images,
+        n_patients=n_patients,
+        size=size,
+        prevalence=prevalence,
+        seed=seed,
+        plant=list(plant),
+        drawing=DRAWING,
+    )
+    if _claim(dest, config):
+        return dest
     df = phantom_table(n_images, n_patients, size, prevalence, seed, plant)
     for i, row in enumerate(df.itertuples(index=False)):
-        path = dest/'jpeg'/'train'/f'{row.image_name}.jpg'
-        if not path.exists(): _save_jpeg(path, *draw_row(row, seed, size))
-        if progress and (i + 1) * 10 // len(df) > i * 10 // len(df): print(f'{i + 1} of {len(df)} images', flush=True)
-    for p in (dest/'jpeg'/'train').glob('.PHANTOM_*'): p.unlink(missing_ok=True)   # what a killed run left half-written
-    write_csv(dest/'truth.csv', df[TRUTH_COLS])
-    write_csv(dest/'ISIC_2020_Training_GroundTruth_v2.csv', df.assign(age_approx=df.age_approx.astype('Int64'))[TRAIN_COLS[:2] + ['lesion_id'] + TRAIN_COLS[2:]])
-    write_csv(dest/'train.csv', df.assign(age_approx=df.age_approx.astype('Int64'))[TRAIN_COLS])
+        path = dest / 'jpeg' / 'train' / f'{row.image_name}.jpg'
+        if not path.exists():
+            _save_jpeg(path, *draw_row(row, seed, size))
+        if progress and (i + 1) * 10 // len(df) > i * 10 // len(df):
+            print(f'{i + 1} of {len(df)} images', flush=True)
+    for p in (dest / 'jpeg' / 'train').glob('.PHANTOM_*'):
+        p.unlink(missing_ok=True)  # what a killed run left half-written
+    write_csv(dest / 'truth.csv', df[TRUTH_COLS])
+    write_csv(
+        dest / 'ISIC_2020_Training_GroundTruth_v2.csv',
+        df.assign(age_approx=df.age_approx.astype('Int64'))[
+            TRAIN_COLS[:2] + ['lesion_id'] + TRAIN_COLS[2:]
+        ],
+    )
+    write_csv(dest / 'train.csv', df.assign(age_approx=df.age_approx.astype('Int64'))[TRAIN_COLS])
     return dest
 
-def _claim(dest, config)->bool:
+# %% ../../nbs/phantom/04_dataset.ipynb #55a10680
+def _claim(dest, config) -> bool:
     "True where the finished set of this config is in `dest` already; takes an empty or half-written folder for it; refuses any other."
-    p = dest/'phantom.json'
+    p = dest / 'phantom.json'
     if p.exists():
         old = read_json(p)['config']
-        if diff := [f'{k} {old.get(k)!r}, asked for {config[k]!r}' for k in config if old.get(k) != config[k]]:
-            raise ManifestError(f"{dest} holds another phantom set ({'; '.join(diff)}); name another folder, or delete this one")
-        return (dest/'train.csv').exists()
-    if (dest/'train.csv').exists() or (dest/'jpeg').exists(): raise ManifestError(f"{dest} holds images or a table that no phantom set wrote; name another folder")
+        if diff := [
+            f'{k} {old.get(k)!r}, asked for {config[k]!r}'
+            for k in config
+            if old.get(k) != config[k]
+        ]:
+            raise ManifestError(
+                f"{dest} holds another phantom set ({'; '.join(diff)}); name another folder, or delete this one"
+            )
+        return (dest / 'train.csv').exists()
+    if (dest / 'train.csv').exists() or (dest / 'jpeg').exists():
+        raise ManifestError(
+            f"{dest} holds images or a table that no phantom set wrote; name another folder"
+        )
     a, b = solve_label(config['prevalence'])
-    write_json(p, dict(config=config, label=dict(a=a, b=b, best_auc=CEILING), drawn_with=arithmetic()))
+    write_json(
+        p, dict(config=config, label=dict(a=a, b=b, best_auc=CEILING), drawn_with=arithmetic())
+    )
     return False
 
 # %% ../../nbs/phantom/04_dataset.ipynb #19c8cc85
-EMBEDDED = dict(n_images=240, n_patients=60, size=128, prevalence=.2, seed=27)
+EMBEDDED = dict(n_images=240, n_patients=60, size=128, prevalence=0.2, seed=27)
 "Arguments of the set that is shipped with the package"
 
-def embedded_phantom()->Path:
+# %% ../../nbs/phantom/04_dataset.ipynb #d57e2fec
+def embedded_phantom() -> Path:
     "The folder of the shipped set: `make_phantom(**EMBEDDED)`."
-    p = package_dir()/'examples'
-    if not (p/'train.csv').exists(): raise ManifestError(f"the embedded phantom set is missing from {p}; install the package again, or write one with make_phantom")
+    p = package_dir() / 'examples'
+    if not (p / 'train.csv').exists():
+        raise ManifestError(
+            f"the embedded phantom set is missing from {p}; install the package again, or write one with make_phantom"
+        )
     return p
 
 # %% ../../nbs/phantom/04_dataset.ipynb #dd800cb2
 def show_phantom(
-    path, # Folder of a phantom set
-    n:int=24, # Pictures
-    target:int|None=None, # 0 benign or 1 melanoma alone
-    cols:int=8, # Pictures in a row
-    px:int=112, # Side of a picture, pixels
-)->Image.Image: # RGB
+    path,  # Folder of a phantom set
+    n: int = 24,  # Pictures
+    target: int | None = None,  # 0 benign or 1 melanoma alone
+    cols: int = 8,  # Pictures in a row
+    px: int = 112,  # Side of a picture, pixels
+) -> Image.Image:  # RGB
     "A contact sheet of a phantom set, in the order of its table."
     t = _truth(path)
-    if target is not None: t = t[t.target == target]
-    return contact_sheet([Path(path)/'jpeg'/'train'/f'{i}.jpg' for i in t.image_name.head(n)], cols, px)
+    if target is not None:
+        t = t[t.target == target]
+    return contact_sheet(
+        [Path(path) / 'jpeg' / 'train' / f'{i}.jpg' for i in t.image_name.head(n)], cols, px
+    )
 
-def _truth(path)->pd.DataFrame:
-    p = Path(path)/'truth.csv'
-    if not p.exists(): raise ManifestError(f"{path} is not a phantom set: it has no truth.csv; make one with make_phantom")
+# %% ../../nbs/phantom/04_dataset.ipynb #6740b7e2
+def _truth(path) -> pd.DataFrame:
+    p = Path(path) / 'truth.csv'
+    if not p.exists():
+        raise ManifestError(
+            f"{path} is not a phantom set: it has no truth.csv; make one with make_phantom"
+        )
     return pd.read_csv(p)

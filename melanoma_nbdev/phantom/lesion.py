@@ -16,293 +16,487 @@ from ..core import ManifestError
 
 # %% ../../nbs/phantom/03_lesion.ipynb #48c7fe31
 def stream(
-    seed:int, # The set's seed, 0 or more
-    *key:int, # What the stream is for, e.g. kind and index
-)->np.random.Generator:
+    seed: int,  # The set's seed, 0 or more
+    *key: int,  # What the stream is for, e.g. kind and index
+) -> np.random.Generator:
     "A random generator that depends on the seed and the key alone."
-    if seed < 0 or int(seed) != seed: raise ManifestError(f"seed must be a whole number from 0 on, not {seed}")
+    if seed < 0 or int(seed) != seed:
+        raise ManifestError(f"seed must be a whole number from 0 on, not {seed}")
     return np.random.default_rng([int(seed), *map(int, key)])
 
 # %% ../../nbs/phantom/03_lesion.ipynb #0bef004a
 def contact_sheet(
-    images, # PIL images, or paths of image files
-    cols:int=8, # Pictures in a row
-    px:int=112, # Side of a picture, pixels; the centre square is shown
-)->Image.Image: # RGB
+    images,  # PIL images, or paths of image files
+    cols: int = 8,  # Pictures in a row
+    px: int = 112,  # Side of a picture, pixels; the centre square is shown
+) -> Image.Image:  # RGB
     "The pictures side by side, two pixels apart, on black."
-    images = list(images); out = Image.new('RGB', (cols * (px + 2) - 2, -(-len(images) // cols) * (px + 2) - 2))
+    images = list(images)
+    out = Image.new('RGB', (cols * (px + 2) - 2, -(-len(images) // cols) * (px + 2) - 2))
     for i, im in enumerate(images):
         im = im if isinstance(im, Image.Image) else Image.open(im)
-        (w, h), s = im.size, min(im.size); box = (w - s) // 2, (h - s) // 2, (w + s) // 2, (h + s) // 2
-        out.paste(im.convert('RGB').resize((px, px), Image.BICUBIC, box=box), ((i % cols) * (px + 2), (i // cols) * (px + 2)))
+        (w, h), s = im.size, min(im.size)
+        box = (w - s) // 2, (h - s) // 2, (w + s) // 2, (h + s) // 2
+        out.paste(
+            im.convert('RGB').resize((px, px), Image.BICUBIC, box=box),
+            ((i % cols) * (px + 2), (i // cols) * (px + 2)),
+        )
     return out
 
 # %% ../../nbs/phantom/03_lesion.ipynb #21a148db
-_MEL, _HEM = np.array([.36, .70, 1.02], 'f4'), np.array([.05, .60, .48], 'f4')
+_MEL, _HEM = np.array([0.36, 0.70, 1.02], 'f4'), np.array([0.05, 0.60, 0.48], 'f4')
 
+# %% ../../nbs/phantom/03_lesion.ipynb #7419e27b
 def pigment_colour(
-    melanin:np.ndarray, # (h, w) density, about .1 for light skin, 1 for a naevus, 3 for black
-    blood:np.ndarray, # (h, w) density of haemoglobin, about .3 for skin
-)->np.ndarray: # (h, w, 3) float32, about 0 to 1
+    melanin: np.ndarray,  # (h, w) density, about .1 for light skin, 1 for a naevus, 3 for black
+    blood: np.ndarray,  # (h, w) density of haemoglobin, about .3 for skin
+) -> np.ndarray:  # (h, w, 3) float32, about 0 to 1
     "The colour of skin that holds so much melanin and blood."
     melanin, blood = np.broadcast_arrays(np.asarray(melanin, 'f4'), np.asarray(blood, 'f4'))
-    return .02 + .98 * np.exp(-(melanin[..., None] * _MEL + blood[..., None] * _HEM))
+    return 0.02 + 0.98 * np.exp(-(melanin[..., None] * _MEL + blood[..., None] * _HEM))
 
 # %% ../../nbs/phantom/03_lesion.ipynb #da0331e9
 def smooth_noise(
-    rng:np.random.Generator, # Where the grids come from
-    size:tuple[int, int], # Width and height, pixels
-    cells:float, # Grid cells along the short side: few is coarse
-    octaves:int=1, # Each further octave is twice as fine and half as strong
-)->np.ndarray: # (h, w) float32, mean about 0 and standard deviation about 1
+    rng: np.random.Generator,  # Where the grids come from
+    size: tuple[int, int],  # Width and height, pixels
+    cells: float,  # Grid cells along the short side: few is coarse
+    octaves: int = 1,  # Each further octave is twice as fine and half as strong
+) -> np.ndarray:  # (h, w) float32, mean about 0 and standard deviation about 1
     "Smooth random texture: small random grids, enlarged by Pillow."
-    (w, h), k = size, 2**(octaves - 1); c = cells / min(w, h)
+    (w, h), k = size, 2 ** (octaves - 1)
+    c = cells / min(w, h)
     g = _octaves(rng, math.ceil(c * w) + 3, math.ceil(c * h) + 3, octaves)
     return np.asarray(g.resize((w, h), Image.BICUBIC, box=(k, k, k + k * c * w, k + k * c * h)))
 
-def _octaves(rng, nx:int, ny:int, octaves:int)->Image.Image:
+# %% ../../nbs/phantom/03_lesion.ipynb #b7ee8d53
+def _octaves(rng, nx: int, ny: int, octaves: int) -> Image.Image:
     "A random grid of `nx` by `ny` cells with finer ones added, as one grid of `2**(octaves - 1)` times the cells."
-    size = nx << (octaves - 1), ny << (octaves - 1); out = 0
+    size = nx << (octaves - 1), ny << (octaves - 1)
+    out = 0
     for o in range(octaves):
         g = Image.fromarray(rng.standard_normal((ny << o, nx << o), dtype='f4'))
-        out = out + np.asarray(g if g.size == size else g.resize(size, Image.BICUBIC)) * .5**o
-    return Image.fromarray(out / np.float32(.72 * sum(.25**o for o in range(octaves))**.5))
+        out = out + np.asarray(g if g.size == size else g.resize(size, Image.BICUBIC)) * 0.5**o
+    return Image.fromarray(out / np.float32(0.72 * sum(0.25**o for o in range(octaves)) ** 0.5))
 
 # %% ../../nbs/phantom/03_lesion.ipynb #1d8a0856
 class Frame:
     "Where a lesion lies in a picture: lesion coordinates `X`, `Y`, radius `rho` and angle `theta` for every pixel, (h, w) float32; 1 is the lesion's mean radius."
+
     extent = 2.2
-    def __init__(self,
-        size:tuple[int, int], # Width and height of the picture, pixels
-        centre:tuple[float, float], # Of the lesion, pixels
-        radius:float, # Mean radius, pixels
-        angle:float, # Radians
+
+    def __init__(
+        self,
+        size: tuple[int, int],  # Width and height of the picture, pixels
+        centre: tuple[float, float],  # Of the lesion, pixels
+        radius: float,  # Mean radius, pixels
+        angle: float,  # Radians
     ):
         self.size, self.centre, self.radius, self.angle = size, centre, radius, angle
         (w, h), (cx, cy) = size, centre
-        x, y = (np.arange(w, dtype='f4') + .5 - cx) / radius, ((np.arange(h, dtype='f4') + .5 - cy) / radius)[:, None]
+        x, y = (
+            (np.arange(w, dtype='f4') + 0.5 - cx) / radius,
+            ((np.arange(h, dtype='f4') + 0.5 - cy) / radius)[:, None],
+        )
         c, s = np.float32(math.cos(angle)), np.float32(math.sin(angle))
         self.X, self.Y = c * x + s * y, -s * x + c * y
         self.rho, self.theta = np.hypot(self.X, self.Y), np.arctan2(self.Y, self.X)
 
-    def noise(self,
-        rng:np.random.Generator, # The lesion's stream
-        cells:float, # Grid cells per unit
-        octaves:int=1, # As in `smooth_noise`
-    )->np.ndarray: # (h, w)
+    def noise(
+        self,
+        rng: np.random.Generator,  # The lesion's stream
+        cells: float,  # Grid cells per unit
+        octaves: int = 1,  # As in `smooth_noise`
+    ) -> np.ndarray:  # (h, w)
         "`smooth_noise` that belongs to the lesion and goes with it; 0 far outside."
         (cx, cy), R, e = self.centre, self.radius, self.extent
-        n, k = math.ceil(2 * e * cells) + 3, cells * 2**(octaves - 1); c, s = k * math.cos(self.angle) / R, k * math.sin(self.angle) / R
+        n, k = math.ceil(2 * e * cells) + 3, cells * 2 ** (octaves - 1)
+        c, s = k * math.cos(self.angle) / R, k * math.sin(self.angle) / R
         g = _octaves(rng, n, n, octaves)
-        m = (c, s, k*e + 2**(octaves - 1) - c*cx - s*cy, -s, c, k*e + 2**(octaves - 1) + s*cx - c*cy)
-        return np.asarray(g.transform(self.size, Image.AFFINE, m, Image.BICUBIC if octaves < 3 else Image.BILINEAR))
+        m = (
+            c,
+            s,
+            k * e + 2 ** (octaves - 1) - c * cx - s * cy,
+            -s,
+            c,
+            k * e + 2 ** (octaves - 1) + s * cx - c * cy,
+        )
+        return np.asarray(
+            g.transform(
+                self.size, Image.AFFINE, m, Image.BICUBIC if octaves < 3 else Image.BILINEAR
+            )
+        )
 
 # %% ../../nbs/phantom/03_lesion.ipynb #47a1f01e
-def _sig(x): return 1 / (1 + np.exp(-np.clip(x, -30, 30)))
+def _sig(x):
+    return 1 / (1 + np.exp(-np.clip(x, -30, 30)))
 
-RHO = .88
+
+RHO = 0.88
 "Correlation of each criterion's reading with the malignancy score"
-STEEP, MIDDLE = 1.5, .9
+STEEP, MIDDLE = 1.5, 0.9
 "How a reading becomes a criterion: its slope, and the reading at which a criterion is half met"
-SPREAD, WIDER = .3, .8
+SPREAD, WIDER = 0.3, 0.8
 "Lesions' own sizes: the standard deviation of their logarithm, and the share that a fully met diameter criterion adds"
 
+# %% ../../nbs/phantom/03_lesion.ipynb #bd49c6b9
 def abcd(
-    rng:np.random.Generator, # The lesion's stream
-    z:float, # Malignancy score
-    rho:float=RHO, # Correlation of each reading with `z`
-)->dict:
+    rng: np.random.Generator,  # The lesion's stream
+    z: float,  # Malignancy score
+    rho: float = RHO,  # Correlation of each reading with `z`
+) -> dict:
     """How far a lesion meets each criterion (0 to 1): `asymmetry, border, colours, structures, diameter`, each a noisy reading of `z`.
     After the ABCD rule of dermatoscopy (Stolz et al. 1994), with the diameter of the rule for the naked eye."""
     f = rho * z + math.sqrt(1 - rho**2) * rng.normal(size=5)
-    return {k: float(_sig(STEEP * (v - MIDDLE))) for k, v in zip(('asymmetry', 'border', 'colours', 'structures', 'diameter'), f)}
+    return {
+        k: float(_sig(STEEP * (v - MIDDLE)))
+        for k, v in zip(('asymmetry', 'border', 'colours', 'structures', 'diameter'), f, strict=False)
+    }
 
 # %% ../../nbs/phantom/03_lesion.ipynb #68b69417
-def _outline(rng, f:Frame, A:dict):
+def _outline(rng, f: Frame, A: dict):
     "Distance to the lesion's edge (positive inside), lesion units: an oval, lobes, notches, and radial streaks in one sector."
-    t = np.linspace(-np.pi, np.pi, 721)[:-1]; irr = .04 + .13 * A['border']; a = A['asymmetry']
-    r = 1 + rng.uniform(.03, .25) * np.cos(2 * t + rng.uniform(0, 7)) + (.02 + .13 * a) * np.cos(3 * t + rng.uniform(0, 7)) + .12 * a * np.cos(t + rng.uniform(0, 7))
-    for k in range(4, 16): r += irr * rng.normal() / k * np.cos(k * t + rng.uniform(0, 7))
-    streaks, s0, wide, n, v = A['structures'] * rng.uniform(.3, 1.3) > .5, rng.uniform(-3, 3), rng.uniform(.4, 1.), rng.integers(10, 18), rng.uniform(.1, .22)
-    if streaks: r += v * np.exp(-((t - s0 + np.pi) % (2*np.pi) - np.pi)**2 / wide**2) * np.abs(np.cos(n * t + .8 * np.sin(3 * t)))**1.5
-    idx = ((f.theta + np.pi) * (720 / (2*np.pi))).astype(int) % 720
-    return r.astype('f4')[idx] - f.rho + (.045 + .13 * A['border']) * f.noise(rng, 1.9, 4)
+    t = np.linspace(-np.pi, np.pi, 721)[:-1]
+    irr = 0.04 + 0.13 * A['border']
+    a = A['asymmetry']
+    r = (
+        1
+        + rng.uniform(0.03, 0.25) * np.cos(2 * t + rng.uniform(0, 7))
+        + (0.02 + 0.13 * a) * np.cos(3 * t + rng.uniform(0, 7))
+        + 0.12 * a * np.cos(t + rng.uniform(0, 7))
+    )
+    for k in range(4, 16):
+        r += irr * rng.normal() / k * np.cos(k * t + rng.uniform(0, 7))
+    streaks, s0, wide, n, v = (
+        A['structures'] * rng.uniform(0.3, 1.3) > 0.5,
+        rng.uniform(-3, 3),
+        rng.uniform(0.4, 1.0),
+        rng.integers(10, 18),
+        rng.uniform(0.1, 0.22),
+    )
+    if streaks:
+        r += (
+            v
+            * np.exp(-(((t - s0 + np.pi) % (2 * np.pi) - np.pi) ** 2) / wide**2)
+            * np.abs(np.cos(n * t + 0.8 * np.sin(3 * t))) ** 1.5
+        )
+    idx = ((f.theta + np.pi) * (720 / (2 * np.pi))).astype(int) % 720
+    return r.astype('f4')[idx] - f.rho + (0.045 + 0.13 * A['border']) * f.noise(rng, 1.9, 4)
 
 # %% ../../nbs/phantom/03_lesion.ipynb #8eb5afe2
-def _network(rng, f:Frame, A:dict):
+def _network(rng, f: Frame, A: dict):
     "A pigment network: honeycomb lines (0 to 1); where structure is atypical they are warped, patchy and of unequal width."
-    k = min(rng.uniform(20, 32), 2*np.pi * f.radius / f.size[1] * 34); amp = .05 + .07 * A['structures']
+    k = min(rng.uniform(20, 32), 2 * np.pi * f.radius / f.size[1] * 34)
+    amp = 0.05 + 0.07 * A['structures']
     x, y = f.X + amp * f.noise(rng, 2.2, 2), f.Y + amp * f.noise(rng, 2.2, 2)
-    h = sum(np.cos(k * (x * math.cos(a) + y * math.sin(a))) for a in (.3, .3 + 2*np.pi/3, .3 + 4*np.pi/3))
-    wide = .1 + .5 * A['structures'] * f.noise(rng, 1.2)
-    return _sig((wide - h) * 1.8) * _sig((f.noise(rng, 1.1) + rng.uniform(.2, 1.4) - 1. * A['structures']) * 2.5) * np.clip(1.6 - .8 * f.rho, 0, 1)
+    h = sum(
+        np.cos(k * (x * math.cos(a) + y * math.sin(a)))
+        for a in (0.3, 0.3 + 2 * np.pi / 3, 0.3 + 4 * np.pi / 3)
+    )
+    wide = 0.1 + 0.5 * A['structures'] * f.noise(rng, 1.2)
+    return (
+        _sig((wide - h) * 1.8)
+        * _sig((f.noise(rng, 1.1) + rng.uniform(0.2, 1.4) - 1.0 * A['structures']) * 2.5)
+        * np.clip(1.6 - 0.8 * f.rho, 0, 1)
+    )
 
-def _dots(rng, f:Frame, n:int, size:tuple[float, float], spread:float=.85)->np.ndarray:
+# %% ../../nbs/phantom/03_lesion.ipynb #0161ecff
+def _dots(rng, f: Frame, n: int, size: tuple[float, float], spread: float = 0.85) -> np.ndarray:
     "`n` soft spots in loose clusters over the lesion, (h, w) 0 to 1; `size` is the range of radii in lesion units."
-    k = 2; im = Image.new('L', (f.size[0] * k, f.size[1] * k)); d = ImageDraw.Draw(im)
-    r, a = spread * np.sqrt(rng.random(n)), rng.uniform(0, 2*np.pi) + rng.normal(0, rng.uniform(.8, 3), n); s = np.maximum(rng.uniform(*size, n) * f.radius, .5) * k
-    c, sn = math.cos(f.angle), math.sin(f.angle); X, Y = r * np.cos(a), r * np.sin(a)
-    px, py = (f.centre[0] + f.radius * (c*X - sn*Y)) * k, (f.centre[1] + f.radius * (sn*X + c*Y)) * k
-    e, v = rng.uniform(.6, 1.5, n), rng.integers(110, 256, n)
-    for x, y, q, e_, v_ in zip(px.tolist(), py.tolist(), s.tolist(), e.tolist(), v.tolist()): d.ellipse((x-q*e_, y-q/e_, x+q*e_, y+q/e_), fill=v_)
-    return np.asarray(im.filter(ImageFilter.BoxBlur(float(.25 * s.mean()))).resize(f.size, Image.BOX), 'f4') / 255
+    k = 2
+    im = Image.new('L', (f.size[0] * k, f.size[1] * k))
+    d = ImageDraw.Draw(im)
+    r, a = (
+        spread * np.sqrt(rng.random(n)),
+        rng.uniform(0, 2 * np.pi) + rng.normal(0, rng.uniform(0.8, 3), n),
+    )
+    s = np.maximum(rng.uniform(*size, n) * f.radius, 0.5) * k
+    c, sn = math.cos(f.angle), math.sin(f.angle)
+    X, Y = r * np.cos(a), r * np.sin(a)
+    px, py = (
+        (f.centre[0] + f.radius * (c * X - sn * Y)) * k,
+        (f.centre[1] + f.radius * (sn * X + c * Y)) * k,
+    )
+    e, v = rng.uniform(0.6, 1.5, n), rng.integers(110, 256, n)
+    for x, y, q, e_, v_ in zip(px.tolist(), py.tolist(), s.tolist(), e.tolist(), v.tolist(), strict=False):
+        d.ellipse((x - q * e_, y - q / e_, x + q * e_, y + q / e_), fill=v_)
+    return (
+        np.asarray(
+            im.filter(ImageFilter.BoxBlur(float(0.25 * s.mean()))).resize(f.size, Image.BOX), 'f4'
+        )
+        / 255
+    )
 
 # %% ../../nbs/phantom/03_lesion.ipynb #52772ac1
-def _patch(rng, f:Frame, cover:float, off:float=.5, edge:float=4.)->np.ndarray:
+def _patch(rng, f: Frame, cover: float, off: float = 0.5, edge: float = 4.0) -> np.ndarray:
     "A ragged patch that covers about `cover` of the lesion, off its centre, (h, w) 0 to 1."
-    a = rng.uniform(0, 2*np.pi); x, y = off * math.cos(a), off * math.sin(a)
-    return _sig((.42 * f.noise(rng, 1.7, 3) + 1.45 * math.sqrt(cover) - 1.3 * np.hypot(f.X - x, f.Y - y)) * edge)
+    a = rng.uniform(0, 2 * np.pi)
+    x, y = off * math.cos(a), off * math.sin(a)
+    return _sig(
+        (0.42 * f.noise(rng, 1.7, 3) + 1.45 * math.sqrt(cover) - 1.3 * np.hypot(f.X - x, f.Y - y))
+        * edge
+    )
 
+# %% ../../nbs/phantom/03_lesion.ipynb #4977bbac
 def paint_lesion(
-    rng:np.random.Generator, # The lesion's own stream: the same for every photograph of it
-    A:dict, # Its criteria, from `abcd`
-    f:Frame, # Where it lies in the picture
-    tone:float, # Skin, 0 light to 1 dark
-    kind:str='nevus', # 'nevus' or 'keratosis': the benign look that the criteria work on
-)->tuple: # melanin, blood (h, w), and the overlays [(alpha (h, w), colour (3,))]
+    rng: np.random.Generator,  # The lesion's own stream: the same for every photograph of it
+    A: dict,  # Its criteria, from `abcd`
+    f: Frame,  # Where it lies in the picture
+    tone: float,  # Skin, 0 light to 1 dark
+    kind: str = 'nevus',  # 'nevus' or 'keratosis': the benign look that the criteria work on
+) -> tuple:  # melanin, blood (h, w), and the overlays [(alpha (h, w), colour (3,))]
     "What a lesion adds to the skin: melanin, blood, and what lies over them (veil, regression, cysts)."
     d = _outline(rng, f, A)
-    soft = rng.uniform(.06, .2) * (1 - .5 * A['border']) * (1 if kind == 'nevus' else .45) * np.exp(.5 * f.noise(rng, .7)); mask = _sig((d + .1) / soft)
-    base = float(np.exp(rng.normal(-.5, .5))) + .45 * A['colours'] + .5 * tone
-    grain = .13 * f.noise(rng, 7, 2) + .2 * f.noise(rng, 1.2, 3)
-    body = np.clip(1 + rng.normal(.1, .3) * (.8 - f.rho) + grain, .2, None)
-    melanin, blood, over = base * body, rng.uniform(-.08, .3) + .12 * f.noise(rng, 1.5, 3), []
-    if kind == 'keratosis': _keratosis(rng, f, mask, melanin, over)
-    else: _nevus(rng, f, A, melanin, base)
+    soft = (
+        rng.uniform(0.06, 0.2)
+        * (1 - 0.5 * A['border'])
+        * (1 if kind == 'nevus' else 0.45)
+        * np.exp(0.5 * f.noise(rng, 0.7))
+    )
+    mask = _sig((d + 0.1) / soft)
+    base = float(np.exp(rng.normal(-0.5, 0.5))) + 0.45 * A['colours'] + 0.5 * tone
+    grain = 0.13 * f.noise(rng, 7, 2) + 0.2 * f.noise(rng, 1.2, 3)
+    body = np.clip(1 + rng.normal(0.1, 0.3) * (0.8 - f.rho) + grain, 0.2, None)
+    melanin, blood, over = base * body, rng.uniform(-0.08, 0.3) + 0.12 * f.noise(rng, 1.5, 3), []
+    if kind == 'keratosis':
+        _keratosis(rng, f, mask, melanin, over)
+    else:
+        _nevus(rng, f, A, melanin, base)
     _atypia(rng, f, A, mask, melanin, blood, over)
-    return np.clip(melanin, .04, 6) * mask, blood * mask, over
+    return np.clip(melanin, 0.04, 6) * mask, blood * mask, over
 
 # %% ../../nbs/phantom/03_lesion.ipynb #86a216a3
 def _nevus(rng, f, A, melanin, base):
     "Naevi are reticular, globular or homogeneous."
-    u = rng.random(); k = rng.uniform(.35, .95)
-    if u < .6: melanin += k * (_network(rng, f, A) - .25) * base; np.maximum(melanin, .48 * base, out=melanin)
-    if u > .45: melanin += k * .9 * base * (_dots(rng, f, int(rng.integers(15, 70)), (.03, .07), .95) if u < .85 else .25 * f.noise(rng, 3, 2))
+    u = rng.random()
+    k = rng.uniform(0.35, 0.95)
+    if u < 0.6:
+        melanin += k * (_network(rng, f, A) - 0.25) * base
+        np.maximum(melanin, 0.48 * base, out=melanin)
+    if u > 0.45:
+        melanin += (
+            k
+            * 0.9
+            * base
+            * (
+                _dots(rng, f, int(rng.integers(15, 70)), (0.03, 0.07), 0.95)
+                if u < 0.85
+                else 0.25 * f.noise(rng, 3, 2)
+            )
+        )
 
+# %% ../../nbs/phantom/03_lesion.ipynb #668c2a49
 def _keratosis(rng, f, mask, melanin, over):
     "Seborrheic keratoses: sharp edge, waxy yellow-brown, fissures, milia-like cysts (pale) and comedo-like openings (dark)."
-    ridge = np.exp(-(f.noise(rng, 2.2, 2) / .3)**2)
-    melanin *= .75 + .3 * f.noise(rng, 3, 2) + .8 * rng.random() * ridge
-    melanin += 1.1 * _dots(rng, f, int(rng.integers(4, 20)), (.03, .065))
-    over.append((.2 * mask, (.66, .52, .33))); over.append((.65 * mask * _dots(rng, f, int(rng.integers(5, 20)), (.02, .045)), (.95, .88, .70)))
+    ridge = np.exp(-((f.noise(rng, 2.2, 2) / 0.3) ** 2))
+    melanin *= 0.75 + 0.3 * f.noise(rng, 3, 2) + 0.8 * rng.random() * ridge
+    melanin += 1.1 * _dots(rng, f, int(rng.integers(4, 20)), (0.03, 0.065))
+    over.append((0.2 * mask, (0.66, 0.52, 0.33)))
+    over.append(
+        (0.65 * mask * _dots(rng, f, int(rng.integers(5, 20)), (0.02, 0.045)), (0.95, 0.88, 0.70))
+    )
 
+# %% ../../nbs/phantom/03_lesion.ipynb #171e3cf5
 def _atypia(rng, f, A, mask, melanin, blood, over):
     "More colours and structures as the lesion's criteria grow: dark blotches, pale and red areas, black dots, blue-white veil, regression."
-    n, a = 5.6 * A['colours'], rng.uniform(0, 7); tex = np.clip(.75 + .3 * f.noise(rng, 4, 3), 0, 1.2)
-    on = lambda i: float(np.clip(n - i + rng.uniform(-.5, .5), 0, 1))
-    melanin *= 1 + .5 * A['asymmetry'] * np.clip(math.cos(a) * f.X + math.sin(a) * f.Y, -1, 1)
-    melanin += on(.7) * rng.uniform(.7, 1.7) * tex * _patch(rng, f, rng.uniform(.1, .4))
-    melanin *= 1 - on(1.5) * .6 * _patch(rng, f, rng.uniform(.1, .3), .6)
-    blood += on(2.3) * rng.uniform(.2, .6) * tex * _patch(rng, f, rng.uniform(.1, .4), .6)
-    melanin += 1.5 * A['structures'] * _dots(rng, f, int(5 + 55 * A['structures'] * rng.random()), (.015, .05), 1.02)
-    melanin += on(2.7) * rng.uniform(1, 2.4) * tex * _patch(rng, f, rng.uniform(.08, .3))
-    if (v := on(3.2)) > 0: over.append((rng.uniform(.35, .7) * v * mask * tex * _patch(rng, f, rng.uniform(.08, .3), .35), (.42, .45, .54)))
+    n, a = 5.6 * A['colours'], rng.uniform(0, 7)
+    tex = np.clip(0.75 + 0.3 * f.noise(rng, 4, 3), 0, 1.2)
+    on = lambda i: float(np.clip(n - i + rng.uniform(-0.5, 0.5), 0, 1))
+    melanin *= 1 + 0.5 * A['asymmetry'] * np.clip(math.cos(a) * f.X + math.sin(a) * f.Y, -1, 1)
+    melanin += on(0.7) * rng.uniform(0.7, 1.7) * tex * _patch(rng, f, rng.uniform(0.1, 0.4))
+    melanin *= 1 - on(1.5) * 0.6 * _patch(rng, f, rng.uniform(0.1, 0.3), 0.6)
+    blood += on(2.3) * rng.uniform(0.2, 0.6) * tex * _patch(rng, f, rng.uniform(0.1, 0.4), 0.6)
+    melanin += (
+        1.5
+        * A['structures']
+        * _dots(rng, f, int(5 + 55 * A['structures'] * rng.random()), (0.015, 0.05), 1.02)
+    )
+    melanin += on(2.7) * rng.uniform(1, 2.4) * tex * _patch(rng, f, rng.uniform(0.08, 0.3))
+    if (v := on(3.2)) > 0:
+        over.append(
+            (
+                rng.uniform(0.35, 0.7)
+                * v
+                * mask
+                * tex
+                * _patch(rng, f, rng.uniform(0.08, 0.3), 0.35),
+                (0.42, 0.45, 0.54),
+            )
+        )
     if (v := on(4.1)) > 0:
-        w = v * mask * _patch(rng, f, rng.uniform(.06, .22), .55)
-        over.append((.6 * w, (.86, .74, .70))); over.append((.5 * w * _dots(rng, f, 70, (.012, .02), 1), (.45, .45, .50)))
+        w = v * mask * _patch(rng, f, rng.uniform(0.06, 0.22), 0.55)
+        over.append((0.6 * w, (0.86, 0.74, 0.70)))
+        over.append((0.5 * w * _dots(rng, f, 70, (0.012, 0.02), 1), (0.45, 0.45, 0.50)))
 
 # %% ../../nbs/phantom/03_lesion.ipynb #b65b53ed
-CAMERAS = {'compact': dict(aspect=4/3, light=(1.02, .97, .90), corner=.55, round=False), 'square': dict(aspect=1., light=(1.04, .95, .97), corner=.25, round=True),
-           'slr': dict(aspect=3/2, light=(.98, .97, 1.03), corner=.4, round=False)}
+CAMERAS = {
+    'compact': dict(aspect=4 / 3, light=(1.02, 0.97, 0.90), corner=0.55, round=False),
+    'square': dict(aspect=1.0, light=(1.04, 0.95, 0.97), corner=0.25, round=True),
+    'slr': dict(aspect=3 / 2, light=(0.98, 0.97, 1.03), corner=0.4, round=False),
+}
 "Cameras: aspect (width by height), colour of the light, how dark the corners are, whether the field is round"
 
 KINDS = ('nevus', 'keratosis')
 "Benign looks"
 
+# %% ../../nbs/phantom/03_lesion.ipynb #6f5bfa48
 def picture_size(
-    camera:str, # One of `CAMERAS`
-    size:int, # Short side, pixels
-)->tuple[int, int]: # Width and height, pixels
+    camera: str,  # One of `CAMERAS`
+    size: int,  # Short side, pixels
+) -> tuple[int, int]:  # Width and height, pixels
     "The size of a camera's pictures."
-    if int(size) != size or size < 32: raise ManifestError(f"size is the short side in whole pixels, 32 or more, not {size}")
+    if int(size) != size or size < 32:
+        raise ManifestError(f"size is the short side in whole pixels, 32 or more, not {size}")
     return int(round(size * CAMERAS[camera]['aspect'] / 4)) * 4, size
 
 # %% ../../nbs/phantom/03_lesion.ipynb #3867bc2a
 def draw_hairs(
-    rng:np.random.Generator, # The photograph's stream
-    size:tuple[int, int], # Width and height, pixels
-    n:int, # Hairs
-)->np.ndarray: # (h, w) opacity, 0 to 1
+    rng: np.random.Generator,  # The photograph's stream
+    size: tuple[int, int],  # Width and height, pixels
+    n: int,  # Hairs
+) -> np.ndarray:  # (h, w) opacity, 0 to 1
     "Curved hairs."
-    k = 3; w, h = size[0] * k, size[1] * k; im = Image.new('L', (w, h)); d = ImageDraw.Draw(im)
-    main = rng.uniform(0, np.pi); t = np.linspace(-1, 1, 14)
+    k = 3
+    w, h = size[0] * k, size[1] * k
+    im = Image.new('L', (w, h))
+    d = ImageDraw.Draw(im)
+    main = rng.uniform(0, np.pi)
+    t = np.linspace(-1, 1, 14)
     for _ in range(n):
-        a, L, bend = rng.normal(main, .5), rng.uniform(.25, .9) * h, rng.normal(0, .24)
+        a, L, bend = rng.normal(main, 0.5), rng.uniform(0.25, 0.9) * h, rng.normal(0, 0.24)
         x0, y0 = rng.uniform(0, w), rng.uniform(0, h)
-        x, y = L * t, L * bend * (t**2 + .5 * rng.normal() * t**3)
-        pts = np.stack([x0 + x * math.cos(a) - y * math.sin(a), y0 + x * math.sin(a) + y * math.cos(a)], 1)
-        d.line([tuple(p) for p in pts.tolist()], fill=int(rng.uniform(120, 255)), width=max(1, int(round(h / 128 * rng.uniform(.6, 1.35)))), joint='curve')
+        x, y = L * t, L * bend * (t**2 + 0.5 * rng.normal() * t**3)
+        pts = np.stack(
+            [x0 + x * math.cos(a) - y * math.sin(a), y0 + x * math.sin(a) + y * math.cos(a)], 1
+        )
+        d.line(
+            [tuple(p) for p in pts.tolist()],
+            fill=int(rng.uniform(120, 255)),
+            width=max(1, int(round(h / 128 * rng.uniform(0.6, 1.35)))),
+            joint='curve',
+        )
     return np.asarray(im.resize(size, Image.BOX), 'f4') / 255
 
+# %% ../../nbs/phantom/03_lesion.ipynb #bda785fe
 def draw_ruler(
-    rng:np.random.Generator, # The photograph's stream
-    size:tuple[int, int], # Width and height, pixels
-)->np.ndarray: # (h, w) opacity, 0 to 1
+    rng: np.random.Generator,  # The photograph's stream
+    size: tuple[int, int],  # Width and height, pixels
+) -> np.ndarray:  # (h, w) opacity, 0 to 1
     "A millimetre scale along one edge."
-    k = 3; w, h = size[0] * k, size[1] * k; im = Image.new('L', (w, h)); d = ImageDraw.Draw(im)
-    step, x0, side = h * rng.uniform(.045, .07), h * rng.uniform(.03, .08), rng.random() < .5
-    for i in range(int(h * .86 / step)):
-        L = h * (.07 if i % 10 == 0 else .05 if i % 5 == 0 else .03); y = h * .07 + i * step
-        d.line((x0, y, x0 + L, y) if side else (w - x0 - L, y, w - x0, y), fill=225, width=max(2, round(h / 170)))
+    k = 3
+    w, h = size[0] * k, size[1] * k
+    im = Image.new('L', (w, h))
+    d = ImageDraw.Draw(im)
+    step, x0, side = h * rng.uniform(0.045, 0.07), h * rng.uniform(0.03, 0.08), rng.random() < 0.5
+    for i in range(int(h * 0.86 / step)):
+        L = h * (0.07 if i % 10 == 0 else 0.05 if i % 5 == 0 else 0.03)
+        y = h * 0.07 + i * step
+        d.line(
+            (x0, y, x0 + L, y) if side else (w - x0 - L, y, w - x0, y),
+            fill=225,
+            width=max(2, round(h / 170)),
+        )
     return np.asarray(im.resize(size, Image.BOX), 'f4') / 255
 
 # %% ../../nbs/phantom/03_lesion.ipynb #943f71e2
 def _gel(rng, size, img):
     "Bubbles of the contact gel: a bright rim and a glint; painted into `img`."
-    h, w = img.shape[:2]; y, x = np.mgrid[:h, :w].astype('f4')
+    h, w = img.shape[:2]
+    y, x = np.mgrid[:h, :w].astype('f4')
     for _ in range(int(rng.integers(1, 6))):
-        r = h * rng.uniform(.012, .05); cx, cy = rng.uniform(0, w), rng.uniform(0, h)
-        q = np.hypot(x - cx, y - cy) / r; rim = np.exp(-((q - 1) / .22)**2) * .22 - np.exp(-((q - .8) / .2)**2) * .08
-        g = np.exp(-(np.hypot(x - cx + .35 * r, y - cy + .35 * r) / (.28 * r))**2) * .5
+        r = h * rng.uniform(0.012, 0.05)
+        cx, cy = rng.uniform(0, w), rng.uniform(0, h)
+        q = np.hypot(x - cx, y - cy) / r
+        rim = np.exp(-(((q - 1) / 0.22) ** 2)) * 0.22 - np.exp(-(((q - 0.8) / 0.2) ** 2)) * 0.08
+        g = np.exp(-((np.hypot(x - cx + 0.35 * r, y - cy + 0.35 * r) / (0.28 * r)) ** 2)) * 0.5
         img += (rim + g)[..., None]
 
+# %% ../../nbs/phantom/03_lesion.ipynb #96eaa0d9
 def draw_skin(
-    rng:np.random.Generator, # The photograph's stream
-    size:tuple[int, int], # Width and height, pixels
-    tone:float, # 0 light to 1 dark
-)->tuple: # melanin, blood, (h, w) each
+    rng: np.random.Generator,  # The photograph's stream
+    size: tuple[int, int],  # Width and height, pixels
+    tone: float,  # 0 light to 1 dark
+) -> tuple:  # melanin, blood, (h, w) each
     "The skin around a lesion: mottling, fine furrows, and on some skins freckles and small vessels."
-    base, fine = .05 + 1.45 * tone**1.5, smooth_noise(rng, size, 26, 2)
-    melanin = base * (1 + .1 * smooth_noise(rng, size, 2.2, 2)) + .022 * fine * (.6 + tone)
-    blood = rng.uniform(.12, .5) + .05 * smooth_noise(rng, size, 3, 3) + .025 * smooth_noise(rng, size, 30)
-    spots, red = max(0, rng.normal(-.12, .16)), max(0, rng.normal(-.02, .07))
-    if spots: melanin += spots * np.clip(smooth_noise(rng, size, rng.uniform(6, 12), 2) - .5, 0, 2)
-    if red: blood += red * np.clip(1.2 - 3 * np.abs(smooth_noise(rng, size, rng.uniform(3, 7), 2)), 0, 1)
+    base, fine = 0.05 + 1.45 * tone**1.5, smooth_noise(rng, size, 26, 2)
+    melanin = base * (1 + 0.1 * smooth_noise(rng, size, 2.2, 2)) + 0.022 * fine * (0.6 + tone)
+    blood = (
+        rng.uniform(0.12, 0.5)
+        + 0.05 * smooth_noise(rng, size, 3, 3)
+        + 0.025 * smooth_noise(rng, size, 30)
+    )
+    spots, red = max(0, rng.normal(-0.12, 0.16)), max(0, rng.normal(-0.02, 0.07))
+    if spots:
+        melanin += spots * np.clip(smooth_noise(rng, size, rng.uniform(6, 12), 2) - 0.5, 0, 2)
+    if red:
+        blood += red * np.clip(
+            1.2 - 3 * np.abs(smooth_noise(rng, size, rng.uniform(3, 7), 2)), 0, 1
+        )
     return melanin, blood
 
 # %% ../../nbs/phantom/03_lesion.ipynb #ed258403
-def _lens(rng, cam:dict, size, img):
+def _lens(rng, cam: dict, size, img):
     "Light, vignette and field of view of a camera, applied to `img` in place."
-    (w, h) = size; s = min(w, h) / 2
-    x, y = (np.arange(w, dtype='f4') + .5 - w/2) / s - rng.normal(0, .08), ((np.arange(h, dtype='f4') + .5 - h/2) / s - rng.normal(0, .08))[:, None]
-    q = np.hypot(x, y); edge = math.hypot(w, h) / (2 * s)
-    img *= np.array(cam['light'], 'f4') * np.exp(rng.normal(0, (.03, .04, .065))).astype('f4') * rng.uniform(.84, 1.12)
-    img *= (1 - cam['corner'] * rng.uniform(.3, 1) * (q / edge)**3)[..., None]
-    if cam['round'] and rng.random() < .35: img *= _sig((rng.uniform(1.1, 1.38) - q) * rng.uniform(12, 40))[..., None]
+    (w, h) = size
+    s = min(w, h) / 2
+    x, y = (
+        (np.arange(w, dtype='f4') + 0.5 - w / 2) / s - rng.normal(0, 0.08),
+        ((np.arange(h, dtype='f4') + 0.5 - h / 2) / s - rng.normal(0, 0.08))[:, None],
+    )
+    q = np.hypot(x, y)
+    edge = math.hypot(w, h) / (2 * s)
+    img *= (
+        np.array(cam['light'], 'f4')
+        * np.exp(rng.normal(0, (0.03, 0.04, 0.065))).astype('f4')
+        * rng.uniform(0.84, 1.12)
+    )
+    img *= (1 - cam['corner'] * rng.uniform(0.3, 1) * (q / edge) ** 3)[..., None]
+    if cam['round'] and rng.random() < 0.35:
+        img *= _sig((rng.uniform(1.1, 1.38) - q) * rng.uniform(12, 40))[..., None]
 
+# %% ../../nbs/phantom/03_lesion.ipynb #9d9a86b6
 def draw_lesion(
-    rng:np.random.Generator, # The lesion's stream
-    z:float, # Malignancy score: about standard normal, melanoma is likely above 2
-    size:int=128, # Short side, pixels
-    camera:str='compact', # One of `CAMERAS`
-    tone:float=.2, # Skin, 0 light to 1 dark
-    kind:str='nevus', # 'nevus' or 'keratosis'
-    hairs:int=0, # Number of hairs
-    ruler:bool=False, # A millimetre scale at the edge
-    photo:np.random.Generator|None=None, # The photograph's stream; the lesion's goes on where it is `None`
-)->Image.Image: # RGB
+    rng: np.random.Generator,  # The lesion's stream
+    z: float,  # Malignancy score: about standard normal, melanoma is likely above 2
+    size: int = 128,  # Short side, pixels
+    camera: str = 'compact',  # One of `CAMERAS`
+    tone: float = 0.2,  # Skin, 0 light to 1 dark
+    kind: str = 'nevus',  # 'nevus' or 'keratosis'
+    hairs: int = 0,  # Number of hairs
+    ruler: bool = False,  # A millimetre scale at the edge
+    photo: np.random.Generator
+    | None = None,  # The photograph's stream; the lesion's goes on where it is `None`
+) -> Image.Image:  # RGB
     "A dermoscopic picture of a lesion. The label has no part in it: all that tells is `z`."
-    if camera not in CAMERAS or kind not in KINDS: raise ManifestError(f"camera {camera!r}, kind {kind!r}: choose from {', '.join(CAMERAS)} and {', '.join(KINDS)}")
-    wh = picture_size(camera, size); les = np.random.default_rng(rng.integers(2**63)); rng = rng if photo is None else photo
+    if camera not in CAMERAS or kind not in KINDS:
+        raise ManifestError(
+            f"camera {camera!r}, kind {kind!r}: choose from {', '.join(CAMERAS)} and {', '.join(KINDS)}"
+        )
+    wh = picture_size(camera, size)
+    les = np.random.default_rng(rng.integers(2**63))
+    rng = rng if photo is None else photo
     A, grow = abcd(les, z), math.exp(les.normal(0, SPREAD))
-    r = size * float(np.clip(.17 * grow * (1 + WIDER * A['diameter']) * rng.uniform(.94, 1.06), .07, .42))
-    f = Frame(wh, (wh[0] / 2 + size * rng.normal(0, .06), size * (.5 + rng.normal(0, .06))), r, rng.uniform(0, 2*np.pi))
-    mel, blood = draw_skin(rng, wh, tone); m, h, over = paint_lesion(les, A, f, tone, kind)
-    img = pigment_colour(mel + m, np.clip(blood + h, .08, None))
-    for alpha, colour in over: img += alpha[..., None] * (np.array(colour, 'f4') * (1 - .5 * tone) - img)
-    if rng.random() < .25: _gel(rng, wh, img)
-    if hairs: img *= 1 - draw_hairs(rng, wh, hairs)[..., None] * np.array((.72, .78, .82), 'f4') * rng.uniform(.6, 1)
+    r = size * float(
+        np.clip(0.17 * grow * (1 + WIDER * A['diameter']) * rng.uniform(0.94, 1.06), 0.07, 0.42)
+    )
+    f = Frame(
+        wh,
+        (wh[0] / 2 + size * rng.normal(0, 0.06), size * (0.5 + rng.normal(0, 0.06))),
+        r,
+        rng.uniform(0, 2 * np.pi),
+    )
+    mel, blood = draw_skin(rng, wh, tone)
+    m, h, over = paint_lesion(les, A, f, tone, kind)
+    img = pigment_colour(mel + m, np.clip(blood + h, 0.08, None))
+    for alpha, colour in over:
+        img += alpha[..., None] * (np.array(colour, 'f4') * (1 - 0.5 * tone) - img)
+    if rng.random() < 0.25:
+        _gel(rng, wh, img)
+    if hairs:
+        img *= 1 - draw_hairs(rng, wh, hairs)[..., None] * np.array(
+            (0.72, 0.78, 0.82), 'f4'
+        ) * rng.uniform(0.6, 1)
     _lens(rng, CAMERAS[camera], wh, img)
-    if ruler: img *= 1 - .8 * draw_ruler(rng, wh)[..., None]
-    img += .007 * rng.standard_normal(img.shape, dtype='f4')
-    return Image.fromarray((np.clip(img, 0, 1) * 255 + .5).astype('u1'))
+    if ruler:
+        img *= 1 - 0.8 * draw_ruler(rng, wh)[..., None]
+    img += 0.007 * rng.standard_normal(img.shape, dtype='f4')
+    return Image.fromarray((np.clip(img, 0, 1) * 255 + 0.5).astype('u1'))

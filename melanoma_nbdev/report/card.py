@@ -254,7 +254,7 @@ def _card_ensemble(f: dict, g) -> str:
     c = f['config']
     w = np.array(c['weights']) / sum(c['weights'])
     return f"""- Ensemble of {len(w)} models: the {HOW[c['how']]}; what each of them is and how it was trained stands in its own card
-- Members: {', '.join(f"{m['name']} (weight {x:.3g}; out-of-fold file, SHA-256 {m['oof_sha256']})" for m, x in zip(c['members'], w))}
+- Members: {', '.join(f"{m['name']} (weight {x:.3g}; out-of-fold file, SHA-256 {m['oof_sha256']})" for m, x in zip(c['members'], w, strict=False))}
 - Classes: {g('classes')}; the score is the {'rank within its fold' if c['score'] == 'rank' else 'probability of melanoma'}
 - Command: `{g('command')}`
 - Temperature: {g('temperature')}"""

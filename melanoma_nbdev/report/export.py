@@ -115,7 +115,7 @@ def parity(
     x = np.random.default_rng(seed).normal(size=(n, 3, size, size)).astype(np.float32)
     got = [
         np.concatenate(p)
-        for p in zip(*(ses.run(['logits', 'cam'], dict(image=b)) for b in (x[:1], x[1:])))
+        for p in zip(*(ses.run(['logits', 'cam'], dict(image=b)) for b in (x[:1], x[1:])), strict=False)
     ]
     with torch.no_grad():
         want = [t.numpy() for t in CamNet(model).eval()(torch.from_numpy(x))]
@@ -147,7 +147,7 @@ def score_bins(
     edges = [0.0, *cuts[cuts > p.min()], 1.0]
     b = np.searchsorted(edges[1:-1], p, side='right')
     out = []
-    for k, (lo, hi) in enumerate(zip(edges[:-1], edges[1:])):
+    for k, (lo, hi) in enumerate(zip(edges[:-1], edges[1:], strict=False)):
         m = b == k
         n, q = int(m.sum()), float(y[m].mean()) if m.any() else 0.0
         s = (

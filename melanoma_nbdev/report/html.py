@@ -452,7 +452,7 @@ def skin_tones(
     if (run / 'ita.csv').exists():
         return pd.read_csv(run / 'ita.csv', dtype={'image_id': str})
     man = load_manifest(read_json(run / 'config.json')['data'], missing='drop')
-    paths = zip(man['image_id'], man['path'])
+    paths = zip(man['image_id'], man['path'], strict=False)
     if progress:
         from tqdm.auto import tqdm
 

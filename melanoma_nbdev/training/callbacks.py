@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 import numpy as np, pandas as pd, psutil, torch
+
 warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)
 from fastai.callback.core import Callback, CancelBatchException, CancelFitException
 from fastai.callback.mixup import MixUp
@@ -30,251 +31,470 @@ from .pipeline import sample_order
 # %% ../../nbs/training/25_callbacks.ipynb #00d2e0ed
 class EpochSeed(Callback):
     "Seed each epoch from (seed, part, epoch), and draw its order of images with `sample_order`; network inputs in channels-last."
+
     order = -8
-    def __init__(self,
-        seed:int, # Of the run
-        part:int, # Number of the fold; 99 for the model on all rows
-        pos_rate:float|None=None, # As in `sample_order`
-        times:int=1, # As in `sample_order`
-        rank:int=0, # Which of `world` processes this is
-        world:int=1, # Processes that train this part together
-    ): self.seed, self.part, self.pos_rate, self.times, self.rank, self.world = seed*1009 + (part+1)*101, part, pos_rate, times, rank, world
-    def before_fit(self): self.draw(0)
+
+    def __init__(
+        self,
+        seed: int,  # Of the run
+        part: int,  # Number of the fold; 99 for the model on all rows
+        pos_rate: float | None = None,  # As in `sample_order`
+        times: int = 1,  # As in `sample_order`
+        rank: int = 0,  # Which of `world` processes this is
+        world: int = 1,  # Processes that train this part together
+    ):
+        self.seed, self.part, self.pos_rate, self.times, self.rank, self.world = (
+            seed * 1009 + (part + 1) * 101,
+            part,
+            pos_rate,
+            times,
+            rank,
+            world,
+        )
+
+    def before_fit(self):
+        self.draw(0)
+
     def before_epoch(self):
-        seed_everything(self.seed*1000 + self.epoch + self.rank*7919)
+        seed_everything(self.seed * 1000 + self.epoch + self.rank * 7919)
         self.draw(self.epoch)
         set_epoch(self.dls.train, self.seed, self.epoch)
+
     def draw(self, epoch):
         "Give the training DataLoader its order for that epoch."
-        dl = self.dls.train; o = sample_order(dl.targets, self.seed, epoch, self.pos_rate, self.times)
-        o = o[self.rank::self.world][:len(o)//self.world]; dl.n = len(o)
+        dl = self.dls.train
+        o = sample_order(dl.targets, self.seed, epoch, self.pos_rate, self.times)
+        o = o[self.rank :: self.world][: len(o) // self.world]
+        dl.n = len(o)
         dl.shuffle_fn = lambda idxs: [int(i) for i in o]
-    def before_batch(self): self.learn.xb = tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in self.xb)
+
+    def before_batch(self):
+        self.learn.xb = tuple(
+            x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in self.xb
+        )
 
 # %% ../../nbs/training/25_callbacks.ipynb #333cf8bb
 def mel_prob(
-    logits:np.ndarray, # (n, c), or (n,) or (n, 1) for one logit
-    mel:int=0, # Index of melanoma among c > 1
-)->np.ndarray: # n probabilities of melanoma
+    logits: np.ndarray,  # (n, c), or (n,) or (n, 1) for one logit
+    mel: int = 0,  # Index of melanoma among c > 1
+) -> np.ndarray:  # n probabilities of melanoma
     "The probability of melanoma that logits state: softmax, or sigmoid for one logit."
     z = np.asarray(logits, dtype=np.float64).reshape(len(logits), -1)
-    if z.shape[1] == 1: return 1/(1 + np.exp(-z[:, 0]))
+    if z.shape[1] == 1:
+        return 1 / (1 + np.exp(-z[:, 0]))
     e = np.exp(z - z.max(1, keepdims=True))
-    return e[:, mel]/e.sum(1)
+    return e[:, mel] / e.sum(1)
 
 # %% ../../nbs/training/25_callbacks.ipynb #f3f3aeb7
 class MelAUC(Metric):
     "Melanoma AUC over a whole validation epoch; NaN where a fold has only one kind. Keeps the logits."
-    def __init__(self, mel:int=0): self.mel = mel
-    def reset(self): self.z, self.y = [], []
-    def accumulate(self, learn): self.z.append(learn.pred.detach().float().cpu().numpy()); self.y.append(learn.y.detach().cpu().numpy())
+
+    def __init__(self, mel: int = 0):
+        self.mel = mel
+
+    def reset(self):
+        self.z, self.y = [], []
+
+    def accumulate(self, learn):
+        self.z.append(learn.pred.detach().float().cpu().numpy())
+        self.y.append(learn.y.detach().cpu().numpy())
+
     @property
-    def logits(self): return np.concatenate(self.z).reshape(sum(map(len, self.y)), -1)
+    def logits(self):
+        return np.concatenate(self.z).reshape(sum(map(len, self.y)), -1)
+
     @property
     def value(self):
-        y, z = np.concatenate(self.y), self.logits; y = (y == self.mel) if z.shape[1] > 1 else y > .5
-        return roc_auc_score(y, mel_prob(z, self.mel)) if 0 < y.sum() < len(y) and np.isfinite(z).all() else float('nan')
+        y, z = np.concatenate(self.y), self.logits
+        y = (y == self.mel) if z.shape[1] > 1 else y > 0.5
+        return (
+            roc_auc_score(y, mel_prob(z, self.mel))
+            if 0 < y.sum() < len(y) and np.isfinite(z).all()
+            else float('nan')
+        )
+
     @property
-    def name(self): return 'mel_auc'
+    def name(self):
+        return 'mel_auc'
 
 # %% ../../nbs/training/25_callbacks.ipynb #b37bb8f2
 class Watch(Callback):
     "Raise `RunError` at a loss that is not finite; nothing is written of that epoch."
+
     order = 60
+
     def after_loss(self):
-        if self.training and (self.loss.device.type == 'cpu' or self.iter % 20 == 0): self.check(self.loss, f'in epoch {self.epoch+1}, batch {self.iter+1}')
+        if self.training and (self.loss.device.type == 'cpu' or self.iter % 20 == 0):
+            self.check(self.loss, f'in epoch {self.epoch + 1}, batch {self.iter + 1}')
+
     def after_epoch(self):
-        for v in self.recorder.values[-1][:2]: self.check(torch.as_tensor(float(v)), f'in epoch {self.epoch+1}')  # training and validation; none in a skipped epoch
+        for v in self.recorder.values[-1][:2]:
+            self.check(
+                torch.as_tensor(float(v)), f'in epoch {self.epoch + 1}'
+            )  # training and validation; none in a skipped epoch
+
     def check(self, loss, where):
         "Raise if that loss is no number."
-        if not torch.isfinite(loss): raise RunError(f"the loss is {float(loss.detach())} {where}; start again in another --out with lower --lr and --head_lr, or look for broken images with melanoma_data check and go on with --resume. Finished folds and epochs are kept")
+        if not torch.isfinite(loss):
+            raise RunError(
+                f"the loss is {float(loss.detach())} {where}; start again in another --out with lower --lr and --head_lr, or look for broken images with melanoma_data check and go on with --resume. Finished folds and epochs are kept"
+            )
 
 # %% ../../nbs/training/25_callbacks.ipynb #3a2d6258
 class Accumulate(Callback):
     "Step once per `k` batches, with the mean of their gradients."
+
     order, run_valid = 6, False  # before mixed precision's
-    def __init__(self, k:int): self.k = k
-    def group(self)->int:
+
+    def __init__(self, k: int):
+        self.k = k
+
+    def group(self) -> int:
         "The number of batches in the present group."
         start = self.iter - self.iter % self.k
         return min(self.k, self.n_iter - start)
-    def after_loss(self): self.learn.loss_grad = self.learn.loss_grad/self.group()
+
+    def after_loss(self):
+        self.learn.loss_grad = self.learn.loss_grad / self.group()
+
     def before_step(self):
-        if (self.iter + 1) % self.k and self.iter + 1 < self.n_iter: raise CancelBatchException()  # skips the step and keeps the gradients
+        if (self.iter + 1) % self.k and self.iter + 1 < self.n_iter:
+            raise CancelBatchException()  # skips the step and keeps the gradients
 
 # %% ../../nbs/training/25_callbacks.ipynb #a99ea064
 class Ema(Callback):
     "Validate and keep an exponential moving average of weights and buffers (torch's `AveragedModel`)."
+
     order = 58  # its model comes back before `Checkpoint` looks
-    def __init__(self,
-        model, # The network that is trained
-        decay:float=.999, # Share of the average that a step leaves
-    ): self.avg = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    def after_step(self): self.avg.update_parameters(getattr(self.learn.model, 'module', self.learn.model))
-    def before_validate(self): self.own, self.learn.model = self.learn.model, self.avg.module.eval()
-    def after_validate(self): self.learn.model = self.own
+
+    def __init__(
+        self,
+        model,  # The network that is trained
+        decay: float = 0.999,  # Share of the average that a step leaves
+    ):
+        self.avg = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def after_step(self):
+        self.avg.update_parameters(getattr(self.learn.model, 'module', self.learn.model))
+
+    def before_validate(self):
+        self.own, self.learn.model = self.learn.model, self.avg.module.eval()
+
+    def after_validate(self):
+        self.learn.model = self.own
 
 # %% ../../nbs/training/25_callbacks.ipynb #39ba6dcc
 class FreezeBody(Callback):
     "The backbone does not learn in the first `epochs` epochs (its batch norm goes on averaging)."
+
     order = -7
-    def __init__(self, epochs:int): self.epochs = epochs
+
+    def __init__(self, epochs: int):
+        self.epochs = epochs
+
     def before_epoch(self):
-        for p in getattr(self.learn.model, 'module', self.learn.model).backbone.parameters(): p.requires_grad_(self.epoch >= self.epochs)
+        for p in getattr(self.learn.model, 'module', self.learn.model).backbone.parameters():
+            p.requires_grad_(self.epoch >= self.epochs)
 
 # %% ../../nbs/training/25_callbacks.ipynb #30e97eb8
 class MixAll(MixUp):
     "fastai's `MixUp` for one or several inputs."
+
     def before_batch(self):
-        n, dev = len(self.yb[0]), self.yb[0].device; lam = self.distrib.sample((n,)).to(dev); lam, other = torch.maximum(lam, 1 - lam), torch.randperm(n).to(dev)
+        n, dev = len(self.yb[0]), self.yb[0].device
+        lam = self.distrib.sample((n,)).to(dev)
+        lam, other = torch.maximum(lam, 1 - lam), torch.randperm(n).to(dev)
         self.lam, self.yb1 = lam, tuple(y[other] for y in self.yb)
-        self.learn.xb = tuple(torch.lerp(x[other], x, lam.to(x.dtype).reshape(-1, *[1]*(x.ndim - 1))) for x in self.xb)
+        self.learn.xb = tuple(
+            torch.lerp(x[other], x, lam.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1)))
+            for x in self.xb
+        )
 
 # %% ../../nbs/training/25_callbacks.ipynb #54d115f0
 def stopped(
-    rows:list, # Records of the epochs so far, with `mel_auc`
-    patience:int, # Epochs to wait for a better one; 0: for ever
-)->bool:
+    rows: list,  # Records of the epochs so far, with `mel_auc`
+    patience: int,  # Epochs to wait for a better one; 0: for ever
+) -> bool:
     "Whether the best epoch lies `patience` or more epochs back."
     v = [r.get('mel_auc', float('nan')) for r in rows]
     return bool(patience and np.isfinite(v).any() and len(v) - 1 - int(np.nanargmax(v)) >= patience)
 
+# %% ../../nbs/training/25_callbacks.ipynb #a477cd9b
 class Stop(Callback):
     "End the fit where `stopped` says so; of several processes the first decides."
+
     order = 66  # after `Checkpoint`
-    def __init__(self, patience:int): self.patience = patience
+
+    def __init__(self, patience: int):
+        self.patience = patience
+
     def after_epoch(self):
-        end = torch.tensor(float(stopped(self.learn.checkpoint.rows, self.patience)), device=self.dls.device)
-        if torch.distributed.is_available() and torch.distributed.is_initialized(): torch.distributed.broadcast(end, 0)
-        if end: raise CancelFitException()
+        end = torch.tensor(
+            float(stopped(self.learn.checkpoint.rows, self.patience)), device=self.dls.device
+        )
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.broadcast(end, 0)
+        if end:
+            raise CancelFitException()
 
 # %% ../../nbs/training/25_callbacks.ipynb #c48e804e
-def memory_mb()->dict: # now, peak: MiB; gpu_peak where there is a GPU
+def memory_mb() -> dict:  # now, peak: MiB; gpu_peak where there is a GPU
     "Resident memory of this process, now and at most so far."
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == 'darwin' else 2**10)
-    out = dict(memory_mb=round(psutil.Process().memory_info().rss/2**20, 1), peak_mb=round(peak, 1))
-    return out | (dict(gpu_peak_mb=round(torch.cuda.max_memory_allocated()/2**20, 1)) if torch.cuda.is_available() else {})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == 'darwin' else 2**10
+    )
+    out = dict(
+        memory_mb=round(psutil.Process().memory_info().rss / 2**20, 1), peak_mb=round(peak, 1)
+    )
+    return out | (
+        dict(gpu_peak_mb=round(torch.cuda.max_memory_allocated() / 2**20, 1))
+        if torch.cuda.is_available()
+        else {}
+    )
 
-def opt_tensors(opt)->dict:
+# %% ../../nbs/training/25_callbacks.ipynb #3149a9f4
+def opt_tensors(opt) -> dict:
     "The state of a torch optimizer in fastai's `OptimWrapper` as named tensors."
-    return {f'{i}|{k}': torch.as_tensor(v).detach().cpu().clone() for i, s in opt.opt.state_dict()['state'].items() for k, v in s.items()}
+    return {
+        f'{i}|{k}': torch.as_tensor(v).detach().cpu().clone()
+        for i, s in opt.opt.state_dict()['state'].items()
+        for k, v in s.items()
+    }
 
-def opt_restore(opt, tensors:dict):
+# %% ../../nbs/training/25_callbacks.ipynb #b8e53cfb
+def opt_restore(opt, tensors: dict):
     "Put what `opt_tensors` gave back into an optimizer of the same parameters."
     state, ps = {}, [p for g in opt.param_lists for p in g]
     for k, v in tensors.items():
-        i, name = k.split('|'); p = ps[int(i)]
-        state.setdefault(int(i), {})[name] = torch.empty_like(p).copy_(v) if v.shape == p.shape else v  # in the parameter's memory format, which fused kernels take for granted
+        i, name = k.split('|')
+        p = ps[int(i)]
+        state.setdefault(int(i), {})[name] = (
+            torch.empty_like(p).copy_(v) if v.shape == p.shape else v
+        )  # in the parameter's memory format, which fused kernels take for granted
     opt.opt.load_state_dict(dict(state=state, param_groups=opt.opt.state_dict()['param_groups']))
 
 # %% ../../nbs/training/25_callbacks.ipynb #c2b8a320
 class Checkpoint(Callback):
     "After each epoch keep the validation logits (`epochs.npz`), the records (`history.csv`) and what is needed to resume."
+
     order = 65
-    def __init__(self,
-        path:Path, # Folder of the part
-        metric:MelAUC|None, # Whose logits are kept
-        write:bool=True, # False in all but one of several processes
-        keep_best:bool=False, # Keep the weights of the best epoch, too
-    ): self.path, self.metric, self.write, self.keep_best, self.rows, self.logits, self.start = Path(path), metric, write, keep_best, [], [], 0
-    def before_train(self): self.began = time.time()
-    def after_train(self): self.rate = self.n_iter*self.dls.train.bs/max(time.time() - self.began, 1e-9)
+
+    def __init__(
+        self,
+        path: Path,  # Folder of the part
+        metric: MelAUC | None,  # Whose logits are kept
+        write: bool = True,  # False in all but one of several processes
+        keep_best: bool = False,  # Keep the weights of the best epoch, too
+    ):
+        self.path, self.metric, self.write, self.keep_best, self.rows, self.logits, self.start = (
+            Path(path),
+            metric,
+            write,
+            keep_best,
+            [],
+            [],
+            0,
+        )
+
+    def before_train(self):
+        self.began = time.time()
+
+    def after_train(self):
+        self.rate = self.n_iter * self.dls.train.bs / max(time.time() - self.began, 1e-9)
+
     def after_epoch(self):
-        if self.epoch < self.start: return  # fastai announces the epochs that it skips, too
+        if self.epoch < self.start:
+            return  # fastai announces the epochs that it skips, too
         v = self.recorder.values[-1]
-        self.rows.append(dict(epoch=self.epoch, **dict(zip(self.recorder.metric_names[1:-1], v)), seconds=round(time.time()-self.recorder.start_epoch, 1), images_per_s=round(self.rate, 2), **memory_mb()))
-        if self.metric: self.logits.append(self.metric.logits.astype(np.float32))
-        if self.write: self.save()
+        self.rows.append(
+            dict(
+                epoch=self.epoch,
+                **dict(zip(self.recorder.metric_names[1:-1], v, strict=False)),
+                seconds=round(time.time() - self.recorder.start_epoch, 1),
+                images_per_s=round(self.rate, 2),
+                **memory_mb(),
+            )
+        )
+        if self.metric:
+            self.logits.append(self.metric.logits.astype(np.float32))
+        if self.write:
+            self.save()
 
 # %% ../../nbs/training/25_callbacks.ipynb #2fce9279
 @patch
-def save(self:Checkpoint):
+def save(self: Checkpoint):
     "Write the three files, the checkpoint last."
-    write_csv(self.path/'history.csv', pd.DataFrame(self.rows))
+    write_csv(self.path / 'history.csv', pd.DataFrame(self.rows))
     if self.metric:
-        with atomic_path(self.path/'epochs.npz') as tmp: np.savez_compressed(tmp, logits=np.stack(self.logits))
-    net, ema = getattr(self.learn.model, 'module', self.learn.model), getattr(self.learn, 'ema', None)
-    m = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}; e = {} if ema is None else {k: v.detach().cpu().contiguous() for k, v in ema.avg.module.state_dict().items()}
+        with atomic_path(self.path / 'epochs.npz') as tmp:
+            np.savez_compressed(tmp, logits=np.stack(self.logits))
+    net, ema = (
+        getattr(self.learn.model, 'module', self.learn.model),
+        getattr(self.learn, 'ema', None),
+    )
+    m = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    e = (
+        {}
+        if ema is None
+        else {k: v.detach().cpu().contiguous() for k, v in ema.avg.module.state_dict().items()}
+    )
     best = best_epoch(self.rows) == len(self.rows) - 1
     if self.keep_best and best:
-        with atomic_path(self.path/'best.safetensors') as tmp: save_file(e or m, tmp)
-    t = {f'm|{k}': v for k, v in m.items()} | {f'e|{k}': v for k, v in e.items()} | {f'o|{k}': v.contiguous() for k, v in opt_tensors(self.opt).items()}
-    with atomic_path(self.path/'checkpoint.safetensors') as tmp: save_file(t | dict(done=torch.tensor(len(self.rows))), tmp)
+        with atomic_path(self.path / 'best.safetensors') as tmp:
+            save_file(e or m, tmp)
+    t = (
+        {f'm|{k}': v for k, v in m.items()}
+        | {f'e|{k}': v for k, v in e.items()}
+        | {f'o|{k}': v.contiguous() for k, v in opt_tensors(self.opt).items()}
+    )
+    with atomic_path(self.path / 'checkpoint.safetensors') as tmp:
+        save_file(t | dict(done=torch.tensor(len(self.rows))), tmp)
 
-def best_epoch(rows:list)->int:
+# %% ../../nbs/training/25_callbacks.ipynb #8da18112
+def best_epoch(rows: list) -> int:
     "Index of the epoch with the highest melanoma AUC; the last where none has one."
     v = [r.get('mel_auc', float('nan')) for r in rows]
     return int(np.nanargmax(v)) if np.isfinite(v).any() else len(v) - 1
 
 # %% ../../nbs/training/25_callbacks.ipynb #c762fedf
 @patch
-def restore(self:Checkpoint, learn)->int:
+def restore(self: Checkpoint, learn) -> int:
     "The number of epochs that are done already, with weights, their average and optimizer as they were then."
-    f = self.path/'checkpoint.safetensors'
-    if not f.exists(): return 0
-    try: t = load_file(f)
-    except Exception as e: raise RunError(f"{self.path.name}/checkpoint.safetensors cannot be read ({e}); delete that file, and the part begins anew") from None
-    done = int(t.pop('done')); learn.create_opt(); pick = lambda p: {k[2:]: v for k, v in t.items() if k.startswith(p + '|')}
-    learn.model.load_state_dict(pick('m')); opt_restore(learn.opt, {k: v.to(learn.dls.device) if not k.endswith('|step') else v for k, v in pick('o').items()})
-    if (ema := getattr(learn, 'ema', None)) is not None: ema.avg.module.load_state_dict(pick('e')); ema.avg.n_averaged.fill_(done)
-    self.rows = pd.read_csv(self.path/'history.csv').to_dict('records')[:done]
-    if self.metric: self.logits = list(np.load(self.path/'epochs.npz', allow_pickle=False)['logits'][:done])
+    f = self.path / 'checkpoint.safetensors'
+    if not f.exists():
+        return 0
+    try:
+        t = load_file(f)
+    except Exception as e:
+        raise RunError(
+            f"{self.path.name}/checkpoint.safetensors cannot be read ({e}); delete that file, and the part begins anew"
+        ) from None
+    done = int(t.pop('done'))
+    learn.create_opt()
+    pick = lambda p: {k[2:]: v for k, v in t.items() if k.startswith(p + '|')}
+    learn.model.load_state_dict(pick('m'))
+    opt_restore(
+        learn.opt,
+        {k: v.to(learn.dls.device) if not k.endswith('|step') else v for k, v in pick('o').items()},
+    )
+    if (ema := getattr(learn, 'ema', None)) is not None:
+        ema.avg.module.load_state_dict(pick('e'))
+        ema.avg.n_averaged.fill_(done)
+    self.rows = pd.read_csv(self.path / 'history.csv').to_dict('records')[:done]
+    if self.metric:
+        self.logits = list(np.load(self.path / 'epochs.npz', allow_pickle=False)['logits'][:done])
     self.start = done
     return done
 
 # %% ../../nbs/training/25_callbacks.ipynb #a92af83d
-def processes()->tuple: # (rank, world)
+def processes() -> tuple:  # (rank, world)
     "Which of how many processes this one is, as `torchrun` and `accelerate launch` tell it; (0, 1) for one alone."
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 
+# %% ../../nbs/training/25_callbacks.ipynb #1d62ee02
 def wait_for_all():
     "Come back when all processes are here; at once where this one is alone."
-    if processes()[1] > 1: accelerator().wait_for_everyone()
+    if processes()[1] > 1:
+        accelerator().wait_for_everyone()
 
+# %% ../../nbs/training/25_callbacks.ipynb #a56b46f3
 @cache
 def accelerator():
     "Accelerate's `Accelerator` of this process. Raises `RunError` where the package is missing, or where it does not see the other processes."
-    try: from accelerate import Accelerator, InitProcessGroupKwargs
-    except ImportError: raise RunError("several processes for one fold need Hugging Face Accelerate: pip install 'melanoma_nbdev[accelerate]'") from None
-    acc = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision='no',  # precision is fastai's business
-                      kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))])  # the others wait while the first predicts its fold
-    if acc.num_processes != processes()[1]: raise RunError(f"{processes()[1]} processes were started and Accelerate sees {acc.num_processes}; start them with torchrun or accelerate launch")
+    try:
+        from accelerate import Accelerator, InitProcessGroupKwargs
+    except ImportError:
+        raise RunError(
+            "several processes for one fold need Hugging Face Accelerate: pip install 'melanoma_nbdev[accelerate]'"
+        ) from None
+    acc = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision='no',  # precision is fastai's business
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
+    )  # the others wait while the first predicts its fold
+    if acc.num_processes != processes()[1]:
+        raise RunError(
+            f"{processes()[1]} processes were started and Accelerate sees {acc.num_processes}; start them with torchrun or accelerate launch"
+        )
     return acc
 
+# %% ../../nbs/training/25_callbacks.ipynb #c1080bce
 class Distributed(Callback):
     "Each process trains on its share of every batch; gradients are averaged, and so all hold the same weights."
+
     order = 11  # after mixed precision
+
     def before_fit(self):
-        self.acc, dl = accelerator(), self.dls.train; self.bs, world = dl.bs, processes()[1]
-        if dl.bs % world: raise RunError(f"a batch of {dl.bs} images cannot be shared evenly by {world} processes; give a --bs that {world} divides")
-        dl.bs //= world; self.learn.model = self.acc.prepare_model(self.model)
+        self.acc, dl = accelerator(), self.dls.train
+        self.bs, world = dl.bs, processes()[1]
+        if dl.bs % world:
+            raise RunError(
+                f"a batch of {dl.bs} images cannot be shared evenly by {world} processes; give a --bs that {world} divides"
+            )
+        dl.bs //= world
+        self.learn.model = self.acc.prepare_model(self.model)
+
     def after_train(self):
         avg = [self.learn.ema.avg.module] if hasattr(self.learn, 'ema') else []
         for m in (self.model.module, *avg):
-            for b in m.buffers(): torch.distributed.broadcast(b, 0)  # batch norm's averages: the first process's
-    def after_fit(self): self.learn.model = self.acc.unwrap_model(self.model); self.dls.train.bs = self.bs
+            for b in m.buffers():
+                torch.distributed.broadcast(b, 0)  # batch norm's averages: the first process's
+
+    def after_fit(self):
+        self.learn.model = self.acc.unwrap_model(self.model)
+        self.dls.train.bs = self.bs
 
 # %% ../../nbs/training/25_callbacks.ipynb #4d111573
 class Bar(Callback):
     "One progress bar for the epochs of a part, with loss and time left; on a terminal or in a notebook only. A line per epoch in any case."
+
     order = 70
-    def __init__(self, part:str, quiet:bool=False): self.part, self.quiet = part, quiet
-    def before_fit(self): self.pbar = tqdm(total=self.n_epoch*len(self.dls.train), desc=self.part, disable=True if self.quiet else None, leave=False, mininterval=1)
+
+    def __init__(self, part: str, quiet: bool = False):
+        self.part, self.quiet = part, quiet
+
+    def before_fit(self):
+        self.pbar = tqdm(
+            total=self.n_epoch * len(self.dls.train),
+            desc=self.part,
+            disable=True if self.quiet else None,
+            leave=False,
+            mininterval=1,
+        )
+
     def after_batch(self):
-        if not self.training: return
-        self.pbar.update(max(0, self.epoch*len(self.dls.train) + self.iter + 1 - self.pbar.n))
-        if not self.pbar.disable and self.iter % 10 == 9: self.pbar.set_postfix(loss=f'{float(self.recorder.smooth_loss):.3f}', refresh=False)
+        if not self.training:
+            return
+        self.pbar.update(max(0, self.epoch * len(self.dls.train) + self.iter + 1 - self.pbar.n))
+        if not self.pbar.disable and self.iter % 10 == 9:
+            self.pbar.set_postfix(loss=f'{float(self.recorder.smooth_loss):.3f}', refresh=False)
+
     def after_epoch(self):
-        if self.quiet or self.epoch < self.learn.checkpoint.start: return
-        v, s = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1])), time.time() - self.recorder.start_epoch
-        left = (self.n_epoch - self.epoch - 1)*s
-        tqdm.write(f"{self.part} epoch {self.epoch+1}/{self.n_epoch}: " + ', '.join(f'{k} {x:.4f}' for k, x in v.items()) + f", {s:.0f} s" + (f", {left/60:.0f} min left in this part" if left > 120 else ''))
-    def after_fit(self): self.pbar.close()
+        if self.quiet or self.epoch < self.learn.checkpoint.start:
+            return
+        v, s = (
+            dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1], strict=False)),
+            time.time() - self.recorder.start_epoch,
+        )
+        left = (self.n_epoch - self.epoch - 1) * s
+        tqdm.write(
+            f"{self.part} epoch {self.epoch + 1}/{self.n_epoch}: "
+            + ', '.join(f'{k} {x:.4f}' for k, x in v.items())
+            + f", {s:.0f} s"
+            + (f", {left / 60:.0f} min left in this part" if left > 120 else '')
+        )
+
+    def after_fit(self):
+        self.pbar.close()
 
 # %% ../../nbs/training/25_callbacks.ipynb #80a1b7ab
 @cache
-def keep_freed_memory()->bool:
+def keep_freed_memory() -> bool:
     "Have glibc keep freed blocks for the next batch; True where that worked (Linux with glibc), False elsewhere, where nothing changes."
-    try: mallopt = ctypes.CDLL('libc.so.6').mallopt
-    except (OSError, AttributeError): return False
-    return all(mallopt(k, v) == 1 for k, v in ((-4, 0), (-1, 2**31-1), (-2, 2**27)))  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of malloc.h
+    try:
+        mallopt = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError):
+        return False
+    return all(
+        mallopt(k, v) == 1 for k, v in ((-4, 0), (-1, 2**31 - 1), (-2, 2**27))
+    )  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of malloc.h

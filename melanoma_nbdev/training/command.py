@@ -9,6 +9,7 @@ __all__ = ['train_all', 'melanoma_train']
 import time, warnings
 from pathlib import Path
 import torch
+
 warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)
 from fastcore.script import Param, call_parse, store_true
 
@@ -20,50 +21,130 @@ from .run import OPTIONS, collect, environment, plan_run
 
 # %% ../../nbs/training/28_command.ipynb #5a42eb85
 def train_all(
-    runs:dict, # folder -> (preset, seed)
-    plan:dict, # For `plan_run`: only, full, resume, and what the runs have in common
-    engine:str='sequential', # As in `engine.run_tasks`
-    **kwargs, # More for `engine.run_tasks`
+    runs: dict,  # folder -> (preset, seed)
+    plan: dict,  # For `plan_run`: only, full, resume, and what the runs have in common
+    engine: str = 'sequential',  # As in `engine.run_tasks`
+    **kwargs,  # More for `engine.run_tasks`
 ):
     "Train several runs, all their parts as tasks of one engine; print where their out-of-fold files are."
     first, began, plans = processes()[0] == 0, time.time(), {}
     for run, (p, s) in runs.items():
         more = f", {processes()[1]} processes" if processes()[1] > 1 else ''
-        if first: print(f"run {run}: {plan['data']}, preset {p}, {plan['folds']} folds, seed {s}, {environment()['device']}{more}", flush=True)
+        if first:
+            print(
+                f"run {run}: {plan['data']}, preset {p}, {plan['folds']} folds, seed {s}, {environment()['device']}{more}",
+                flush=True,
+            )
         plans[run] = plan_run(run, preset=p, seed=s, **plan)
-    run_tasks([t for _, ts in plans.values() for t in ts], engine, quiet=not first, first_error_ends=processes()[1] > 1, **kwargs)  # several processes must not part ways
-    if processes()[1] > 1: torch.distributed.destroy_process_group()
+    run_tasks(
+        [t for _, ts in plans.values() for t in ts],
+        engine,
+        quiet=not first,
+        first_error_ends=processes()[1] > 1,
+        **kwargs,
+    )  # several processes must not part ways
+    if processes()[1] > 1:
+        torch.distributed.destroy_process_group()
     for run, (cfg, _) in plans.items() if first else ():
         oof = collect(run, cfg)
-        if oof is None: print(f"folds are missing for {run}/oof.csv; train them with --resume")
-        else: print(f"{run}/oof.csv: {len(oof)} images, {int(oof.target.sum())} melanomas, {(time.time() - began)/60:.1f} minutes. Next: melanoma_evaluate {run}")
+        if oof is None:
+            print(f"folds are missing for {run}/oof.csv; train them with --resume")
+        else:
+            print(
+                f"{run}/oof.csv: {len(oof)} images, {int(oof.target.sum())} melanomas, {(time.time() - began) / 60:.1f} minutes. Next: melanoma_evaluate {run}"
+            )
 
 # %% ../../nbs/training/28_command.ipynb #5a42eb86
 @call_parse
 @friendly
 def melanoma_train(
-    data:Param('phantom, siim2020, isic2019, ham10000, isic2018, or a folder with a CSV', str)='phantom', preset:Param('b3_384, b5_384, b3_512, b5_512, b6_640, small or nano; several with commas', str)='nano',
-    folds:Param('Number of folds; a patient, lesion or duplicate is never cut', int)=5, seed:Param('Fixes folds, order, augmentation and initial weights; several with commas', str)='0',
-    out:Param('Run folder (runs/<data>-<preset>-<seed>); with several runs the folder that holds theirs', str)=None, only:Param('Train these folds only, for example 0,2', str)=None,
-    full:Param('Also train the model on all rows, for export', store_true)=False, resume:Param('Go on with a run that was stopped', store_true)=False,
-    engine:Param("sequential, or ray: every fold is a task (pip install 'melanoma_nbdev[ray]')", str)='sequential', ray_address:Param('A Ray cluster to join: auto, or HOST:PORT; default: one is started on this machine', str)=None,
-    workers:Param('Ray: tasks side by side', int)=None, gpus:Param('Ray: GPUs of a task, parts of one allowed', float)=0,
-    target:Param('dx (diagnoses, score = P(melanoma)) or binary', str)=None, meta:Param('Metadata beside the image: some of age,sex,site,images,pixels', str)=None,
-    arch:Param("A timm backbone in place of the preset's", str)=None, weights:Param("Backbone weights: a .safetensors (also another run's model) or a .pth of plain tensors; none: random; default: timm's, from the network (nano: random)", str)=None,
-    size:Param('Picture size in pixels', int)=None, crop:Param('centre, inner or squash', str)=None, pool:Param('avg or gem', str)=None, epochs:Param('Fixed number of epochs', int)=None,
-    bs:Param('Batch size', int)=None, accumulate:Param('Batches per step', int)=None, lr:Param('Peak learning rate of the backbone', float)=None, head_lr:Param('Peak learning rate of the head', float)=None,
-    wd:Param('Weight decay', float)=None, drop:Param('Dropout before the head', float)=None, freeze:Param('Epochs in which the head learns alone', int)=None, ema:Param('Decay of averaged weights, for example 0.999; 0: none', float)=None,
-    patience:Param('Stop this many epochs after the best one; 0: never, and the out-of-fold file stays honest', int)=None, loss:Param('ce, weighted, focal, class_balanced, logit_adjusted or auc_margin', str)=None,
-    loss_args:Param('Its numbers: pos_weight=5 (weighted), gamma=2 (focal), beta=.999 (class_balanced), margin=1 (auc_margin)', str)=None, smoothing:Param('Label smoothing of ce', float)=None,
-    pos_rate:Param('Share of melanomas in an epoch of the usual length (balanced sampler)', float)=None, times:Param('How often an epoch shows each melanoma (oversampling)', int)=None,
-    augment:Param('Strength of augmentation, 0 to 1', float)=None, tfms:Param('light (turns, zoom, light) or full (hue, blur, dropout, hair, ruler, vignette, too)', str)=None,
-    mixup:Param('Alpha of mixup; 0: none', float)=None, cutmix:Param('Alpha of cutmix; 0: none', float)=None, tta:Param('Symmetries averaged at prediction, 1 to 8', int)=None,
-    aux:Param('Auxiliary data, in training only: a source or a folder', str)=None, cache:Param('Folder for copies of the images at this size, made once (melanoma_data cache)', str)=None, limit:Param('Trial run: about this many images', int)=None,
-    mean:Param("Normalisation (with std), if not the backbone's own", float)=None, std:Param('See mean', float)=None, grad_checkpointing:Param('Less memory for more time', store_true)=False,
-    num_workers:Param('Processes that decode images', int)=None, threads:Param('CPU threads of a task; the same number gives the same bytes', int)=None, shuffle_labels:Param('Control experiment: labels without meaning', store_true)=False,
+    data: Param(
+        'phantom, siim2020, isic2019, ham10000, isic2018, or a folder with a CSV', str
+    ) = 'phantom',
+    preset: Param(
+        'b3_384, b5_384, b3_512, b5_512, b6_640, small or nano; several with commas', str
+    ) = 'nano',
+    folds: Param('Number of folds; a patient, lesion or duplicate is never cut', int) = 5,
+    seed: Param(
+        'Fixes folds, order, augmentation and initial weights; several with commas', str
+    ) = '0',
+    out: Param(
+        'Run folder (runs/<data>-<preset>-<seed>); with several runs the folder that holds theirs',
+        str,
+    ) = None,
+    only: Param('Train these folds only, for example 0,2', str) = None,
+    full: Param('Also train the model on all rows, for export', store_true) = False,
+    resume: Param('Go on with a run that was stopped', store_true) = False,
+    engine: Param(
+        "sequential, or ray: every fold is a task (pip install 'melanoma_nbdev[ray]')", str
+    ) = 'sequential',
+    ray_address: Param(
+        'A Ray cluster to join: auto, or HOST:PORT; default: one is started on this machine', str
+    ) = None,
+    workers: Param('Ray: tasks side by side', int) = None,
+    gpus: Param('Ray: GPUs of a task, parts of one allowed', float) = 0,
+    target: Param('dx (diagnoses, score = P(melanoma)) or binary', str) = None,
+    meta: Param('Metadata beside the image: some of age,sex,site,images,pixels', str) = None,
+    arch: Param("A timm backbone in place of the preset's", str) = None,
+    weights: Param(
+        "Backbone weights: a .safetensors (also another run's model) or a .pth of plain tensors; none: random; default: timm's, from the network (nano: random)",
+        str,
+    ) = None,
+    size: Param('Picture size in pixels', int) = None,
+    crop: Param('centre, inner or squash', str) = None,
+    pool: Param('avg or gem', str) = None,
+    epochs: Param('Fixed number of epochs', int) = None,
+    bs: Param('Batch size', int) = None,
+    accumulate: Param('Batches per step', int) = None,
+    lr: Param('Peak learning rate of the backbone', float) = None,
+    head_lr: Param('Peak learning rate of the head', float) = None,
+    wd: Param('Weight decay', float) = None,
+    drop: Param('Dropout before the head', float) = None,
+    freeze: Param('Epochs in which the head learns alone', int) = None,
+    ema: Param('Decay of averaged weights, for example 0.999; 0: none', float) = None,
+    patience: Param(
+        'Stop this many epochs after the best one; 0: never, and the out-of-fold file stays honest',
+        int,
+    ) = None,
+    loss: Param('ce, weighted, focal, class_balanced, logit_adjusted or auc_margin', str) = None,
+    loss_args: Param(
+        'Its numbers: pos_weight=5 (weighted), gamma=2 (focal), beta=.999 (class_balanced), margin=1 (auc_margin)',
+        str,
+    ) = None,
+    smoothing: Param('Label smoothing of ce', float) = None,
+    pos_rate: Param(
+        'Share of melanomas in an epoch of the usual length (balanced sampler)', float
+    ) = None,
+    times: Param('How often an epoch shows each melanoma (oversampling)', int) = None,
+    augment: Param('Strength of augmentation, 0 to 1', float) = None,
+    tfms: Param(
+        'light (turns, zoom, light) or full (hue, blur, dropout, hair, ruler, vignette, too)', str
+    ) = None,
+    mixup: Param('Alpha of mixup; 0: none', float) = None,
+    cutmix: Param('Alpha of cutmix; 0: none', float) = None,
+    tta: Param('Symmetries averaged at prediction, 1 to 8', int) = None,
+    aux: Param('Auxiliary data, in training only: a source or a folder', str) = None,
+    cache: Param(
+        'Folder for copies of the images at this size, made once (melanoma_data cache)', str
+    ) = None,
+    limit: Param('Trial run: about this many images', int) = None,
+    mean: Param("Normalisation (with std), if not the backbone's own", float) = None,
+    std: Param('See mean', float) = None,
+    grad_checkpointing: Param('Less memory for more time', store_true) = False,
+    num_workers: Param('Processes that decode images', int) = None,
+    threads: Param('CPU threads of a task; the same number gives the same bytes', int) = None,
+    shuffle_labels: Param('Control experiment: labels without meaning', store_true) = False,
 ):
     "Train out of fold: manifest -> leak-free folds -> models -> oof.csv in a run folder."
-    plan = {k: v for k, v in locals().items() if k in OPTIONS and k not in ('preset', 'seed')} | dict(loss_args=parse_args(loss_args) or None, threads=threads or (1 if engine == 'ray' and not resume else None))
-    plan |= dict(only=parse_numbers(only, 'only') if only else None, full=full, resume=resume); torch.set_num_threads(threads or (1 if engine == 'ray' else torch.get_num_threads()))
+    plan = {
+        k: v for k, v in locals().items() if k in OPTIONS and k not in ('preset', 'seed')
+    } | dict(
+        loss_args=parse_args(loss_args) or None,
+        threads=threads or (1 if engine == 'ray' and not resume else None),
+    )
+    plan |= dict(only=parse_numbers(only, 'only') if only else None, full=full, resume=resume)
+    torch.set_num_threads(threads or (1 if engine == 'ray' else torch.get_num_threads()))
     runs = run_folders(out, data, preset.split(','), parse_numbers(seed, 'seed'))
-    train_all(runs, plan, engine, address=ray_address, workers=workers, gpus=gpus, cpus=threads or 1)
+    train_all(
+        runs, plan, engine, address=ray_address, workers=workers, gpus=gpus, cpus=threads or 1
+    )

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 import numpy as np, pandas as pd, torch
+
 warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)
 import timm
 from fastai.callback.mixup import CutMix
@@ -21,196 +22,428 @@ from fastai.optimizer import OptimWrapper
 
 from ..core import ImageError, MelanomaError, RunError, seed_everything, write_csv
 from ..images import CROPS, to_input
-from .callbacks import Accumulate, Bar, Checkpoint, Distributed, Ema, EpochSeed, FreezeBody, MelAUC, MixAll, Stop, Watch, best_epoch, keep_freed_memory, mel_prob, processes, stopped, wait_for_all
+from melanoma_nbdev.training.callbacks import (
+    Accumulate,
+    Bar,
+    Checkpoint,
+    Distributed,
+    Ema,
+    EpochSeed,
+    FreezeBody,
+    MelAUC,
+    MixAll,
+    Stop,
+    Watch,
+    best_epoch,
+    keep_freed_memory,
+    mel_prob,
+    processes,
+    stopped,
+    wait_for_all,
+)
 from .losses import LOSSES, make_loss
-from .models import body_head, load_backbone, model_from_config, read_weights, save_model
+from melanoma_nbdev.training.models import (
+    body_head,
+    load_backbone,
+    model_from_config,
+    read_weights,
+    save_model,
+)
 from .options import PRESETS
-from .pipeline import get_dls, metadata_features, metadata_names, sample_order, square_store
+from melanoma_nbdev.training.pipeline import (
+    get_dls,
+    metadata_features,
+    metadata_names,
+    sample_order,
+    square_store,
+)
 
 # %% ../../nbs/training/26_learner.ipynb #da062368
-DEFAULTS = dict(preset='nano', data='phantom', aux=None, target='dx', meta=[], folds=5, seed=0, limit=None, cache=None, crop='centre', pool='avg', loss='ce', loss_args={}, pos_rate=None, times=1, mixup=0., cutmix=0.,
-                ema=0., accumulate=1, freeze=0, patience=0, tta=1, weights=None, mean=None, std=None, duplicates=True, grad_checkpointing=False, threads=None, num_workers=0, shuffle_labels=False)
+DEFAULTS = dict(
+    preset='nano',
+    data='phantom',
+    aux=None,
+    target='dx',
+    meta=[],
+    folds=5,
+    seed=0,
+    limit=None,
+    cache=None,
+    crop='centre',
+    pool='avg',
+    loss='ce',
+    loss_args={},
+    pos_rate=None,
+    times=1,
+    mixup=0.0,
+    cutmix=0.0,
+    ema=0.0,
+    accumulate=1,
+    freeze=0,
+    patience=0,
+    tta=1,
+    weights=None,
+    mean=None,
+    std=None,
+    duplicates=True,
+    grad_checkpointing=False,
+    threads=None,
+    num_workers=0,
+    shuffle_labels=False,
+)
 "Entries of a configuration beside those of the preset"
 
+# %% ../../nbs/training/26_learner.ipynb #6eadb476
 def make_config(
-    preset:str='nano', # A name of `models.PRESETS`
-    **kwargs, # Overrides: any entry of the preset or of `DEFAULTS`
-)->dict:
+    preset: str = 'nano',  # A name of `models.PRESETS`
+    **kwargs,  # Overrides: any entry of the preset or of `DEFAULTS`
+) -> dict:
     "The full configuration of a run. Raises `MelanomaError` for an unknown preset, loss or entry, and for entries that do not go together."
-    if preset not in PRESETS: raise MelanomaError(f"preset {preset!r} is not known; use one of {', '.join(PRESETS)}")
+    if preset not in PRESETS:
+        raise MelanomaError(f"preset {preset!r} is not known; use one of {', '.join(PRESETS)}")
     cfg = DEFAULTS | PRESETS[preset] | dict(preset=preset)
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     bad = [k for k in kwargs if k not in cfg]
-    if bad: raise MelanomaError(f"{bad[0]!r} is not an entry of a run's configuration; there are {', '.join(sorted(cfg))}")
-    if kwargs.get('arch', cfg['arch']) != cfg['arch']: cfg['arch_kwargs'] = {}
+    if bad:
+        raise MelanomaError(
+            f"{bad[0]!r} is not an entry of a run's configuration; there are {', '.join(sorted(cfg))}"
+        )
+    if kwargs.get('arch', cfg['arch']) != cfg['arch']:
+        cfg['arch_kwargs'] = {}
     cfg |= kwargs
-    if kwargs.get('weights'): cfg['pretrained'] = kwargs.get('pretrained', False)
-    if kwargs.get('smoothing') and cfg['loss'] != 'ce': raise MelanomaError(f"smoothing is of the loss ce; {cfg['loss']} has none")
-    if cfg['weights'] == 'none': cfg['weights'] = None
-    cfg['meta'] = [c for c in cfg['meta'].split(',') if c] if isinstance(cfg['meta'], str) else list(cfg['meta'])
-    cfg['n_meta'] = len(metadata_names(cfg['meta'])); check_config(cfg)
+    if kwargs.get('weights'):
+        cfg['pretrained'] = kwargs.get('pretrained', False)
+    if kwargs.get('smoothing') and cfg['loss'] != 'ce':
+        raise MelanomaError(f"smoothing is of the loss ce; {cfg['loss']} has none")
+    if cfg['weights'] == 'none':
+        cfg['weights'] = None
+    cfg['meta'] = (
+        [c for c in cfg['meta'].split(',') if c]
+        if isinstance(cfg['meta'], str)
+        else list(cfg['meta'])
+    )
+    cfg['n_meta'] = len(metadata_names(cfg['meta']))
+    check_config(cfg)
     dflt = timm.get_pretrained_cfg(cfg['arch'])
     for k in ('mean', 'std'):
         v = cfg[k] if cfg[k] is not None else getattr(dflt, k)
-        cfg[k] = [float(x) for x in (v if isinstance(v, (list, tuple)) else [v]*3)]
+        cfg[k] = [float(x) for x in (v if isinstance(v, (list, tuple)) else [v] * 3)]
     return cfg
 
 # %% ../../nbs/training/26_learner.ipynb #ch3ck002
-def check_config(cfg:dict):
+def check_config(cfg: dict):
     "Raise `MelanomaError` for entries that cannot be, or cannot be together."
-    if cfg['loss'] not in LOSSES: raise MelanomaError(f"loss {cfg['loss']!r} is not known; use one of {', '.join(LOSSES)}")
+    if cfg['loss'] not in LOSSES:
+        raise MelanomaError(f"loss {cfg['loss']!r} is not known; use one of {', '.join(LOSSES)}")
     odd = [k for k in cfg['loss_args'] if k not in LOSSES[cfg['loss']]]
-    if odd: raise MelanomaError(f"loss {cfg['loss']} does not take {odd[0]!r}; it takes {' and '.join(LOSSES[cfg['loss']]) or 'no numbers'}")
-    if cfg['loss'] == 'weighted' and not cfg['loss_args']: raise MelanomaError("loss weighted needs the weight of melanoma: --loss_args pos_weight=5")
+    if odd:
+        raise MelanomaError(
+            f"loss {cfg['loss']} does not take {odd[0]!r}; it takes {' and '.join(LOSSES[cfg['loss']]) or 'no numbers'}"
+        )
+    if cfg['loss'] == 'weighted' and not cfg['loss_args']:
+        raise MelanomaError("loss weighted needs the weight of melanoma: --loss_args pos_weight=5")
     for k, known in (('pool', ('avg', 'gem')), ('crop', CROPS), ('tfms', ('light', 'full'))):
-        if cfg[k] not in known: raise MelanomaError(f"{k} is {cfg[k]!r}; use {' or '.join(known)}")
-    sample_order([1, 0], pos_rate=cfg['pos_rate'], times=cfg['times'])  # raises for a sampler that cannot be
-    if cfg['folds'] < 2: raise MelanomaError(f"folds is {cfg['folds']}; out-of-fold prediction needs at least 2")
-    if cfg['mixup'] and cfg['cutmix']: raise MelanomaError("mixup and cutmix both mix a batch; choose one")
-    if cfg['cutmix'] and cfg['meta']: raise MelanomaError("cutmix pastes a piece of a picture, and there is no piece of metadata; use mixup, or leave meta out")
-    if (cfg['mixup'] or cfg['cutmix']) and cfg['loss'] == 'auc_margin': raise MelanomaError("auc_margin is a loss of pairs and has no mixed labels; leave mixup and cutmix at 0")
-    if not timm.is_model(cfg['arch']): raise MelanomaError(f"timm has no model {cfg['arch']!r}; see timm.list_models()")
-    for k, lo, hi in (('accumulate', 1, None), ('epochs', 1, None), ('times', 1, None), ('bs', 2, None), ('ema', 0, 1), ('mixup', 0, None), ('cutmix', 0, None), ('patience', 0, None), ('freeze', 0, None), ('tta', 1, 8)):
-        if cfg[k] < lo or (hi is not None and cfg[k] > hi): raise MelanomaError(f"{k} is {cfg[k]}; it is at least {lo}" + (f" and at most {hi}" if hi is not None else ''))
+        if cfg[k] not in known:
+            raise MelanomaError(f"{k} is {cfg[k]!r}; use {' or '.join(known)}")
+    sample_order(
+        [1, 0], pos_rate=cfg['pos_rate'], times=cfg['times']
+    )  # raises for a sampler that cannot be
+    if cfg['folds'] < 2:
+        raise MelanomaError(f"folds is {cfg['folds']}; out-of-fold prediction needs at least 2")
+    if cfg['mixup'] and cfg['cutmix']:
+        raise MelanomaError("mixup and cutmix both mix a batch; choose one")
+    if cfg['cutmix'] and cfg['meta']:
+        raise MelanomaError(
+            "cutmix pastes a piece of a picture, and there is no piece of metadata; use mixup, or leave meta out"
+        )
+    if (cfg['mixup'] or cfg['cutmix']) and cfg['loss'] == 'auc_margin':
+        raise MelanomaError(
+            "auc_margin is a loss of pairs and has no mixed labels; leave mixup and cutmix at 0"
+        )
+    if not timm.is_model(cfg['arch']):
+        raise MelanomaError(f"timm has no model {cfg['arch']!r}; see timm.list_models()")
+    for k, lo, hi in (
+        ('accumulate', 1, None),
+        ('epochs', 1, None),
+        ('times', 1, None),
+        ('bs', 2, None),
+        ('ema', 0, 1),
+        ('mixup', 0, None),
+        ('cutmix', 0, None),
+        ('patience', 0, None),
+        ('freeze', 0, None),
+        ('tta', 1, 8),
+    ):
+        if cfg[k] < lo or (hi is not None and cfg[k] > hi):
+            raise MelanomaError(
+                f"{k} is {cfg[k]}; it is at least {lo}"
+                + (f" and at most {hi}" if hi is not None else '')
+            )
 
 # %% ../../nbs/training/26_learner.ipynb #le4rn0a0
-AdamW = partial(OptimWrapper, opt=partial(torch.optim.AdamW, betas=(.9, .99), eps=1e-5, fused=True))
+AdamW = partial(
+    OptimWrapper, opt=partial(torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5, fused=True)
+)
 "torch's AdamW in one kernel for all parameters, with fastai's betas and eps"
 
+# %% ../../nbs/training/26_learner.ipynb #52c022ba
 def build_model(
-    cfg:dict, # From `make_config`, with `classes`
-): # `models.DermModel`
+    cfg: dict,  # From `make_config`, with `classes`
+):  # `models.DermModel`
     "The network of a run, with the weights that it starts from."
-    try: model = model_from_config(cfg, cfg['pretrained'] and not cfg['weights'])
+    try:
+        model = model_from_config(cfg, cfg['pretrained'] and not cfg['weights'])
     except Exception as e:
-        if not cfg['pretrained'] or isinstance(e, MelanomaError): raise
-        raise MelanomaError(f"timm could not fetch the ImageNet weights of {cfg['arch']} ({type(e).__name__}); they need the network once. Or give a file with --weights FILE, or start from random weights with --weights none") from None
-    if cfg['weights']: load_backbone(model, cfg['weights'])
-    if cfg['grad_checkpointing']: model.backbone.set_grad_checkpointing(True)
+        if not cfg['pretrained'] or isinstance(e, MelanomaError):
+            raise
+        raise MelanomaError(
+            f"timm could not fetch the ImageNet weights of {cfg['arch']} ({type(e).__name__}); they need the network once. Or give a file with --weights FILE, or start from random weights with --weights none"
+        ) from None
+    if cfg['weights']:
+        load_backbone(model, cfg['weights'])
+    if cfg['grad_checkpointing']:
+        model.backbone.set_grad_checkpointing(True)
     return model.to(memory_format=torch.channels_last)
 
+# %% ../../nbs/training/26_learner.ipynb #54ed6874
 def class_counts(
-    df:pd.DataFrame, # Training rows
-    classes:list, # As `label_classes` gave them
-): # Images per class; (benign, melanoma) for ['MEL']
+    df: pd.DataFrame,  # Training rows
+    classes: list,  # As `label_classes` gave them
+):  # Images per class; (benign, melanoma) for ['MEL']
     "What a loss needs to know about the training rows."
-    return np.bincount(df.target.astype(int), minlength=2) if list(classes) == ['MEL'] else [int((df.dx == c).sum()) for c in classes]
+    return (
+        np.bincount(df.target.astype(int), minlength=2)
+        if list(classes) == ['MEL']
+        else [int((df.dx == c).sum()) for c in classes]
+    )
 
 # %% ../../nbs/training/26_learner.ipynb #61001647
 def make_learner(
-    cfg:dict, # From `make_config`, with `classes`
-    df:pd.DataFrame, # Manifest with `fold`
-    part:int|str=0, # Fold, or 'full'
-    path:str|Path='.', # Where the part keeps its files
-    quiet:bool=False,
-)->Learner:
+    cfg: dict,  # From `make_config`, with `classes`
+    df: pd.DataFrame,  # Manifest with `fold`
+    part: int | str = 0,  # Fold, or 'full'
+    path: str | Path = '.',  # Where the part keeps its files
+    quiet: bool = False,
+) -> Learner:
     "The fastai Learner of one part: data, model, loss, metric and callbacks."
-    fold = None if part == 'full' else int(part); num = 99 if fold is None else fold
-    seed_everything(cfg['seed']*1009 + num)
-    if cfg['freeze'] and processes()[1] > 1: raise RunError("a backbone that begins to learn later cannot be shared by several processes; leave --freeze at 0, or train in one process")
-    tr = df[df.fold != fold] if fold is not None else df; binary = cfg['classes'] == ['MEL']
-    dls = get_dls(df, fold, cfg['classes'], bs=min(cfg['bs'], len(tr)), metadata=cfg['meta'], **{k: cfg[k] for k in ('size', 'mean', 'std', 'crop', 'augment', 'tfms', 'num_workers', 'seed')})
-    model, metric = build_model(cfg), None if fold is None else MelAUC(); rank, world = processes()
-    loss = make_loss(cfg['loss'], class_counts(tr, cfg['classes']), binary, smoothing=cfg['smoothing'], **cfg['loss_args']).to(dls.device)
-    learn = Learner(dls, model, loss, opt_func=AdamW, splitter=body_head, metrics=[] if metric is None else [metric], path=Path(path), wd=cfg['wd'],
-                    cbs=[EpochSeed(cfg['seed'], num, cfg['pos_rate'], cfg['times'], rank, world), Watch(), Checkpoint(path, metric, rank == 0, cfg['tta'] > 1 and fold is not None),
-                         Bar(f"fold {part}" if fold is not None else 'full', quiet or rank > 0), *([Distributed()] if world > 1 else [])])
+    fold = None if part == 'full' else int(part)
+    num = 99 if fold is None else fold
+    seed_everything(cfg['seed'] * 1009 + num)
+    if cfg['freeze'] and processes()[1] > 1:
+        raise RunError(
+            "a backbone that begins to learn later cannot be shared by several processes; leave --freeze at 0, or train in one process"
+        )
+    tr = df[df.fold != fold] if fold is not None else df
+    binary = cfg['classes'] == ['MEL']
+    dls = get_dls(
+        df,
+        fold,
+        cfg['classes'],
+        bs=min(cfg['bs'], len(tr)),
+        metadata=cfg['meta'],
+        **{
+            k: cfg[k]
+            for k in ('size', 'mean', 'std', 'crop', 'augment', 'tfms', 'num_workers', 'seed')
+        },
+    )
+    model, metric = build_model(cfg), None if fold is None else MelAUC()
+    rank, world = processes()
+    loss = make_loss(
+        cfg['loss'],
+        class_counts(tr, cfg['classes']),
+        binary,
+        smoothing=cfg['smoothing'],
+        **cfg['loss_args'],
+    ).to(dls.device)
+    learn = Learner(
+        dls,
+        model,
+        loss,
+        opt_func=AdamW,
+        splitter=body_head,
+        metrics=[] if metric is None else [metric],
+        path=Path(path),
+        wd=cfg['wd'],
+        cbs=[
+            EpochSeed(cfg['seed'], num, cfg['pos_rate'], cfg['times'], rank, world),
+            Watch(),
+            Checkpoint(path, metric, rank == 0, cfg['tta'] > 1 and fold is not None),
+            Bar(f"fold {part}" if fold is not None else 'full', quiet or rank > 0),
+            *([Distributed()] if world > 1 else []),
+        ],
+    )
     learn.logger = lambda *a: None
     learn.remove_cbs([c for c in learn.cbs if isinstance(c, ProgressCallback)])
     learn.add_cbs(recipe_cbs(cfg, model.to(dls.device)))
-    if cfg['amp'] and torch.cuda.is_available(): learn = learn.to_bf16() if torch.cuda.is_bf16_supported(including_emulation=False) else learn.to_fp16()
+    if cfg['amp'] and torch.cuda.is_available():
+        learn = (
+            learn.to_bf16()
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else learn.to_fp16()
+        )
     return learn
 
+# %% ../../nbs/training/26_learner.ipynb #21e1702d
 def recipe_cbs(
-    cfg:dict, # From `make_config`
-    model, # The network, for its average
-)->list: # Callbacks
+    cfg: dict,  # From `make_config`
+    model,  # The network, for its average
+) -> list:  # Callbacks
     "The callbacks that a recipe asks for."
-    wants = ((cfg['accumulate'] > 1, lambda: Accumulate(cfg['accumulate'])), (cfg['ema'], lambda: Ema(model, cfg['ema'])), (cfg['freeze'], lambda: FreezeBody(cfg['freeze'])),
-             (cfg['patience'], lambda: Stop(cfg['patience'])), (cfg['mixup'], lambda: MixAll(cfg['mixup'])), (cfg['cutmix'], lambda: CutMix(cfg['cutmix'])))
+    wants = (
+        (cfg['accumulate'] > 1, lambda: Accumulate(cfg['accumulate'])),
+        (cfg['ema'], lambda: Ema(model, cfg['ema'])),
+        (cfg['freeze'], lambda: FreezeBody(cfg['freeze'])),
+        (cfg['patience'], lambda: Stop(cfg['patience'])),
+        (cfg['mixup'], lambda: MixAll(cfg['mixup'])),
+        (cfg['cutmix'], lambda: CutMix(cfg['cutmix'])),
+    )
     return [make() for on, make in wants if on]
 
 # %% ../../nbs/training/26_learner.ipynb #7a5ecb7b
-def train_part(cfg:dict, df:pd.DataFrame, part:int|str, run:str|Path, quiet:bool=False)->str:
+def train_part(
+    cfg: dict, df: pd.DataFrame, part: int | str, run: str | Path, quiet: bool = False
+) -> str:
     "Train one part and write its weights, history and, for a fold, its out-of-fold rows (fixed and best epoch). A part that is complete is left as it is."
-    path = Path(run)/(part if part == 'full' else f'fold{part}')
-    if (path/'model.safetensors').exists(): return 'was complete'
-    path.mkdir(parents=True, exist_ok=True); keep_freed_memory()
-    if cfg['threads']: torch.set_num_threads(cfg['threads'])
+    path = Path(run) / (part if part == 'full' else f'fold{part}')
+    if (path / 'model.safetensors').exists():
+        return 'was complete'
+    path.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+    if cfg['threads']:
+        torch.set_num_threads(cfg['threads'])
     with clear_end(path):
-        learn = make_learner(cfg, df, part, path, quiet); ck = learn.checkpoint
+        learn = make_learner(cfg, df, part, path, quiet)
+        ck = learn.checkpoint
         done = ck.restore(learn)
-        if done < cfg['epochs'] and not stopped(ck.rows, cfg['patience']): learn.fit_one_cycle(cfg['epochs'], lr_max=[cfg['lr'], cfg['head_lr']], pct_start=cfg['warmup'], start_epoch=done)
-        if cfg['ema']: learn.model = learn.ema.avg.module
+        if done < cfg['epochs'] and not stopped(ck.rows, cfg['patience']):
+            learn.fit_one_cycle(
+                cfg['epochs'],
+                lr_max=[cfg['lr'], cfg['head_lr']],
+                pct_start=cfg['warmup'],
+                start_epoch=done,
+            )
+        if cfg['ema']:
+            learn.model = learn.ema.avg.module
         if processes()[0] == 0:
-            if part != 'full': write_oof(cfg, df[df.fold == part], learn.model, ck, path)
-            save_model(learn.model, path/'model.safetensors')
-            for f in ('checkpoint.safetensors', 'best.safetensors'): (path/f).unlink(missing_ok=True)
-    wait_for_all(); del learn, ck; gc.collect()
-    if torch.cuda.is_available(): torch.cuda.empty_cache()
+            if part != 'full':
+                write_oof(cfg, df[df.fold == part], learn.model, ck, path)
+            save_model(learn.model, path / 'model.safetensors')
+            for f in ('checkpoint.safetensors', 'best.safetensors'):
+                (path / f).unlink(missing_ok=True)
+    wait_for_all()
+    del learn, ck
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     return 'trained'
 
-def write_oof(cfg:dict, valid:pd.DataFrame, model, ck:Checkpoint, path:Path):
+# %% ../../nbs/training/26_learner.ipynb #96a2ba5d
+def write_oof(cfg: dict, valid: pd.DataFrame, model, ck: Checkpoint, path: Path):
     "The out-of-fold rows of a fold: those of the last epoch (`oof.csv`), and of the epoch that looked best (`oof_best.csv`), both over the same symmetries."
-    best = best_epoch(ck.rows); last, top = ck.logits[-1], ck.logits[best]
+    best = best_epoch(ck.rows)
+    last, top = ck.logits[-1], ck.logits[best]
     if cfg['tta'] > 1:
-        last = top = predict_logits(model, valid, cfg, cfg['tta'], 2*cfg['bs'])  # as many as in validation
+        last = top = predict_logits(
+            model, valid, cfg, cfg['tta'], 2 * cfg['bs']
+        )  # as many as in validation
         if best != len(ck.rows) - 1:
             own = {k: v.clone() for k, v in model.state_dict().items()}
-            model.load_state_dict(read_weights(path/'best.safetensors')); top = predict_logits(model, valid, cfg, cfg['tta'], 2*cfg['bs']); model.load_state_dict(own)
-    write_csv(path/'oof_best.csv', oof_rows(valid, top, cfg['classes']))
-    write_csv(path/'oof.csv', oof_rows(valid, last, cfg['classes']))
+            model.load_state_dict(read_weights(path / 'best.safetensors'))
+            top = predict_logits(model, valid, cfg, cfg['tta'], 2 * cfg['bs'])
+            model.load_state_dict(own)
+    write_csv(path / 'oof_best.csv', oof_rows(valid, top, cfg['classes']))
+    write_csv(path / 'oof.csv', oof_rows(valid, last, cfg['classes']))
 
 # %% ../../nbs/training/26_learner.ipynb #cl3ar0a1
 @contextmanager
-def clear_end(path:Path):
+def clear_end(path: Path):
     "Turn a missing image or a full disk inside a part into a `RunError` that says what to do."
     kept = "finished folds and epochs are kept: go on with --resume"
-    try: yield
-    except ImageError as e: raise RunError(f"{path.name}: {str(e).strip().splitlines()[-1].removeprefix('melanoma_nbdev.core.ImageError: ')}; put the image back, and {kept}") from None
+    try:
+        yield
+    except ImageError as e:
+        raise RunError(
+            f"{path.name}: {str(e).strip().splitlines()[-1].removeprefix('melanoma_nbdev.core.ImageError: ')}; put the image back, and {kept}"
+        ) from None
     except Exception as e:
-        if getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or re.search(r'No space left|File too large|os error (28|27|122)\b', str(e)):
-            raise RunError(f"{path.name}: no room left to write ({e}); make room, and {kept}") from None
-        if 'out of memory' in str(e).lower(): raise RunError(f"{path.name}: out of memory; go on with --resume --grad_checkpointing, or start again in another --out with half the --bs and double --accumulate (the same step in smaller pieces). Finished folds and epochs are kept") from None
+        if getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or re.search(
+            r'No space left|File too large|os error (28|27|122)\b', str(e)
+        ):
+            raise RunError(
+                f"{path.name}: no room left to write ({e}); make room, and {kept}"
+            ) from None
+        if 'out of memory' in str(e).lower():
+            raise RunError(
+                f"{path.name}: out of memory; go on with --resume --grad_checkpointing, or start again in another --out with half the --bs and double --accumulate (the same step in smaller pieces). Finished folds and epochs are kept"
+            ) from None
         raise
     finally:
-        if torch.cuda.is_available(): torch.set_autocast_enabled('cuda', False)  # mixed precision that an error left on
+        if torch.cuda.is_available():
+            torch.set_autocast_enabled('cuda', False)  # mixed precision that an error left on
 
 # %% ../../nbs/training/26_learner.ipynb #f343561a
 def oof_rows(
-    df:pd.DataFrame, # Manifest rows with group and fold
-    logits:np.ndarray, # (n, c)
-    classes:list, # c codes; ['MEL'] for one logit
-)->pd.DataFrame: # Columns OOF_COLS, source, p_<dx>, logit_<dx>
+    df: pd.DataFrame,  # Manifest rows with group and fold
+    logits: np.ndarray,  # (n, c)
+    classes: list,  # c codes; ['MEL'] for one logit
+) -> pd.DataFrame:  # Columns OOF_COLS, source, p_<dx>, logit_<dx>
     "The rows of an out-of-fold file, rounded to seven significant digits."
-    z = np.asarray(logits, dtype=np.float64).reshape(len(df), -1); binary = list(classes) == ['MEL']
-    p = mel_prob(z)[:, None] if binary else np.exp(z - z.max(1, keepdims=True)); p = p if binary else p/p.sum(1, keepdims=True)
-    out = df[['image_id', 'patient_id', 'group', 'fold', 'target']].assign(p_melanoma=p[:, list(classes).index('MEL')], source=df.source).reset_index(drop=True)
-    for k, c in enumerate(classes): out[f'p_{c}'] = p[:, k]
-    for k, c in enumerate(classes): out[f'logit_{c}'] = z[:, k]
+    z = np.asarray(logits, dtype=np.float64).reshape(len(df), -1)
+    binary = list(classes) == ['MEL']
+    p = mel_prob(z)[:, None] if binary else np.exp(z - z.max(1, keepdims=True))
+    p = p if binary else p / p.sum(1, keepdims=True)
+    out = (
+        df[['image_id', 'patient_id', 'group', 'fold', 'target']]
+        .assign(p_melanoma=p[:, list(classes).index('MEL')], source=df.source)
+        .reset_index(drop=True)
+    )
+    for k, c in enumerate(classes):
+        out[f'p_{c}'] = p[:, k]
+    for k, c in enumerate(classes):
+        out[f'logit_{c}'] = z[:, k]
     num = ['p_melanoma', *(f'{s}_{c}' for s in ('p', 'logit') for c in classes)]
     out[num] = out[num].map(lambda v: float(f'{v:.7g}'))
     return out
 
 # %% ../../nbs/training/26_learner.ipynb #a3a59c20
-def dihedral(x:torch.Tensor, k:int)->torch.Tensor:
+def dihedral(x: torch.Tensor, k: int) -> torch.Tensor:
     "The k-th (0..7) symmetry of square images (..., s, s): k % 4 quarter turns, mirrored from 4 on."
     return torch.rot90(x.flip(-1) if k >= 4 else x, k % 4, (-2, -1))
 
+# %% ../../nbs/training/26_learner.ipynb #7ae669dd
 @torch.no_grad()
 def predict_logits(
-    model, # As `load_model` gives it
-    df:pd.DataFrame, # Manifest; `path` is read, and the columns that `cfg['meta']` needs
-    cfg:dict, # size, crop, mean, std, meta
-    tta:int=1, # Symmetries to average the logits over: 1 to 8
-    bs:int=64,
-)->np.ndarray: # (n, c) float32
+    model,  # As `load_model` gives it
+    df: pd.DataFrame,  # Manifest; `path` is read, and the columns that `cfg['meta']` needs
+    cfg: dict,  # size, crop, mean, std, meta
+    tta: int = 1,  # Symmetries to average the logits over: 1 to 8
+    bs: int = 64,
+) -> np.ndarray:  # (n, c) float32
     "Logits of the images of a manifest, in its order."
-    if not 1 <= tta <= 8: raise MelanomaError(f"tta is {tta}; a square has 1 to 8 symmetries")
-    dev, out = next(model.parameters()).device, []; model.eval(); store = square_store(cfg['size'], cfg['crop'])
+    if not 1 <= tta <= 8:
+        raise MelanomaError(f"tta is {tta}; a square has 1 to 8 symmetries")
+    dev, out = next(model.parameters()).device, []
+    model.eval()
+    store = square_store(cfg['size'], cfg['crop'])
     meta = torch.from_numpy(metadata_features(df, cfg['meta'])).to(dev) if cfg.get('meta') else None
     for i in range(0, len(df), bs):
-        x = torch.from_numpy(np.stack([to_input(store.read(p), cfg['mean'], cfg['std']) for p in df.path[i:i+bs]])).to(dev, memory_format=torch.channels_last)
-        more = () if meta is None else (meta[i:i+bs],)
-        out.append(torch.stack([model(dihedral(x, k).contiguous(memory_format=torch.channels_last), *more).float() for k in range(tta)]).mean(0).cpu().numpy())
+        x = torch.from_numpy(
+            np.stack(
+                [to_input(store.read(p), cfg['mean'], cfg['std']) for p in df.path[i : i + bs]]
+            )
+        ).to(dev, memory_format=torch.channels_last)
+        more = () if meta is None else (meta[i : i + bs],)
+        out.append(
+            torch.stack(
+                [
+                    model(
+                        dihedral(x, k).contiguous(memory_format=torch.channels_last), *more
+                    ).float()
+                    for k in range(tta)
+                ]
+            )
+            .mean(0)
+            .cpu()
+            .numpy()
+        )
     return np.concatenate(out)

@@ -8,6 +8,7 @@ __all__ = ['PRESETS', 'parse_args', 'parse_numbers', 'run_folders']
 # %% ../../nbs/training/20_options.ipynb #f67ff87a
 import warnings
 from pathlib import Path
+
 warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)
 import timm
 import warnings
@@ -16,35 +17,91 @@ import pandas as pd
 from ..core import MelanomaError
 
 # %% ../../nbs/training/20_options.ipynb #18971219
-_b = dict(arch_kwargs={}, pretrained=True, target='dx', epochs=15, warmup=1/15, lr=3e-4, head_lr=3e-3, wd=.01, drop=.4, samples=5, augment=1., tfms='full', tta=8, smoothing=0., amp=True)
-_s = _b | dict(drop=0., samples=1, warmup=.25, tfms='light', tta=1, amp=False)
+_b = dict(
+    arch_kwargs={},
+    pretrained=True,
+    target='dx',
+    epochs=15,
+    warmup=1 / 15,
+    lr=3e-4,
+    head_lr=3e-3,
+    wd=0.01,
+    drop=0.4,
+    samples=5,
+    augment=1.0,
+    tfms='full',
+    tta=8,
+    smoothing=0.0,
+    amp=True,
+)
+_s = _b | dict(drop=0.0, samples=1, warmup=0.25, tfms='light', tta=1, amp=False)
 PRESETS = dict(
     b3_384=_b | dict(arch='tf_efficientnet_b3.ns_jft_in1k', size=384, bs=64),
     b5_384=_b | dict(arch='tf_efficientnet_b5.ns_jft_in1k', size=384, bs=32),
     b3_512=_b | dict(arch='tf_efficientnet_b3.ns_jft_in1k', size=512, bs=32),
     b5_512=_b | dict(arch='tf_efficientnet_b5.ns_jft_in1k', size=512, bs=16),
     b6_640=_b | dict(arch='tf_efficientnet_b6.ns_jft_in1k', size=640, bs=16),
-    small=_s | dict(arch='mobilenetv2_100', arch_kwargs=dict(pad_type='same'), size=128, bs=64, epochs=4, lr=1e-3, head_lr=4e-3, drop=.2),
-    nano=_s | dict(arch='test_efficientnet', size=64, bs=16, pretrained=False, epochs=3, lr=3e-3, head_lr=3e-3, augment=.5))
+    small=_s
+    | dict(
+        arch='mobilenetv2_100',
+        arch_kwargs=dict(pad_type='same'),
+        size=128,
+        bs=64,
+        epochs=4,
+        lr=1e-3,
+        head_lr=4e-3,
+        drop=0.2,
+    ),
+    nano=_s
+    | dict(
+        arch='test_efficientnet',
+        size=64,
+        bs=16,
+        pretrained=False,
+        epochs=3,
+        lr=3e-3,
+        head_lr=3e-3,
+        augment=0.5,
+    ),
+)
 "Named recipes; `melanoma_train --preset NAME` starts from one, and each of its entries can be overridden"
 
 # %% ../../nbs/training/20_options.ipynb #5a42eb83
-def parse_args(text:str|None)->dict:
+def parse_args(text: str | None) -> dict:
     "`'pos_weight=5,beta=.99'` as a dictionary of numbers. Raises `MelanomaError` where it is none."
-    try: return {k.strip(): float(v) for k, v in (x.split('=') for x in (text or '').split(',') if x.strip())}
-    except ValueError: raise MelanomaError(f"{text!r} is not of the form name=number,name=number, for example pos_weight=5") from None
+    try:
+        return {
+            k.strip(): float(v)
+            for k, v in (x.split('=') for x in (text or '').split(',') if x.strip())
+        }
+    except ValueError:
+        raise MelanomaError(
+            f"{text!r} is not of the form name=number,name=number, for example pos_weight=5"
+        ) from None
 
-def parse_numbers(text:str, what:str)->list:
+# %% ../../nbs/training/20_options.ipynb #58df89f2
+def parse_numbers(text: str, what: str) -> list:
     "`'0,2'` as whole numbers. Raises `MelanomaError` where it is none; `what` is the option's name."
-    try: return [int(k) for k in text.split(',')]
-    except ValueError: raise MelanomaError(f"--{what} is {text!r}; it is a whole number, or several with commas, for example 0,2") from None
+    try:
+        return [int(k) for k in text.split(',')]
+    except ValueError:
+        raise MelanomaError(
+            f"--{what} is {text!r}; it is a whole number, or several with commas, for example 0,2"
+        ) from None
 
+# %% ../../nbs/training/20_options.ipynb #29766ae5
 def run_folders(
-    out:str|None, # --out
-    data:str, # --data
-    presets:list, seeds:list,
-)->dict: # folder -> (preset, seed)
+    out: str | None,  # --out
+    data: str,  # --data
+    presets: list,
+    seeds: list,
+) -> dict:  # folder -> (preset, seed)
     "Where the runs of a command go: `out` itself for one run, folders in it for several."
     names = {(p, s): f'{p}-{s}' for p in presets for s in seeds}
-    if len(names) == 1: return {Path(out or f'runs/{Path(data).name}-{presets[0]}-{seeds[0]}'): (presets[0], seeds[0])}
-    return {Path(out)/n if out else Path(f'runs/{Path(data).name}-{n}'): k for k, n in names.items()}
+    if len(names) == 1:
+        return {
+            Path(out or f'runs/{Path(data).name}-{presets[0]}-{seeds[0]}'): (presets[0], seeds[0])
+        }
+    return {
+        Path(out) / n if out else Path(f'runs/{Path(data).name}-{n}'): k for k, n in names.items()
+    }

@@ -12,10 +12,20 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np, pandas as pd, torch
+
 warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)
 import timm
 
-from ..core import DX, ManifestError, MelanomaError, RunError, read_json, sha256, write_csv, write_json
+from melanoma_nbdev.core import (
+    DX,
+    ManifestError,
+    MelanomaError,
+    RunError,
+    read_json,
+    sha256,
+    write_csv,
+    write_json,
+)
 from ..data.cache import cached
 from ..data.duplicates import find_duplicates
 from ..data.manifest import load_manifest
@@ -23,141 +33,317 @@ from ..data.splits import add_groups, audit, make_folds
 from ..engine import Task, run_tasks
 from ..images import INNER
 from .callbacks import processes, wait_for_all
-from .learner import DEFAULTS, build_model, clear_end, make_config, train_part
+from melanoma_nbdev.training.learner import (
+    DEFAULTS,
+    build_model,
+    clear_end,
+    make_config,
+    train_part,
+)
 from .options import PRESETS
 from .pipeline import label_classes
 
 # %% ../../nbs/training/27_run.ipynb #54d1ff7b
 def limit_rows(
-    df:pd.DataFrame, # Manifest with `group`
-    n:int, # Images to keep
-    k:int, # Folds that each need melanomas
-    seed:int=0,
-)->pd.DataFrame:
+    df: pd.DataFrame,  # Manifest with `group`
+    n: int,  # Images to keep
+    k: int,  # Folds that each need melanomas
+    seed: int = 0,
+) -> pd.DataFrame:
     "`n` images at random, melanomas of 2k groups among them: for trial runs, whose prevalence means nothing."
-    o = df.sample(frac=1, random_state=seed); mel = o[o.target == 1].drop_duplicates('group').head(2*k)
-    return df.loc[sorted([*mel.index, *o.index.difference(mel.index, sort=False)[:max(n - len(mel), 0)]])].reset_index(drop=True)
+    o = df.sample(frac=1, random_state=seed)
+    mel = o[o.target == 1].drop_duplicates('group').head(2 * k)
+    return df.loc[
+        sorted([*mel.index, *o.index.difference(mel.index, sort=False)[: max(n - len(mel), 0)]])
+    ].reset_index(drop=True)
 
 # %% ../../nbs/training/27_run.ipynb #pr3par30
-def prepare(cfg:dict, df:pd.DataFrame|None=None)->pd.DataFrame:
+def prepare(cfg: dict, df: pd.DataFrame | None = None) -> pd.DataFrame:
     "The manifest of a run with groups and audited folds; auxiliary rows have fold -1. Sets `cfg['classes']`. Raises `LeakError` for folds that cut a group."
     df = load_manifest(cfg['data'], missing='drop') if df is None else df
     if 'fold' not in df:
-        df = add_groups(df, find_duplicates(df, min_score=.9) if cfg['duplicates'] else None)
-        if cfg['limit']: df = limit_rows(df, cfg['limit'], cfg['folds'], cfg['seed'])
+        df = add_groups(df, find_duplicates(df, min_score=0.9) if cfg['duplicates'] else None)
+        if cfg['limit']:
+            df = limit_rows(df, cfg['limit'], cfg['folds'], cfg['seed'])
         df = make_folds(df, k=cfg['folds'], seed=cfg['seed'])
     audit(df)
     cfg['classes'] = label_classes(df, cfg['target'])
     if cfg['shuffle_labels']:
         o = np.random.default_rng(cfg['seed']).permutation(len(df))
         df[['target', 'dx']] = df[['target', 'dx']].iloc[o].to_numpy()
-    if cfg['aux']: df = add_aux(cfg, df)
-    if cfg['cache']: df = cached(df, *((math.ceil(cfg['size']/INNER), cfg['cache'], 'centre') if cfg['crop'] == 'inner' else (cfg['size'], cfg['cache'], cfg['crop'])), progress=sys.stderr.isatty())
-    empty = [c for c in cfg['meta'] if df[dict(images='patient_id', pixels='width').get(c, c)].isna().all()]
-    if empty: raise MelanomaError(f"{empty[0]!r} is not known of any image of {cfg['data']}; leave it out of --meta" + (', or let --cache measure the pictures' if empty[0] == 'pixels' else ''))
+    if cfg['aux']:
+        df = add_aux(cfg, df)
+    if cfg['cache']:
+        df = cached(
+            df,
+            *(
+                (math.ceil(cfg['size'] / INNER), cfg['cache'], 'centre')
+                if cfg['crop'] == 'inner'
+                else (cfg['size'], cfg['cache'], cfg['crop'])
+            ),
+            progress=sys.stderr.isatty(),
+        )
+    empty = [
+        c
+        for c in cfg['meta']
+        if df[dict(images='patient_id', pixels='width').get(c, c)].isna().all()
+    ]
+    if empty:
+        raise MelanomaError(
+            f"{empty[0]!r} is not known of any image of {cfg['data']}; leave it out of --meta"
+            + (', or let --cache measure the pictures' if empty[0] == 'pixels' else '')
+        )
     df['fold'] = df.fold.astype(int)
     return df
 
-
 # %% ../../nbs/training/27_run.ipynb #4ux0a002
-def add_aux(cfg:dict, df:pd.DataFrame)->pd.DataFrame:
+def add_aux(cfg: dict, df: pd.DataFrame) -> pd.DataFrame:
     "The manifest with auxiliary rows behind it, in no group of its own; diagnoses that only they have become classes. Raises `MelanomaError` where ids collide or nothing is left, `ManifestError` for an image without a label."
-    aux, col = load_manifest(cfg['aux'], missing='drop'), 'dx' if cfg['target'] == 'dx' else 'target'
+    aux, col = (
+        load_manifest(cfg['aux'], missing='drop'),
+        'dx' if cfg['target'] == 'dx' else 'target',
+    )
     clash, miss = set(aux.image_id) & set(df.image_id), aux.image_id[aux[col].isna()]
-    if clash: raise MelanomaError(f"{len(clash)} auxiliary images have the id of an image of {cfg['data']}, first {sorted(clash)[0]}; data cannot help itself")
-    if len(miss): raise ManifestError(f"{len(miss)} auxiliary images have no {col}, first: {miss.iloc[0]}; leave them out")
-    both = pd.concat([df.drop(columns='group'), aux.assign(fold=-1)], ignore_index=True); both = add_groups(both, find_duplicates(both, min_score=.9) if cfg['duplicates'] else None)
+    if clash:
+        raise MelanomaError(
+            f"{len(clash)} auxiliary images have the id of an image of {cfg['data']}, first {sorted(clash)[0]}; data cannot help itself"
+        )
+    if len(miss):
+        raise ManifestError(
+            f"{len(miss)} auxiliary images have no {col}, first: {miss.iloc[0]}; leave them out"
+        )
+    both = pd.concat([df.drop(columns='group'), aux.assign(fold=-1)], ignore_index=True)
+    both = add_groups(both, find_duplicates(both, min_score=0.9) if cfg['duplicates'] else None)
     new = both[(both.fold < 0) & ~both.group.isin(both.group[both.fold >= 0])]
-    if len(new) < len(aux): warnings.warn(f"{len(aux) - len(new):,} of {len(aux):,} auxiliary images show a patient, a lesion or a picture of {cfg['data']}; they are left out", stacklevel=2)
-    if not len(new): raise MelanomaError(f"every auxiliary image shows a patient, a lesion or a picture of {cfg['data']}; there is nothing left to help with")
-    if cfg['limit']: new = new.sample(min(cfg['limit'], len(new)), random_state=cfg['seed']).sort_index()
-    if cfg['target'] == 'dx': cfg['classes'] = [d for d in DX if d in {*cfg['classes'], *new.dx}]
+    if len(new) < len(aux):
+        warnings.warn(
+            f"{len(aux) - len(new):,} of {len(aux):,} auxiliary images show a patient, a lesion or a picture of {cfg['data']}; they are left out",
+            stacklevel=2,
+        )
+    if not len(new):
+        raise MelanomaError(
+            f"every auxiliary image shows a patient, a lesion or a picture of {cfg['data']}; there is nothing left to help with"
+        )
+    if cfg['limit']:
+        new = new.sample(min(cfg['limit'], len(new)), random_state=cfg['seed']).sort_index()
+    if cfg['target'] == 'dx':
+        cfg['classes'] = [d for d in DX if d in {*cfg['classes'], *new.dx}]
     return pd.concat([df, new], ignore_index=True)
 
 # %% ../../nbs/training/27_run.ipynb #env1r0n1
-def environment()->dict:
+def environment() -> dict:
     "Versions and hardware that a result may depend on."
-    pk = ('torch', 'torchvision', 'timm', 'fastai', 'fastcore', 'numpy', 'pandas', 'scikit-learn', 'pillow', 'safetensors')
+    pk = (
+        'torch',
+        'torchvision',
+        'timm',
+        'fastai',
+        'fastcore',
+        'numpy',
+        'pandas',
+        'scikit-learn',
+        'pillow',
+        'safetensors',
+    )
     dev = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
-    return dict(python=platform.python_version(), machine=platform.machine(), system=platform.system(), device=dev, threads=torch.get_num_threads(), versions={p: version(p) for p in pk})
+    return dict(
+        python=platform.python_version(),
+        machine=platform.machine(),
+        system=platform.system(),
+        device=dev,
+        threads=torch.get_num_threads(),
+        versions={p: version(p) for p in pk},
+    )
 
 # %% ../../nbs/training/27_run.ipynb #7f5da5f1
-OPTIONS = ('data', 'preset', 'folds', 'seed', 'aux', 'target', 'meta', 'limit', 'cache', 'arch', 'size', 'crop', 'pool', 'epochs', 'bs', 'accumulate', 'lr', 'head_lr', 'wd', 'drop', 'loss', 'loss_args', 'smoothing', 'pos_rate', 'times', 'augment',
-           'tfms', 'mixup', 'cutmix', 'ema', 'freeze', 'patience', 'tta', 'weights', 'mean', 'std', 'grad_checkpointing', 'threads', 'num_workers', 'shuffle_labels')
+OPTIONS = (
+    'data',
+    'preset',
+    'folds',
+    'seed',
+    'aux',
+    'target',
+    'meta',
+    'limit',
+    'cache',
+    'arch',
+    'size',
+    'crop',
+    'pool',
+    'epochs',
+    'bs',
+    'accumulate',
+    'lr',
+    'head_lr',
+    'wd',
+    'drop',
+    'loss',
+    'loss_args',
+    'smoothing',
+    'pos_rate',
+    'times',
+    'augment',
+    'tfms',
+    'mixup',
+    'cutmix',
+    'ema',
+    'freeze',
+    'patience',
+    'tta',
+    'weights',
+    'mean',
+    'std',
+    'grad_checkpointing',
+    'threads',
+    'num_workers',
+    'shuffle_labels',
+)
 "Entries of a configuration that `melanoma_train` takes as options"
 
-def command_of(cfg:dict, extra:str='')->str:
+# %% ../../nbs/training/27_run.ipynb #d14da855
+def command_of(cfg: dict, extra: str = '') -> str:
     "The `melanoma_train` command that gives this configuration; files and folders are named by their last part."
     base = DEFAULTS | PRESETS[cfg['preset']]
+
     def show(v):
-        if isinstance(v, dict): return ','.join(f'{k}={x}' for k, x in v.items())
-        return Path(v).name if isinstance(v, (str, Path)) else ','.join(map(str, dict.fromkeys(v))) if isinstance(v, list) else v
+        if isinstance(v, dict):
+            return ','.join(f'{k}={x}' for k, x in v.items())
+        return (
+            Path(v).name
+            if isinstance(v, (str, Path))
+            else ','.join(map(str, dict.fromkeys(v)))
+            if isinstance(v, list)
+            else v
+        )
+
     args = [f"--{k} {show(cfg[k])}" for k in ('data', 'preset', 'folds', 'seed')]
-    same = lambda k: cfg[k] == base[k] or (k in ('mean', 'std') and cfg[k] == list(getattr(timm.get_pretrained_cfg(cfg['arch']), k)))
-    args += [f"--{k}" if cfg[k] is True else f"--{k} {show(cfg[k])}" for k in OPTIONS if k in cfg and not same(k) and k not in ('data', 'preset', 'folds', 'seed')]
-    if base['pretrained'] and not cfg['pretrained'] and not cfg['weights']: args.append('--weights none')
+    same = lambda k: (
+        cfg[k] == base[k]
+        or (
+            k in ('mean', 'std')
+            and cfg[k] == list(getattr(timm.get_pretrained_cfg(cfg['arch']), k))
+        )
+    )
+    args += [
+        f"--{k}" if cfg[k] is True else f"--{k} {show(cfg[k])}"
+        for k in OPTIONS
+        if k in cfg and not same(k) and k not in ('data', 'preset', 'folds', 'seed')
+    ]
+    if base['pretrained'] and not cfg['pretrained'] and not cfg['weights']:
+        args.append('--weights none')
     return ' '.join(['melanoma_train', *args, extra]).strip()
 
-def open_run(run:Path, cfg:dict, df:pd.DataFrame, resume:bool):
+# %% ../../nbs/training/27_run.ipynb #a3138b7a
+def open_run(run: Path, cfg: dict, df: pd.DataFrame, resume: bool):
     "Create the run folder with its records, or check that an existing one is the same run."
-    rows = df.drop(columns='path'); rec = cfg | dict(manifest_sha256=sha256(rows))
-    if cfg['weights']: rec |= dict(weights=Path(cfg['weights']).name, weights_sha256=sha256(cfg['weights']))
+    rows = df.drop(columns='path')
+    rec = cfg | dict(manifest_sha256=sha256(rows))
+    if cfg['weights']:
+        rec |= dict(weights=Path(cfg['weights']).name, weights_sha256=sha256(cfg['weights']))
     rec |= {k: Path(cfg[k]).name if cfg[k] else None for k in ('data', 'aux', 'cache')}
-    if (run/'config.json').exists():
-        old = read_json(run/'config.json')
-        diff = [k for k in rec if k not in ('num_workers', 'threads', 'cache', 'grad_checkpointing') and old.get(k) != rec[k]]
-        if not resume: raise RunError(f"run {run.name} exists already; go on with --resume, or choose another --out")
-        if diff: raise RunError(f"run {run.name} was started with {', '.join(f'{k} {old.get(k)!r}' for k in diff[:3])} and is resumed with {', '.join(f'{rec[k]!r}' for k in diff[:3])}; resume with the same settings, or choose another --out")
+    if (run / 'config.json').exists():
+        old = read_json(run / 'config.json')
+        diff = [
+            k
+            for k in rec
+            if k not in ('num_workers', 'threads', 'cache', 'grad_checkpointing')
+            and old.get(k) != rec[k]
+        ]
+        if not resume:
+            raise RunError(
+                f"run {run.name} exists already; go on with --resume, or choose another --out"
+            )
+        if diff:
+            raise RunError(
+                f"run {run.name} was started with {', '.join(f'{k} {old.get(k)!r}' for k in diff[:3])} and is resumed with {', '.join(f'{rec[k]!r}' for k in diff[:3])}; resume with the same settings, or choose another --out"
+            )
         return
-    write_csv(run/'manifest.csv', rows)
-    write_json(run/'environment.json', environment())
-    write_json(run/'config.json', rec | dict(name=run.name, command=command_of(cfg), started=date.today().isoformat()))
+    write_csv(run / 'manifest.csv', rows)
+    write_json(run / 'environment.json', environment())
+    write_json(
+        run / 'config.json',
+        rec | dict(name=run.name, command=command_of(cfg), started=date.today().isoformat()),
+    )
 
 # %% ../../nbs/training/27_run.ipynb #0c1ef62a
-def collect(run:str|Path, cfg:dict)->pd.DataFrame|None:
+def collect(run: str | Path, cfg: dict) -> pd.DataFrame | None:
     "Join the folds to `oof.csv` and `oof_best.csv` in the order of the manifest; None while folds are missing."
-    run = Path(run); man = pd.read_csv(run/'manifest.csv', usecols=['image_id', 'fold'], dtype={'image_id': str})
-    parts = [run/f'fold{k}' for k in range(cfg['folds'])]
-    if not all((p/'model.safetensors').exists() for p in parts): return None
+    run = Path(run)
+    man = pd.read_csv(run / 'manifest.csv', usecols=['image_id', 'fold'], dtype={'image_id': str})
+    parts = [run / f'fold{k}' for k in range(cfg['folds'])]
+    if not all((p / 'model.safetensors').exists() for p in parts):
+        return None
     for name in ('oof_best.csv', 'oof.csv'):
-        oof = pd.concat([pd.read_csv(p/name, dtype={'image_id': str, 'patient_id': str, 'group': str}) for p in parts])
+        oof = pd.concat(
+            [
+                pd.read_csv(p / name, dtype={'image_id': str, 'patient_id': str, 'group': str})
+                for p in parts
+            ]
+        )
         oof = oof.set_index('image_id').loc[man.image_id[man.fold >= 0]].reset_index()
-        with clear_end(run): write_csv(run/name, oof)
+        with clear_end(run):
+            write_csv(run / name, oof)
     return oof
 
+# %% ../../nbs/training/27_run.ipynb #3f2b2757
 def plan_run(
-    out:str|Path, # The run folder
-    df:pd.DataFrame|None=None, # A manifest; default: that of `data`
-    only:list|None=None, # Folds to train; default all
-    full:bool=False, # Train the model on all rows, too
-    resume:bool=False, # Go on with a run that exists
-    quiet:bool=False,
-    **kwargs, # Entries of the configuration, see `make_config`
-)->tuple: # Configuration, and the run's parts as tasks
+    out: str | Path,  # The run folder
+    df: pd.DataFrame | None = None,  # A manifest; default: that of `data`
+    only: list | None = None,  # Folds to train; default all
+    full: bool = False,  # Train the model on all rows, too
+    resume: bool = False,  # Go on with a run that exists
+    quiet: bool = False,
+    **kwargs,  # Entries of the configuration, see `make_config`
+) -> tuple:  # Configuration, and the run's parts as tasks
     "Open a run folder and say what there is to do."
-    cfg, run = make_config(**kwargs), Path(out); old = run/'config.json'
-    cfg['threads'] = cfg['threads'] or (read_json(old).get('threads') if resume and old.exists() else None) or torch.get_num_threads()
+    cfg, run = make_config(**kwargs), Path(out)
+    old = run / 'config.json'
+    cfg['threads'] = (
+        cfg['threads']
+        or (read_json(old).get('threads') if resume and old.exists() else None)
+        or torch.get_num_threads()
+    )
     bad = [k for k in only or [] if not 0 <= k < cfg['folds']]
-    if bad: raise RunError(f"there is no fold {bad[0]}; this run has folds 0 to {cfg['folds']-1}")
-    build_model(cfg | dict(classes=['MEL']))  # weights that cannot be had, or a network that cannot be built, are an error before anything is written
+    if bad:
+        raise RunError(f"there is no fold {bad[0]}; this run has folds 0 to {cfg['folds'] - 1}")
+    build_model(
+        cfg | dict(classes=['MEL'])
+    )  # weights that cannot be had, or a network that cannot be built, are an error before anything is written
     df = prepare(cfg, df)
     if processes()[0] == 0:
-        with clear_end(run): open_run(run, cfg, df, resume)
+        with clear_end(run):
+            open_run(run, cfg, df, resume)
     wait_for_all()
     parts = [*(range(cfg['folds']) if only is None else only), *(['full'] if full else [])]
-    return cfg, [Task(f"{run.name} {part if part == 'full' else f'fold {part}'}", train_part, (cfg, df, part, run, quiet)) for part in parts]
+    return cfg, [
+        Task(
+            f"{run.name} {part if part == 'full' else f'fold {part}'}",
+            train_part,
+            (cfg, df, part, run, quiet),
+        )
+        for part in parts
+    ]
 
 # %% ../../nbs/training/27_run.ipynb #tra1nru0
 def train_run(
-    out:str|Path, # The run folder
-    df:pd.DataFrame|None=None, # A manifest; default: that of `data`
-    engine:str='sequential', # 'sequential', or 'ray': parts as tasks of a cluster
-    engine_args:dict|None=None, # More for `engine.run_tasks`: workers, cpus, gpus, address
-    **kwargs, # only, full, resume, quiet, and entries of the configuration: see `plan_run` and `make_config`
-)->pd.DataFrame|None: # The out-of-fold table; None while folds are missing
+    out: str | Path,  # The run folder
+    df: pd.DataFrame | None = None,  # A manifest; default: that of `data`
+    engine: str = 'sequential',  # 'sequential', or 'ray': parts as tasks of a cluster
+    engine_args: dict | None = None,  # More for `engine.run_tasks`: workers, cpus, gpus, address
+    **kwargs,  # only, full, resume, quiet, and entries of the configuration: see `plan_run` and `make_config`
+) -> pd.DataFrame | None:  # The out-of-fold table; None while folds are missing
     "Train a run and return its out-of-fold table."
     engine_args = engine_args or {}
-    if engine == 'ray' and not kwargs.get('resume'): kwargs.setdefault('threads', engine_args.get('cpus', 1))  # a resumed run keeps its own number
+    if engine == 'ray' and not kwargs.get('resume'):
+        kwargs.setdefault(
+            'threads', engine_args.get('cpus', 1)
+        )  # a resumed run keeps its own number
     cfg, tasks = plan_run(out, df, **kwargs)
-    run_tasks(tasks, engine, quiet=kwargs.get('quiet', False), first_error_ends=processes()[1] > 1, **engine_args)
+    run_tasks(
+        tasks,
+        engine,
+        quiet=kwargs.get('quiet', False),
+        first_error_ends=processes()[1] > 1,
+        **engine_args,
+    )
     return collect(out, cfg)
