@@ -12,7 +12,7 @@ import numpy as np, pandas as pd
 
 from ..core import RunError
 from .auc import check_scores, percentile_interval
-from .calibration import _fit_map, _prob
+from .calibration import fit_recalibration, check_risks
 from .discrimination import bootstrap_ratio
 from .oof import clusters
 
@@ -258,7 +258,7 @@ def net_benefit(
     | None = None,  # Prevalence to weigh the classes to (`p` must fit it); that of `y` where None
 ) -> pd.DataFrame:  # threshold, model, all, none
     "Net benefit of calling melanoma where `p >= threshold`, of treating all and of treating none."
-    y, p = _prob(y, p)
+    y, p = check_risks(y, p)
     t = np.asarray(thresholds, dtype=float)
     pi = y.mean() if prevalence is None else prevalence
     hit = p[:, None] >= t
@@ -276,7 +276,7 @@ def decision_curve(
     seed: int = 0,  # Seed
 ) -> pd.DataFrame:  # threshold, model, lo, hi, all, none, gain, gain_lo, gain_hi: gain over the better of all and none
     "Net benefit with clustered 95% intervals, and what the model gains over the better of treating all and none."
-    y, p = _prob(oof['target'], oof['p_melanoma'])
+    y, p = check_risks(oof['target'], oof['p_melanoma'])
     t = np.asarray(thresholds, dtype=float)
     w = t / (1 - t)
     one = np.ones((len(y), len(t)))
@@ -335,7 +335,7 @@ def decision_card(
     seed: int = 0,  # Seed
 ) -> dict:  # temperature, operating_points [...], conformal {melanoma, benign, alpha, ...}, score
     "Temperature, operating points with their guarantee and conformal limits of a model, from its out-of-fold file."
-    fit, par = _fit_map(oof, 'temperature')
+    fit, par = fit_recalibration(oof, 'temperature')
     scaled = oof.assign(p_melanoma=fit(oof))
     points = [
         operating_point(scaled, **{k: v}, confidence=c, n_boot=n_boot, seed=seed)

@@ -27,7 +27,7 @@ from melanoma_nbdev.core import (
 )
 from ..data.manifest import SOURCES
 from ..evidence.auc import auc, auc_ci
-from ..evidence.calibration import softmax
+from ..core import softmax
 from ..evidence.auc import wilson
 from ..evidence.decisions import decision_card
 from ..evidence.oof import clusters, read_oof

@@ -21,7 +21,8 @@ from melanoma_nbdev.core import (
     write_json,
     write_text,
 )
-from ..evidence.calibration import logit, plot_reliability, recalibrate
+from ..evidence.calibration import plot_reliability, recalibrate
+from ..core import log_odds
 from ..evidence.decisions import plot_decision
 from ..evidence.discrimination import compare_models, plot_pr, plot_roc, summarise
 from ..evidence.oof import clusters, read_oof
@@ -61,7 +62,7 @@ def plot_scores(d: pd.DataFrame, ax=None):
     y = d['target'].to_numpy()
     p = d['p_melanoma'].to_numpy()
     prob = is_probability(d)
-    x = logit(p, 1e-5) / np.log(10) if prob else p
+    x = log_odds(p, 1e-5) / np.log(10) if prob else p
     b = np.linspace(x.min(), x.max() + 1e-9, 41)
     for t, name, c in ((0, 'benign', 'tab:blue'), (1, 'melanoma', 'tab:red')):
         if (y == t).any():

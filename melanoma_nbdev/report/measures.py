@@ -14,17 +14,8 @@ import numpy as np, pandas as pd
 
 from ..core import read_json
 from ..evidence.auc import auc, auc_ci, delong
-from melanoma_nbdev.evidence.calibration import (
-    SIIM_PREVALENCE,
-    at_prevalence,
-    brier_parts,
-    calibration_line,
-    calibration_table,
-    ece,
-    logit,
-    recalibrate,
-    reliability,
-)
+from ..evidence.calibration import SIIM_PREVALENCE, at_prevalence, brier_parts, calibration_line, calibration_table, calibration_error, recalibrate, reliability
+from ..core import log_odds
 from melanoma_nbdev.evidence.decisions import (
     CLINIC,
     conformal_table,
@@ -112,7 +103,7 @@ def calibration(d: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> dict:
     y, p, g = d['target'].to_numpy(), d['p_melanoma'].to_numpy(), clusters(d, warn=False)
     out = dict(
         brier_parts(y, p),
-        **{'ece_' + k if k != 'ece' else k: v for k, v in ece(y, p).items()},
+        **{'ece_' + k if k != 'ece' else k: v for k, v in calibration_error(y, p).items()},
         line=calibration_line(y, p, g),
         reliability=reliability(y, p, g).to_dict('records'),
     )
@@ -193,7 +184,7 @@ def floor_predictions(
     if d['patient_id'].notna().any():
         X['images'] = np.log(d.groupby('patient_id')['image_id'].transform('size').fillna(1))
     if image:
-        z = logit(d['p_melanoma'], 1e-6)
+        z = log_odds(d['p_melanoma'], 1e-6)
         X['score'] = (z - z.mean()) / z.std()
     out = d.copy()
     for k in d['fold'].unique():

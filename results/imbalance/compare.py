@@ -6,7 +6,7 @@ Differences are paired on the same images and averaged over seeds; their interva
 what another seed would change is not in them, so each seed's difference stands beside. `p_holm` allows for all the arms that are compared with plain cross-entropy on one measure (Holm 1979)."""
 from pathlib import Path
 import numpy as np, pandas as pd
-from melanoma_nbdev.evidence.calibration import brier_parts, ece, prior_shift, recalibrate
+from melanoma_nbdev.evidence.calibration import brier_parts, calibration_error, prior_shift, recalibrate
 from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.training.losses import class_weights
 from melanoma_nbdev.evidence.auc import bootstrap, percentile_interval, measure_scores
@@ -54,7 +54,7 @@ def calibration(t, info, n_boot=2000):
             ways = {'as trained': p, 'prior corrected': None if prior is None else prior_shift(p, prior, pi), 'temperature': recalibrate(oof, 'temperature')[0].p_melanoma.to_numpy(), 'Platt': recalibrate(oof, 'platt')[0].p_melanoma.to_numpy()}
             for w, q in ways.items():
                 if q is None: continue
-                rows.append(dict(arm=a, way=w, brier=brier_parts(y, q)['brier'], ece=ece(y, q)['debiased'], mean_over_observed=q.mean()/pi)); loss[a, w] = loss.get((a, w), 0) + (q - y)**2/len(info['seeds'])
+                rows.append(dict(arm=a, way=w, brier=brier_parts(y, q)['brier'], ece=calibration_error(y, q)['debiased'], mean_over_observed=q.mean()/pi)); loss[a, w] = loss.get((a, w), 0) + (q - y)**2/len(info['seeds'])
     r = pd.DataFrame(rows).groupby(['arm', 'way'], sort=False).mean().reset_index().assign(base_rate_brier=pi*(1 - pi)); g = t.group.factorize()[0]
     W = np.random.default_rng(0).multinomial(g.max() + 1, np.full(g.max() + 1, 1/(g.max() + 1)), n_boot); size = W @ np.bincount(g)
     for i, row in r.iterrows():
