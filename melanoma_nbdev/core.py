@@ -449,10 +449,9 @@ def log_odds(
 def sigmoid(
     logits,  # Log-odds, any shape
 ) -> np.ndarray:  # float64, the shape of `logits`
-    "The probabilities of log-odds, without overflow; undoes `log_odds`."
-    logits = np.asarray(logits, dtype=np.float64)
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+    "The probabilities of log-odds; undoes `log_odds`."
+    with np.errstate(over='ignore'):  # far below 0 the exponential is infinite, and the answer 0
+        return 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
 
 # %% ../nbs/00_core.ipynb #6d65a8ac
 def sha256(
