@@ -52,8 +52,8 @@ def check_risks(
     if len(risks) and (risks.min() < 0 or risks.max() > 1):
         raise RunError(
             f"calibration needs probabilities between 0 and 1; these scores go from "
-            f"{risks.min():.4g} to {risks.max():.4g}. Turn them into probabilities first (a sigmoid "
-            "for logits), or ask for discrimination only"
+            f"{risks.min():.4g} to {risks.max():.4g}. Turn them into probabilities first "
+            "(a sigmoid for logits), or ask for discrimination only"
         )
     return is_melanoma, risks
 

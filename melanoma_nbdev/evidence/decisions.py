@@ -15,8 +15,7 @@ from ..core import RunError
 from .auc import check_scores, percentile_interval
 from .calibration import check_risks, fit_recalibration
 from .discrimination import bootstrap_ratio
-from .oof import check_folds, clusters, out_of_fold
-from .subgroups import levels_of
+from .oof import clusters, levels_of, out_of_fold
 
 # %% ../../nbs/evidence/34_decisions.ipynb #c75ab5ce
 def design_effect(

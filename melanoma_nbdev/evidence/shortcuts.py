@@ -17,9 +17,9 @@ from ..engine import pool_map
 from .auc import auc, auc_ci
 from melanoma_nbdev.evidence.floor import (
     USUAL_GAIN,
-    _one_study,
+    check_same_study,
     camera_groups,
-    encode,
+    encode_features,
     metadata_gain,
 )
 from .oof import align_tables, clusters, read_oof
@@ -146,7 +146,7 @@ def suspects(
     | None = None,  # From `pixel_scores`; the pixel rows are left out where None
 ) -> dict:  # name -> (kind, scores (n,), two-sided)
     "What is to be looked at, as scores. A nominal suspect is scored out of fold, so that only an AUC above 0.5 means anything."
-    out, X = {}, encode(df, 'all+file')
+    out, X = {}, encode_features(df, 'all+file')
     if X.width.notna().any():
         out['camera (size class)'] = (
             'photograph',
@@ -204,7 +204,7 @@ def _gain_rows(df, image, both, **kwargs) -> list:
             "the gain by metadata needs two tables: give oof_image and oof_both, or neither"
         )
     image = read_oof(image)
-    _one_study(df, image, ('the manifest', 'oof_image'))
+    check_same_study(df, image, ('the manifest', 'oof_image'))
     align_tables(df, image)
     out = metadata_gain(image, both, **kwargs).reset_index()[
         ['suspect', 'kind', 'gain', 'lo', 'hi', 'n', 'verdict']

@@ -8,7 +8,7 @@ import pandas as pd, torch
 from melanoma_nbdev.core import write_csv, write_json
 from melanoma_nbdev.phantom.bounds import best_auc
 from melanoma_nbdev.phantom.dataset import make_phantom
-from melanoma_nbdev.evidence.floor import floor, independent_gain, metadata_gain
+from melanoma_nbdev.evidence.floor import floor_auc, independent_gain, metadata_gain
 from melanoma_nbdev.evidence.shortcuts import shortcut_audit
 from melanoma_nbdev.evidence.auc import auc
 from melanoma_nbdev.training.learner import make_config
@@ -23,7 +23,7 @@ if __name__ == '__main__':
         for what, more in dict(image={}, both=dict(meta='age,sex,site')).items():
             run = a.out/f'{name}-{what}'; train_run(run, resume=run.exists(), **kw, **more); runs[what] = run
         df = prepare(make_config(**{k: v for k, v in kw.items() if k != 'quiet'})); row = metadata_gain(runs['image'], runs['both'])
-        known = floor(df, 'metadata')[0]; k_auc = auc(known.target, known.p_melanoma); usual = float(independent_gain(float(row.image.iloc[0]), k_auc)) if name == 'clean' else out['clean']['explained_gain']
+        known = floor_auc(df, 'metadata')[0]; k_auc = auc(known.target, known.p_melanoma); usual = float(independent_gain(float(row.image.iloc[0]), k_auc)) if name == 'clean' else out['clean']['explained_gain']
         t = shortcut_audit(df, oof_image=runs['image'], oof_both=runs['both'], usual=usual); audits.append(t.assign(set=name))
         out[name] = dict(image_auc=float(row.image.iloc[0]), both_auc=float(row.both.iloc[0]), gain=float(row.gain.iloc[0]), lo=float(row.lo.iloc[0]), hi=float(row.hi.iloc[0]), metadata_alone=float(k_auc), explained_gain=usual, best_with_image=float(best_auc(data)), best_with_leak=float(best_auc(data, kind='shortcut')),
                          verdict=str(t.verdict['metadata beside the image']), missing_values=str(t.verdict['missing values']), n=int(row.n.iloc[0]), n_pos=int(row.n_pos.iloc[0]), seed=0)
