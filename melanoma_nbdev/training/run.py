@@ -29,7 +29,7 @@ from melanoma_nbdev.core import (
 from ..data.cache import cached
 from ..data.duplicates import find_duplicates
 from ..data.manifest import load_manifest
-from ..data.splits import add_groups, audit, make_folds
+from ..data.splits import add_groups, audit_folds, make_folds
 from ..engine import Task, run_tasks
 from ..images import INNER
 from .callbacks import processes, wait_for_all
@@ -66,7 +66,7 @@ def prepare(cfg: dict, df: pd.DataFrame | None = None) -> pd.DataFrame:
         if cfg['limit']:
             df = limit_rows(df, cfg['limit'], cfg['folds'], cfg['seed'])
         df = make_folds(df, k=cfg['folds'], seed=cfg['seed'])
-    audit(df)
+    audit_folds(df)
     cfg['classes'] = label_classes(df, cfg['target'])
     if cfg['shuffle_labels']:
         o = np.random.default_rng(cfg['seed']).permutation(len(df))
