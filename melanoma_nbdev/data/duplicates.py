@@ -7,10 +7,15 @@ __all__ = ['SIDE', 'official_duplicates', 'thumbnails', 'find_duplicates']
 
 # %% ../../nbs/data/13_duplicates.ipynb #c5d830aa
 from pathlib import Path
-import numpy as np, pandas as pd
-from PIL import Image
 
-from ..core import ManifestError
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.fft import dctn
+from scipy.ndimage import gaussian_filter
+
+from ..core import ManifestError, data_home
+from .manifest import SOURCES
 from ..engine import pool_map
 from ..images import open_image
 
@@ -18,140 +23,264 @@ from ..images import open_image
 def official_duplicates(
     root:str|Path|None=None, # Folder of siim2020; None: its folder under `MELANOMA_DATA`
 )->pd.DataFrame: # image_name_1, image_name_2
-    "The 425 pairs of SIIM-ISIC 2020 that the organisers published as duplicates; an empty table where the list is not there."
-    from melanoma_nbdev.data.manifest import _source_root
-    path = _source_root('siim2020', root)[2]/'ISIC_2020_Training_Duplicates.csv'
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=['image_name_1', 'image_name_2'])
+    "The published pairs of SIIM-ISIC 2020; an empty table where the list is not there."
+    folder = Path(root) if root is not None else _siim_folder()
+    path = folder/'ISIC_2020_Training_Duplicates.csv'
+    if path.is_file(): return pd.read_csv(path)
+    return pd.DataFrame(columns=['image_name_1', 'image_name_2'])
+
+def _siim_folder()->Path:
+    "Where `MELANOMA_DATA` keeps SIIM-ISIC 2020."
+    home = data_home()
+    if home is None:
+        raise ManifestError("where does siim2020 lie? set MELANOMA_DATA to the data folder, "
+                            "or pass root=; melanoma_data get siim2020 fetches it")
+    return home/SOURCES['siim2020'].folder
 
 # %% ../../nbs/data/13_duplicates.ipynb #6f45680c
 SIDE = 64  # pixels of a thumbnail: texture survives, a million of them fit into memory
 
-def _thumb(path:str)->np.ndarray:
-    "The whole frame as SIDE x SIDE grey levels, uint8; the aspect ratio is given up so that a turned copy stays comparable."
-    return np.asarray(open_image(path, shrink_to=2*SIDE).convert('L').resize((SIDE, SIDE), Image.Resampling.BOX))
-
 def thumbnails(
-    df:pd.DataFrame, # A manifest with paths; those of the cache are read much faster
+    manifest:pd.DataFrame, # With paths; those of the cache are read much faster
     workers:int|None=None, # Processes; None: one a processor
     progress:bool=False, # Show a bar
 )->np.ndarray: # n x 64 x 64, uint8
-    "A grey thumbnail of each image."
-    if df.path.isna().any(): raise ManifestError(f"{df.path.isna().sum():,} images have no path, first: {df.image_id[df.path.isna()].iloc[0]}; load the manifest with its images")
-    return np.stack(list(pool_map(_thumb, df.path, workers=workers, progress='thumbnails' if progress else None))) if len(df) else np.empty((0, SIDE, SIDE), np.uint8)
+    "A grey thumbnail of each image. `ManifestError` for an image without a path."
+    pathless = manifest.image_id[manifest.path.isna()]
+    if len(pathless):
+        raise ManifestError(f"{len(pathless):,} images have no path, first: {pathless.iloc[0]}; "
+                            "load the manifest with its images")
+    if not len(manifest): return np.empty((0, SIDE, SIDE), np.uint8)
+    title = 'thumbnails' if progress else None
+    return np.stack(list(pool_map(_thumbnail, manifest.path, workers=workers, progress=title)))
 
-# %% ../../nbs/data/13_duplicates.ipynb #7f357f78
-def _orient(x:np.ndarray, o:int, dct:bool=False)->np.ndarray:
-    "Orientation o (bit 2: transpose, then bit 0: mirror rows, bit 1: mirror columns) of n x s x s pictures, or of their cosine transforms."
-    if o & 4: x = x.transpose(0, 2, 1)
-    if dct:
-        s = (-1.)**np.arange(x.shape[-1], dtype=np.float32)  # mirroring a picture changes the sign of its odd coefficients
-        return x * (s[:, None] if o & 1 else 1) * (s if o & 2 else 1)
-    return x[:, ::-1 if o & 1 else 1, ::-1 if o & 2 else 1]
-
-def _describe(thumbs:np.ndarray, k:int=10)->np.ndarray:
-    "Low-frequency cosine coefficients, n x k x k, without the mean, evened out in a way that no orientation changes; outside u + v < k zero."
-    from scipy.fft import dctn
-    u, v = np.mgrid[:k, :k]; low = (u + v > 0) & (u + v < k)
-    d = np.concatenate([dctn(thumbs[i:i + 4096].astype(np.float32), axes=(1, 2), norm='ortho')[:, :k, :k] for i in range(0, len(thumbs), 4096)]) * low
-    d /= np.sqrt((d**2).sum((1, 2), keepdims=True)) + 1e-6
-    even = lambda a: (a + a.T)/2
-    mean = even(d.mean(0) * ((u % 2 == 0) & (v % 2 == 0)))
-    spread = np.sqrt(even(((d - mean)**2).mean(0))) + 1e-6
-    return (((d - mean)/spread).clip(-3, 3) * low).astype(np.float32)
-
-# %% ../../nbs/data/13_duplicates.ipynb #af5e8547
-def _same_code(index:np.ndarray, query:np.ndarray, cap:int=50)->tuple:
-    "Pairs i < j of rows where index[i] == query[j]; of a code that many rows share, each row meets `cap` of them."
-    order = np.argsort(index, kind='stable'); lo = np.searchsorted(index[order], query)
-    n = np.minimum(np.searchsorted(index[order], query, side='right') - lo, cap)
-    j = np.repeat(np.arange(len(query)), n)
-    i = order[np.repeat(lo - np.cumsum(n) + n, n) + np.arange(n.sum())]
-    return i[i < j], j[i < j]
-
-def _propose(desc:np.ndarray, min_cos:float=.88, tables:int=48, seed:int=0)->np.ndarray:
-    "Rows (i, j, orientation of j) whose descriptors point the same way, found through `tables` random codes."
-    n = len(desc); low = np.abs(desc).max(0) > 0; rng = np.random.default_rng(seed); bits = int(np.ceil(np.log2(n + 1))) + 4; found = []
-    views = [(x := _orient(desc, o, dct=True)[:, low]) / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-6) for o in range(8)]
-    for _ in range(tables):
-        planes = rng.standard_normal((low.sum(), bits)).astype(np.float32)
-        codes = [(x @ planes > 0) @ (1 << np.arange(bits)) for x in views]
-        for o in range(8):
-            i, j = _same_code(codes[0], codes[o])
-            for s in range(0, len(i), 1 << 18):
-                a, b = i[s:s + (1 << 18)], j[s:s + (1 << 18)]; near = np.einsum('ij,ij->i', views[0][a], views[o][b]) > min_cos
-                found.append((a[near]*n + b[near])*8 + o)
-        if len(found) > 256: found = [np.unique(np.concatenate(found))]
-    key = np.unique(np.concatenate(found)) if found else np.empty(0, int)
-    return np.stack([key//8//n, key//8 % n, key % 8], 1)
+def _thumbnail(path:str)->np.ndarray:
+    "The whole frame as SIDE x SIDE grey levels, uint8; a turned copy stays comparable."
+    picture = open_image(path, shrink_to=2*SIDE).convert('L')
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 # %% ../../nbs/data/13_duplicates.ipynb #3d5c7a97
-def _warp(b:np.ndarray, p:np.ndarray)->tuple:
-    "Pictures b (n x s x s) seen through the affine maps p (n x 6), bilinear, and which pixels lie inside."
-    n, s, _ = b.shape; c = (s - 1)/2; y, x = np.mgrid[:s, :s].astype(np.float32) - np.float32(c); q = p.astype(np.float32)[:, :, None, None]
-    xs, ys = (1 + q[:, 0])*x + q[:, 1]*y + q[:, 2] + np.float32(c), q[:, 3]*x + (1 + q[:, 4])*y + q[:, 5] + np.float32(c)
-    ok = (xs >= 0) & (xs <= s - 1) & (ys >= 0) & (ys <= s - 1)
-    x0, y0 = xs.astype(np.int32).clip(0, s - 2), ys.astype(np.int32).clip(0, s - 2); fx, fy = (xs - x0).clip(0, 1), (ys - y0).clip(0, 1)
-    k = np.arange(n)[:, None, None]*(s*s) + y0*s + x0; g = b.ravel()
-    return (g[k]*(1 - fx) + g[k + 1]*fx)*(1 - fy) + (g[k + s]*(1 - fx) + g[k + s + 1]*fx)*fy, ok
+def _orient(pictures:np.ndarray, orientation:int)->np.ndarray:
+    "Pictures (n x s x s) in that orientation."
+    if orientation & 4: pictures = pictures.transpose(0, 2, 1)
+    return pictures[:, ::-1 if orientation & 1 else 1, ::-1 if orientation & 2 else 1]
 
-def _even(x:np.ndarray, ok:np.ndarray)->np.ndarray:
-    "Mean 0 and standard deviation 1 over the pixels `ok` of each picture, 0 elsewhere."
-    n = ok.sum((1, 2), keepdims=True).clip(1); x = (x - (x*ok).sum((1, 2), keepdims=True)/n)*ok
-    return x / (np.sqrt((x*x).sum((1, 2), keepdims=True)/n) + 1e-6)
-
-def _register(a:np.ndarray, b:np.ndarray, p:np.ndarray, steps:int=6)->np.ndarray:
-    "The affine maps p improved by Gauss-Newton, so that b seen through them looks like a."
-    n, s, _ = a.shape; y, x = np.mgrid[:s, :s].astype(np.float32) - np.float32((s - 1)/2)
-    most = np.array([.1, .1, 3, .1, .1, 3], np.float32); ridge = np.diag([s*s, s*s, 1, s*s, s*s, 1.]) * 1e-6 * s*s
-    for _ in range(steps):
-        w, ok = _warp(b, p); w = _even(w, ok); gy, gx = np.gradient(w, axis=(1, 2))
-        jac = np.stack([gx*x, gx*y, gx, gy*x, gy*y, gy], 1).reshape(n, 6, -1) * ok.reshape(n, 1, -1)
-        p = p + np.linalg.solve(jac @ jac.transpose(0, 2, 1) + ridge, jac @ ((a - w)*ok).reshape(n, -1, 1))[..., 0].clip(-most, most).astype(np.float32)
-    return p
-
-# %% ../../nbs/data/13_duplicates.ipynb #a7b6e3ad
-def _coarse(t:np.ndarray)->np.ndarray:
-    "Coarse structure of thumbnails at half their side, n x 32 x 32."
-    from scipy.ndimage import gaussian_filter as gf
-    t = t.astype(np.float32).reshape(len(t), SIDE//2, 2, SIDE//2, 2).mean((2, 4)); t = gf(t, (0, .5, .5)) - gf(t, (0, 3, 3))
-    return _even(t, np.ones_like(t, bool))
-
-def _fine(t:np.ndarray)->np.ndarray:
-    "Fine structure of thumbnails, contrast evened out, n x 64 x 64."
-    from scipy.ndimage import gaussian_filter as gf
-    t = t.astype(np.float32); t = gf(t, (0, .7, .7)) - gf(t, (0, 3, 3)); t = t / (np.sqrt(gf(t*t, (0, 3, 3))) + 1)
-    return _even(t, np.ones_like(t, bool))
-
-def _match(a:np.ndarray, b:np.ndarray, p:np.ndarray, radius:float=.45)->np.ndarray:
-    "Correlation of a with b seen through p, inside the disc of that radius (in sides): the rim is the camera's, not the lesion's."
-    s = a.shape[-1]; w, ok = _warp(b, p); y, x = np.mgrid[:s, :s] - (s - 1)/2; ok = ok & (np.hypot(x, y) < radius*s)
-    return (_even(a, ok)*_even(w, ok)).sum((1, 2)) / ok.sum((1, 2)).clip(1)
-
-def _verify(thumbs:np.ndarray, pairs:np.ndarray, chunk:int=48)->np.ndarray:
-    "A score in -1..1 for each row (i, j, orientation): the correlation of fine structure after registration; 0 where the coarse structure differs."
-    out = np.zeros(len(pairs), np.float32)
-    for s in range(0, len(pairs), chunk):
-        i, j, o = pairs[s:s + chunk].T; a, b = thumbs[i], np.stack([_orient(thumbs[[r]], q)[0] for r, q in zip(j, o, strict=False)]); ca, cb = _coarse(a), _coarse(b)
-        p = _register(ca, cb, np.zeros((len(i), 6), np.float32)); k = np.flatnonzero(_match(ca, cb, p, 1) > .9)
-        if not len(k): continue
-        fa, fb = _fine(a[k]), _fine(b[k]); p = p[k] * np.array([1, 1, 2, 1, 1, 2], np.float32); better = _register(fa, fb, p, steps=5)
-        out[s + k] = np.maximum(_match(fa, fb, p), _match(fa, fb, better))
-    return out
+# %% ../../nbs/data/13_duplicates.ipynb #cd0861ec
+def _orient_spectra(spectra:np.ndarray, orientation:int)->np.ndarray:
+    "Cosine transforms (n x k x k) of pictures in that orientation."
+    if orientation & 4: spectra = spectra.transpose(0, 2, 1)
+    signs = (-1.)**np.arange(spectra.shape[-1], dtype=np.float32)
+    rows = signs[:, None] if orientation & 1 else 1
+    columns = signs if orientation & 2 else 1
+    return spectra * rows * columns
 
 # %% ../../nbs/data/13_duplicates.ipynb #ee411df5
+def _low_frequencies(thumbs:np.ndarray, k:int, chunk:int=4096)->np.ndarray:
+    "The first k x k cosine coefficients of each, float32; 0 for the mean and from u + v = k on."
+    rows, columns = np.mgrid[:k, :k]
+    low = (rows + columns > 0) & (rows + columns < k)
+    parts = [dctn(thumbs[start:start + chunk].astype(np.float32), axes=(1, 2), norm='ortho')
+             for start in range(0, len(thumbs), chunk)]
+    return np.concatenate([part[:, :k, :k] for part in parts]) * low
+
+# %% ../../nbs/data/13_duplicates.ipynb #669d7121
+def _describe(thumbs:np.ndarray, k:int=10)->np.ndarray:
+    "Descriptors, n x k x k float32: low frequencies in units of their spread over the set."
+    spectra = _low_frequencies(thumbs, k)
+    spectra /= np.sqrt((spectra**2).sum((1, 2), keepdims=True)) + 1e-6
+    rows, columns = np.mgrid[:k, :k]
+    unsigned = (rows % 2 == 0) & (columns % 2 == 0)  # what no mirroring changes
+    mean = _symmetric(spectra.mean(0) * unsigned)
+    spread = np.sqrt(_symmetric(((spectra - mean)**2).mean(0))) + 1e-6
+    low = (rows + columns > 0) & (rows + columns < k)
+    return (((spectra - mean)/spread).clip(-3, 3) * low).astype(np.float32)
+
+def _symmetric(matrix:np.ndarray)->np.ndarray:
+    "The mean of a matrix and its transpose."
+    return (matrix + matrix.T)/2
+
+# %% ../../nbs/data/13_duplicates.ipynb #e60c5993
+def _same_code(index:np.ndarray, query:np.ndarray, cap:int=50)->tuple:
+    "Rows i < j where index[i] == query[j]; of a common code, each row meets `cap` others."
+    order = np.argsort(index, kind='stable')
+    in_order = index[order]
+    first = np.searchsorted(in_order, query)
+    n_meet = np.minimum(np.searchsorted(in_order, query, side='right') - first, cap)
+    j = np.repeat(np.arange(len(query)), n_meet)
+    start = np.repeat(first - np.cumsum(n_meet) + n_meet, n_meet)
+    i = order[start + np.arange(n_meet.sum())]
+    return i[i < j], j[i < j]
+
+# %% ../../nbs/data/13_duplicates.ipynb #7e384677
+def _unit_views(descriptors:np.ndarray)->list:
+    "For each of eight orientations the descriptors as unit vectors, n x m."
+    used = np.abs(descriptors).max(0) > 0
+    views = [_orient_spectra(descriptors, orientation)[:, used] for orientation in range(8)]
+    return [view / (np.linalg.norm(view, axis=1, keepdims=True) + 1e-6) for view in views]
+
+def _codes(views:list, bits:int, rng)->list:
+    "One table: the code of every row in every orientation, from planes drawn anew."
+    planes = rng.standard_normal((views[0].shape[1], bits)).astype(np.float32)
+    return [(view @ planes > 0) @ (1 << np.arange(bits)) for view in views]
+
+# %% ../../nbs/data/13_duplicates.ipynb #cbed0b8d
+def _near(one:np.ndarray, other:np.ndarray, pairs:tuple, min_cos:float, chunk:int=1 << 18):
+    "Yield those (i, j) of the pairs, a chunk at a time, whose unit vectors point the same way."
+    for start in range(0, len(pairs[0]), chunk):
+        i, j = pairs[0][start:start + chunk], pairs[1][start:start + chunk]
+        near = np.einsum('ij,ij->i', one[i], other[j]) > min_cos
+        yield i[near], j[near]
+
+# %% ../../nbs/data/13_duplicates.ipynb #01c8ae7c
+def _propose(descriptors:np.ndarray, min_cos:float=.88, tables:int=48, seed:int=0)->np.ndarray:
+    "Rows (i, j, orientation of j) whose descriptors point the same way."
+    n = len(descriptors)
+    rng = np.random.default_rng(seed)
+    bits = int(np.ceil(np.log2(n + 1))) + 4
+    views, found = _unit_views(descriptors), [np.empty(0, int)]
+    for _ in range(tables):
+        codes = _codes(views, bits, rng)
+        for orientation in range(8):
+            pairs = _same_code(codes[0], codes[orientation])
+            for i, j in _near(views[0], views[orientation], pairs, min_cos):
+                found.append((i*n + j)*8 + orientation)
+        if len(found) > 256: found = [np.unique(np.concatenate(found))]
+    keys = np.unique(np.concatenate(found))
+    return np.stack([keys//8//n, keys//8 % n, keys % 8], axis=1)
+
+# %% ../../nbs/data/13_duplicates.ipynb #6d26e200
+def _seen_at(maps:np.ndarray, side:int)->tuple:
+    "Where affine maps (n x 6) send each pixel of a picture: across and down, n x side x side."
+    centre = np.float32((side - 1)/2)
+    y, x = np.mgrid[:side, :side].astype(np.float32) - centre
+    maps = maps.astype(np.float32)[:, :, None, None]
+    across = (1 + maps[:, 0])*x + maps[:, 1]*y + maps[:, 2] + centre
+    down = maps[:, 3]*x + (1 + maps[:, 4])*y + maps[:, 5] + centre
+    return across, down
+
+def _warp(pictures:np.ndarray, maps:np.ndarray)->tuple:
+    "Pictures (n x s x s) seen through affine maps (n x 6), and which pixels lie inside."
+    last = pictures.shape[-1] - 1
+    across, down = _seen_at(maps, last + 1)
+    inside = (across >= 0) & (across <= last) & (down >= 0) & (down <= last)
+    return _bilinear(pictures, across, down), inside
+
+# %% ../../nbs/data/13_duplicates.ipynb #eab92f86
+def _bilinear(pictures:np.ndarray, across:np.ndarray, down:np.ndarray)->np.ndarray:
+    "Pictures (n x s x s) read between their pixels."
+    n, side, _ = pictures.shape
+    left = across.astype(np.int32).clip(0, side - 2)
+    top = down.astype(np.int32).clip(0, side - 2)
+    to_right, to_bottom = (across - left).clip(0, 1), (down - top).clip(0, 1)
+    flat = pictures.ravel()
+    corner = np.arange(n)[:, None, None]*(side*side) + top*side + left
+    upper = flat[corner]*(1 - to_right) + flat[corner + 1]*to_right
+    lower = flat[corner + side]*(1 - to_right) + flat[corner + side + 1]*to_right
+    return upper*(1 - to_bottom) + lower*to_bottom
+
+# %% ../../nbs/data/13_duplicates.ipynb #98029646
+def _standardise(pictures:np.ndarray, inside:np.ndarray)->np.ndarray:
+    "Mean 0 and standard deviation 1 over the pixels inside each picture, 0 elsewhere."
+    n_inside = inside.sum((1, 2), keepdims=True).clip(1)
+    mean = (pictures*inside).sum((1, 2), keepdims=True)/n_inside
+    centred = (pictures - mean)*inside
+    return centred / (np.sqrt((centred*centred).sum((1, 2), keepdims=True)/n_inside) + 1e-6)
+
+# %% ../../nbs/data/13_duplicates.ipynb #2d44d0e3
+def _step(target:np.ndarray, picture:np.ndarray, maps:np.ndarray)->np.ndarray:
+    "The change of the maps by which `picture` seen through them comes nearer to `target`."
+    n, side, _ = target.shape
+    y, x = np.mgrid[:side, :side].astype(np.float32) - np.float32((side - 1)/2)
+    seen, inside = _warp(picture, maps)
+    seen = _standardise(seen, inside)
+    down, across = np.gradient(seen, axis=(1, 2))
+    slopes = [across*x, across*y, across, down*x, down*y, down]
+    jacobian = np.stack(slopes, 1).reshape(n, 6, -1) * inside.reshape(n, 1, -1)
+    rest = ((target - seen)*inside).reshape(n, -1, 1)
+    ridge = np.diag([side*side, side*side, 1, side*side, side*side, 1.]) * 1e-6 * side*side
+    normal = jacobian @ jacobian.transpose(0, 2, 1) + ridge
+    most = np.array([.1, .1, 3, .1, .1, 3], np.float32)
+    return np.linalg.solve(normal, jacobian @ rest)[..., 0].clip(-most, most).astype(np.float32)
+
+def _register(target:np.ndarray, picture:np.ndarray, maps:np.ndarray, steps:int=6)->np.ndarray:
+    "The affine maps, improved so that `picture` seen through them looks like `target`."
+    for _ in range(steps): maps = maps + _step(target, picture, maps)
+    return maps
+
+# %% ../../nbs/data/13_duplicates.ipynb #ce10785a
+def _coarse(thumbs:np.ndarray)->np.ndarray:
+    "Coarse structure of thumbnails at half their side, n x 32 x 32."
+    half = SIDE//2
+    small = thumbs.astype(np.float32).reshape(len(thumbs), half, 2, half, 2).mean((2, 4))
+    bands = gaussian_filter(small, (0, .5, .5)) - gaussian_filter(small, (0, 3, 3))
+    return _standardise(bands, np.ones_like(bands, bool))
+
+def _fine(thumbs:np.ndarray)->np.ndarray:
+    "Fine structure of thumbnails, contrast evened out, n x 64 x 64."
+    full = thumbs.astype(np.float32)
+    bands = gaussian_filter(full, (0, .7, .7)) - gaussian_filter(full, (0, 3, 3))
+    bands = bands / (np.sqrt(gaussian_filter(bands*bands, (0, 3, 3))) + 1)
+    return _standardise(bands, np.ones_like(bands, bool))
+
+# %% ../../nbs/data/13_duplicates.ipynb #7cbd2a20
+def _match(one:np.ndarray, other:np.ndarray, maps:np.ndarray, radius:float=.45)->np.ndarray:
+    "Correlation of `one` with `other` seen through the maps, inside a disc; radius in sides."
+    side = one.shape[-1]
+    seen, inside = _warp(other, maps)
+    y, x = np.mgrid[:side, :side] - (side - 1)/2
+    inside = inside & (np.hypot(x, y) < radius*side)
+    products = _standardise(one, inside)*_standardise(seen, inside)
+    return products.sum((1, 2)) / inside.sum((1, 2)).clip(1)
+
+# %% ../../nbs/data/13_duplicates.ipynb #be123525
+def _verify(thumbs:np.ndarray, pairs:np.ndarray, chunk:int=48)->np.ndarray:
+    "A score in -1..1 for each row (i, j, orientation); 0 where the coarse structure differs."
+    scores = np.zeros(len(pairs), np.float32)
+    for start in range(0, len(pairs), chunk):
+        i, j, turns = pairs[start:start + chunk].T
+        turned = [_orient(thumbs[[row]], turn)[0] for row, turn in zip(j, turns, strict=True)]
+        scores[start:start + chunk] = _score(thumbs[i], np.stack(turned))
+    return scores
+
+def _score(ones:np.ndarray, others:np.ndarray)->np.ndarray:
+    "How well the fine structure of two stacks of thumbnails correlates after registration."
+    scores = np.zeros(len(ones), np.float32)
+    coarse, coarse_others = _coarse(ones), _coarse(others)
+    maps = _register(coarse, coarse_others, np.zeros((len(ones), 6), np.float32))
+    alike = np.flatnonzero(_match(coarse, coarse_others, maps, radius=1) > .9)
+    if not len(alike): return scores
+    fine, fine_others = _fine(ones[alike]), _fine(others[alike])
+    maps = maps[alike] * np.array([1, 1, 2, 1, 1, 2], np.float32)  # shifts at twice the side
+    better = _register(fine, fine_others, maps, steps=5)
+    scores[alike] = np.maximum(_match(fine, fine_others, maps), _match(fine, fine_others, better))
+    return scores
+
+# %% ../../nbs/data/13_duplicates.ipynb #a14153df
 def find_duplicates(
-    df:pd.DataFrame, # A manifest with paths
-    min_score:float=.87, # Copies reach 0.93 and more (0.88 where only 64 pixels are left); photographs of different lesions stayed below 0.83
-    thumbs:np.ndarray|None=None, # What `thumbnails(df)` gave, where it is there already
+    manifest:pd.DataFrame, # With paths
+    min_score:float=.87, # Least score of a copy
+    thumbs:np.ndarray|None=None, # What `thumbnails(manifest)` gave, where it is there already
     workers:int|None=None, # Processes that read images
     progress:bool=False, # Show a bar while reading
     seed:int=0, # Of the random codes
-)->pd.DataFrame: # image_1, image_2, score, turned (0 to 7: transpose 4, mirror rows 1, mirror columns 2), sorted
-    "Pairs of images that are one photograph: resized, recompressed, turned by quarters, mirrored, recoloured or slightly cropped."
-    thumbs = thumbnails(df, workers, progress) if thumbs is None else thumbs
-    if len(thumbs) != len(df): raise ManifestError(f"{len(thumbs):,} thumbnails for {len(df):,} images; make them anew with thumbnails(df)")
-    if len(df) < 2: return pd.DataFrame(columns=['image_1', 'image_2', 'score', 'turned'])
-    pairs = _propose(_describe(thumbs), seed=seed); score = _verify(thumbs, pairs)
-    ids = df.image_id.to_numpy(); a, b = ids[pairs[:, 0]], ids[pairs[:, 1]]; swap = a > b
-    out = pd.DataFrame(dict(image_1=np.where(swap, b, a), image_2=np.where(swap, a, b), score=score.round(4), turned=pairs[:, 2]))[score >= min_score]
-    return out.sort_values(['image_1', 'image_2', 'score'], ascending=[True, True, False]).drop_duplicates(['image_1', 'image_2']).reset_index(drop=True)
+)->pd.DataFrame: # image_1, image_2, score, turned (0 to 7), sorted
+    "Pairs of images that are one photograph: resized, recompressed, turned, mirrored, recoloured."
+    if thumbs is None: thumbs = thumbnails(manifest, workers, progress)
+    if len(thumbs) != len(manifest):
+        raise ManifestError(f"{len(thumbs):,} thumbnails for {len(manifest):,} images; "
+                            "make them anew with thumbnails(manifest)")
+    if len(manifest) < 2: return pd.DataFrame(columns=['image_1', 'image_2', 'score', 'turned'])
+    pairs = _propose(_describe(thumbs), seed=seed)
+    scores = _verify(thumbs, pairs)
+    found = _pair_table(manifest.image_id.to_numpy(), pairs, scores)[scores >= min_score]
+    found = found.sort_values(['image_1', 'image_2', 'score'], ascending=[True, True, False])
+    return found.drop_duplicates(['image_1', 'image_2']).reset_index(drop=True)
+
+# %% ../../nbs/data/13_duplicates.ipynb #dd852be7
+def _pair_table(ids:np.ndarray, pairs:np.ndarray, scores:np.ndarray)->pd.DataFrame:
+    "A row a proposal; the two ids in alphabetical order."
+    one, other = ids[pairs[:, 0]], ids[pairs[:, 1]]
+    swap = one > other
+    return pd.DataFrame(dict(
+        image_1=np.where(swap, other, one), image_2=np.where(swap, one, other),
+        score=scores.round(4), turned=pairs[:, 2]))
