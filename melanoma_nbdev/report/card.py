@@ -14,7 +14,7 @@ from ..core import DX, RunError, read_json, write_text
 from ..evidence.ensemble import HOW
 from ..images import INNER
 from .html import _point_rows
-from .measures import GROUPS, NAMES, _diff, fmt, headline
+from .measures import GROUPS, MEASURE_NAMES, gain_in_words, in_words, headline
 
 # %% ../../nbs/report/42_card.ipynb #27107a16
 UNKNOWN = 'unknown (not recorded in the files of the run)'
@@ -103,17 +103,17 @@ def _flat(f: dict) -> dict:
         n_pos=f"{m['n_pos']:,}",
         n_clusters=f"{m['n_clusters']:,}",
         prevalence=f"{m['prevalence']:.2%}",
-        auc=fmt(m['auc']),
-        ap=fmt(m['ap']),
-        sens95=fmt(m['sens_at_spec95']),
-        spec95=fmt(m['spec_at_sens95']),
+        auc=in_words(m['auc']),
+        ap=in_words(m['ap']),
+        sens95=in_words(m['sens_at_spec95']),
+        spec95=in_words(m['spec_at_sens95']),
         n_boot=f"{m['n_boot']:,}",
     )
     if m.get('folds'):
         d['folds'] = str(len(m['folds']))
     if x := m.get('calibration'):
         d.update(
-            slope=fmt(x['line']['slope']), ece=f"{x['ece_debiased']:.4f}", brier=f"{x['brier']:.4f}"
+            slope=in_words(x['line']['slope']), ece=f"{x['ece_debiased']:.4f}", brier=f"{x['brier']:.4f}"
         )
         if 'temperature' in x:
             d['temperature'] = f"{x['temperature']['all']:.3f}"
@@ -125,12 +125,12 @@ def _flat(f: dict) -> dict:
             for b, t in m['subgroups'].items()
         )
     if x := m.get('floor'):
-        d['floor'] = fmt(x['auc'])
+        d['floor'] = in_words(x['auc'])
     if x := m.get('diagnoses'):
-        d['macro_auc'] = fmt(x['macro_auc'])
+        d['macro_auc'] = in_words(x['macro_auc'])
         d['class_counts'] = ', '.join(f"{a} {b['n']:,}" for a, b in x['classes'].items())
     if x := (m.get('optimism') or {}).get('best_epoch'):
-        d['optimism'] = _diff(x, 4)
+        d['optimism'] = gain_in_words(x, 4)
     if e.get('versions'):
         d['versions'] = ', '.join(f'{a} {b}' for a, b in e['versions'].items())
     if e.get('device'):
@@ -155,7 +155,7 @@ def _yaml_head(f: dict) -> str:
         'other',
     )
     val = lambda k, name: (
-        f"      - type: {k}\n        value: {m[name]['value']:.6f}\n        name: {NAMES[name]} (95% interval {m[name]['lo']:.4f} to {m[name]['hi']:.4f})"
+        f"      - type: {k}\n        value: {m[name]['value']:.6f}\n        name: {MEASURE_NAMES[name]} (95% interval {m[name]['lo']:.4f} to {m[name]['hi']:.4f})"
         if m[name]['value'] is not None
         else ''
     )
@@ -207,7 +207,7 @@ def _card_evidence(f: dict, d: dict) -> str:
         )
     )
     sub = '\n'.join(
-        f"| {GROUPS[b]} | {r['level']} | {r['n']:,} | {r['n_pos']:,} | {fmt(dict(value=r['auc'], lo=r['lo'], hi=r['hi'])) if r['auc'] is not None else r['note']} |"
+        f"| {GROUPS[b]} | {r['level']} | {r['n']:,} | {r['n_pos']:,} | {in_words(dict(value=r['auc'], lo=r['lo'], hi=r['hi'])) if r['auc'] is not None else r['note']} |"
         for b, s in (m.get('subgroups') or {}).items()
         for r in s['rows']
     )

@@ -29,11 +29,11 @@ from ..evidence.oof import clusters, read_oof
 from ..evidence.subgroups import estimate_ita
 from melanoma_nbdev.report.measures import (
     GROUPS,
-    NAMES,
-    _diff,
+    MEASURE_NAMES,
+    gain_in_words,
     against_table,
     evaluate,
-    fmt,
+    in_words,
     headline,
     is_probability,
     text_table,
@@ -231,7 +231,7 @@ def _part_discrimination(m, figs):
         )
     if x := m.get('diagnoses'):
         s += '<h3>Diagnoses, each against the rest</h3>' + html_table(
-            [dict(dx=f'{DX[k]} ({k})', n=v['n'], auc=fmt(v)) for k, v in x['classes'].items()],
+            [dict(dx=f'{DX[k]} ({k})', n=v['n'], auc=in_words(v)) for k, v in x['classes'].items()],
             dict(dx='diagnosis', n='images', auc='AUC'),
         )
     return s
@@ -241,7 +241,7 @@ def _part_calibration(m, figs):
     c = m.get('calibration')
     if not c:
         return ''
-    s = f"<h2>Calibration</h2><p>Slope {fmt(c['line']['slope'])} (1 is right, below is overconfident), intercept {fmt(c['line']['intercept'])} (0 is right), observed to expected melanomas {fmt(c['line']['observed_expected'])}.</p>"
+    s = f"<h2>Calibration</h2><p>Slope {in_words(c['line']['slope'])} (1 is right, below is overconfident), intercept {in_words(c['line']['intercept'])} (0 is right), observed to expected melanomas {in_words(c['line']['observed_expected'])}.</p>"
     if 'recalibrated' in c:
         s += html_table(
             c['recalibrated'],
@@ -276,9 +276,9 @@ def _point_rows(points):
             else 'cannot be promised: too few images',
             threshold=x['threshold'],
             at=f"{x['prevalence']:.2%}",
-            sens=fmt(x['sensitivity']),
-            spec=fmt(x['specificity']),
-            per=fmt(x['called_per_melanoma'], 1),
+            sens=in_words(x['sensitivity']),
+            spec=in_words(x['specificity']),
+            per=in_words(x['called_per_melanoma'], 1),
         )
         for x in points
     ]
@@ -350,10 +350,10 @@ def _part_rest(m, figs):
             ),
         )
     if f := m.get('floor'):
-        s += f"<h2>The floor without a pixel</h2><p>{_esc(', '.join({'age_band': 'age', 'camera': 'image size'}.get(x, x) for x in f['features']).capitalize())} alone reach an AUC of {fmt(f['auc'])}. The image's score is {_diff(f['image_over_floor'])} above that; added to them it brings {_diff(f['image_adds'])}.</p>"
+        s += f"<h2>The floor without a pixel</h2><p>{_esc(', '.join({'age_band': 'age', 'camera': 'image size'}.get(x, x) for x in f['features']).capitalize())} alone reach an AUC of {in_words(f['auc'])}. The image's score is {gain_in_words(f['image_over_floor'])} above that; added to them it brings {gain_in_words(f['image_adds'])}.</p>"
     if o := m.get('optimism'):
         s += '<h2>Optimism</h2>' + (
-            f"<p>Best epoch of each fold, chosen on the fold itself, minus the fixed epoch: {_diff(o['best_epoch'], 4)}.</p>"
+            f"<p>Best epoch of each fold, chosen on the fold itself, minus the fixed epoch: {gain_in_words(o['best_epoch'], 4)}.</p>"
             if 'best_epoch' in o
             else ''
         )
@@ -384,13 +384,13 @@ def html_report(
     figs = figs if figs is not None else figures(d, m)
     cards = [
         (
-            fmt(m['auc']).split(' (')[0],
+            in_words(m['auc']).split(' (')[0],
             f"AUC, 95% interval {m['auc']['lo']:.3f} to {m['auc']['hi']:.3f}",
         ),
         (f"{m['n_pos']:,}", f"melanomas among {m['n']:,} images ({m['prevalence']:.2%})"),
         (f"{m['n_clusters']:,}", 'patients or groups, resampled whole'),
         (
-            fmt(m['sens_at_spec95']).split(' (')[0],
+            in_words(m['sens_at_spec95']).split(' (')[0],
             f"sensitivity at 95% specificity ({m['sens_at_spec95']['lo']:.3f} to {m['sens_at_spec95']['hi']:.3f})",
         ),
     ]
@@ -405,8 +405,8 @@ def html_report(
         s += f"<h2>Against {_esc(c.get('b_name', 'the other'))}</h2><p>{c['n']:,} common images, {c['n_pos']:,} melanomas; both resampled alike.</p>"
         s += html_table(
             [
-                dict(k=NAMES[k], a=c[k]['a'], b=c[k]['b'], d=_diff(c[k]), mdd=c[k]['detectable'])
-                for k in NAMES
+                dict(k=MEASURE_NAMES[k], a=c[k]['a'], b=c[k]['b'], d=gain_in_words(c[k]), mdd=c[k]['detectable'])
+                for k in MEASURE_NAMES
                 if k in c
             ],
             dict(
