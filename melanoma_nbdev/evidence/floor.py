@@ -67,7 +67,7 @@ def _site_codes(sites: pd.Series) -> pd.Series:
 
 _ENCODERS = dict(
     sex=lambda table: table['sex'].map(dict(male=0.0, female=1.0)),
-    site=lambda table: _site_codes(table['site']),
+    site=lambda table: _site_codes(table.get('site_detail', table['site'])),
     images=lambda table: table['patient_id'].map(table['patient_id'].value_counts()),
     bytes=lambda table: table['path'].map(_bytes_of),
 )

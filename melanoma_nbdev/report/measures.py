@@ -52,7 +52,7 @@ from ..evidence.oof import Interval, clusters, read_oof
 from ..evidence.subgroups import age_band, ita_group, subgroups
 
 # %% ../../nbs/report/40_measures.ipynb #f8cca162
-FACTS = ('sex', 'age', 'site', 'dx', 'source', 'width', 'height', 'ita')
+FACTS = ('sex', 'age', 'site', 'site_detail', 'dx', 'source', 'width', 'height', 'ita')
 "Columns that a manifest may add to predictions"
 
 # %% ../../nbs/report/40_measures.ipynb #849f3102
