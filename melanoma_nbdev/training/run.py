@@ -41,7 +41,7 @@ from melanoma_nbdev.training.learner import (
     train_part,
 )
 from .options import PRESETS
-from .pipeline import label_classes
+from .options import label_classes
 
 # %% ../../nbs/training/27_run.ipynb #54d1ff7b
 def limit_rows(

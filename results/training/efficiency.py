@@ -20,7 +20,8 @@ from melanoma_nbdev.training.losses import CELoss
 from melanoma_nbdev.training.models import body_head
 from melanoma_nbdev.data.splits import add_groups, make_folds
 from melanoma_nbdev.training.learner import AdamW, build_model, make_config, make_learner
-from melanoma_nbdev.training.pipeline import label_classes, square_store
+from melanoma_nbdev.training.pipeline import square_store
+from melanoma_nbdev.training.options import label_classes
 
 GPU = torch.cuda.is_available()
 def clock():

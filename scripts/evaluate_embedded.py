@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""metrics.json of a folder of results, made again from its oof.csv.
+
+    python scripts/evaluate_embedded.py
+    python scripts/evaluate_embedded.py results/phantom --data data/phantom-2000
+
+A folder of results has no manifest, and the evaluation needs what is known of the images: sex, age,
+site, diagnosis. They are read from the source that config.json names (under MELANOMA_DATA), or from
+--data, and put beside the predictions. No image is opened.
+
+Two entries are special. The floor takes the body sites of HAM10000 in that table's own words, which
+are finer than a manifest's six and tell more: it is the floor of results/shortcuts/
+image_adds_ham10000.csv. The best epochs lie in the run folder alone, so `optimism` is taken
+over from the metrics.json that is there."""
+import argparse
+from pathlib import Path
+
+from melanoma_nbdev.core import read_json, write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN_SITES = dict(ham10000=('HAM10000_metadata.csv', 'localization'))
+
+
+def options():
+    "What the command line asks for."
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('results', nargs='?', default=ROOT/'results'/'embedded', type=Path,
+                        help='folder with config.json, oof.csv and metrics.json')
+    parser.add_argument('--data', help='source or folder that the images come from')
+    return parser.parse_args()
+
+
+def manifest_of(data, config):
+    "The manifest of a source, its labels shuffled where the run shuffled them."
+    import numpy as np
+    from melanoma_nbdev.data.manifest import load_manifest
+
+    manifest = load_manifest(data, images=False).drop(columns=['width', 'height'])
+    if config.get('shuffle_labels'):
+        order = np.random.default_rng(config['seed']).permutation(len(manifest))
+        labels = manifest[['target', 'dx']].iloc[order]
+        manifest[['target', 'dx']] = labels.to_numpy()
+    return manifest
+
+
+def with_facts_of(folder, data, config):
+    "The predictions of a folder of results, with what the source's manifest adds."
+    from melanoma_nbdev.core import RunError
+    from melanoma_nbdev.evidence.oof import read_oof
+    from melanoma_nbdev.report.measures import with_facts
+
+    oof, manifest = read_oof(folder), manifest_of(data, config)
+    target_of = dict(zip(manifest['image_id'].map(str), manifest['target'], strict=True))
+    differ = sum(target_of.get(name) != target for name, target in
+                 zip(oof['image_id'], oof['target'], strict=True))
+    if differ:
+        raise RunError(f'{differ} images of {folder.name}/oof.csv are not in {data}, or have '
+                       'another diagnosis there; name the data of the run with --data')
+    return with_facts(oof, manifest)
+
+
+def in_own_words(oof, data):
+    "The table with the body sites as the source's own table has them, where it has finer ones."
+    import pandas as pd
+    from melanoma_nbdev.core import data_home
+    from melanoma_nbdev.data.manifest import SOURCES
+
+    if data not in OWN_SITES: return oof
+    file, column = OWN_SITES[data]
+    table = pd.read_csv(data_home()/SOURCES[data].folder/file).set_index('image_id')
+    sites = table[column].reindex(oof['image_id']).replace('unknown', pd.NA)
+    return oof.assign(site=sites.to_numpy())
+
+
+def main():
+    "Write metrics.json and print its table."
+    from melanoma_nbdev.report.measures import evaluate, shortcut_floor, text_table
+
+    given = options()
+    path = given.results/'metrics.json'
+    before = read_json(path)
+    config = read_json(given.results/'config.json')
+    data = given.data or config['data']
+    oof = with_facts_of(given.results, data, config)
+    seeds = dict(n_boot=before['n_boot'], seed=before['seed'])
+    figures, _ = evaluate(oof, **seeds, progress=True)
+    figures['floor'] = shortcut_floor(in_own_words(oof, data), **seeds)
+    figures['optimism'] = before['optimism']
+    write_json(path, {name: figures[name] for name in [*before, *figures] if name in figures})
+    print(text_table(figures))
+
+
+if __name__ == '__main__':
+    main()
