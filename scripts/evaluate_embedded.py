@@ -9,7 +9,7 @@ site, diagnosis. They are read from the source that config.json names (under MEL
 --data, and put beside the predictions. No image is opened.
 
 Two entries are special. The floor takes the body sites of HAM10000 in that table's own words, which
-are finer than a manifest's six and tell more: it is the floor of results/shortcuts/
+are finer than a manifest's six and tell more (`site_detail`): it is the floor of results/shortcuts/
 image_adds_ham10000.csv. The best epochs lie in the run folder alone, so `optimism` is taken
 over from the metrics.json that is there."""
 import argparse
@@ -31,12 +31,27 @@ def options():
     return parser.parse_args()
 
 
+def sites_of(data):
+    "Image -> body site in the source's own words, where its table has finer ones; else None."
+    import pandas as pd
+    from melanoma_nbdev.core import data_home
+    from melanoma_nbdev.data.manifest import SOURCES
+
+    if data not in OWN_SITES: return None
+    file, column = OWN_SITES[data]
+    table = pd.read_csv(data_home()/SOURCES[data].folder/file).set_index('image_id')
+    return table[column].replace('unknown', pd.NA)
+
+
 def manifest_of(data, config):
     "The manifest of a source, its labels shuffled where the run shuffled them."
     import numpy as np
     from melanoma_nbdev.data.manifest import load_manifest
 
     manifest = load_manifest(data, images=False).drop(columns=['width', 'height'])
+    sites = sites_of(data)
+    if sites is not None:
+        manifest['site_detail'] = manifest['image_id'].map(sites)
     if config.get('shuffle_labels'):
         order = np.random.default_rng(config['seed']).permutation(len(manifest))
         labels = manifest[['target', 'dx']].iloc[order]
@@ -60,22 +75,9 @@ def with_facts_of(folder, data, config):
     return with_facts(oof, manifest)
 
 
-def in_own_words(oof, data):
-    "The table with the body sites as the source's own table has them, where it has finer ones."
-    import pandas as pd
-    from melanoma_nbdev.core import data_home
-    from melanoma_nbdev.data.manifest import SOURCES
-
-    if data not in OWN_SITES: return oof
-    file, column = OWN_SITES[data]
-    table = pd.read_csv(data_home()/SOURCES[data].folder/file).set_index('image_id')
-    sites = table[column].reindex(oof['image_id']).replace('unknown', pd.NA)
-    return oof.assign(site=sites.to_numpy())
-
-
 def main():
     "Write metrics.json and print its table."
-    from melanoma_nbdev.report.measures import evaluate, shortcut_floor, text_table
+    from melanoma_nbdev.report.measures import evaluate, text_table
 
     given = options()
     path = given.results/'metrics.json'
@@ -85,7 +87,6 @@ def main():
     oof = with_facts_of(given.results, data, config)
     seeds = dict(n_boot=before['n_boot'], seed=before['seed'])
     figures, _ = evaluate(oof, **seeds, progress=True)
-    figures['floor'] = shortcut_floor(in_own_words(oof, data), **seeds)
     figures['optimism'] = before['optimism']
     write_json(path, {name: figures[name] for name in [*before, *figures] if name in figures})
     print(text_table(figures))
