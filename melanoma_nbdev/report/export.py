@@ -7,15 +7,20 @@ __all__ = ['INTENDED', 'CamNet', 'onnx_bytes', 'parity', 'score_bins', 'data_row
            'melanoma_export']
 
 # %% ../../nbs/report/43_export.ipynb #1628ee8a
-import io, logging, warnings
-from contextlib import redirect_stdout, redirect_stderr
+import io
+import logging
+import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import date
 from pathlib import Path
-import numpy as np, pandas as pd, torch
-from fastcore.script import call_parse, Param
-from torch import nn
-from .. import __version__
 
+import numpy as np
+import pandas as pd
+import torch
+from fastcore.script import Param, call_parse
+from torch import nn
+
+from .. import __version__
 from melanoma_nbdev.core import (
     ArtefactError,
     RunError,
@@ -23,299 +28,364 @@ from melanoma_nbdev.core import (
     friendly,
     read_json,
     sha256,
+    softmax,
     write_json,
 )
 from ..data.manifest import SOURCES
-from ..evidence.auc import auc, auc_ci
-from ..core import softmax
-from ..evidence.auc import wilson
+from ..evidence.auc import auc, auc_ci, wilson
 from ..evidence.decisions import decision_card
 from ..evidence.oof import clusters, read_oof
 from ..training.models import load_model
 
 # %% ../../nbs/report/43_export.ipynb #985ff6e3
 class CamNet(nn.Module):
-    "A model with two outputs: logits (n, c), and class activation maps (n, c, h, w) whose means plus the head's bias are the logits (average pooling)."
+    """A model with two outputs: logits (n, c), and class activation maps (n, c, h, w) whose means
+    plus the head's bias are the logits (average pooling)."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(
+        self,
+        model: nn.Module,  # With `features`, `pool` and `head`
+    ):
         super().__init__()
         self.model = model
 
     def forward(self, image):
-        f = self.model.features(image)
-        return self.model.head(self.model.pool(f)), torch.einsum(
-            'nchw,kc->nkhw', f, self.model.head.weight
-        )
+        features = self.model.features(image)
+        logits = self.model.head(self.model.pool(features))
+        return logits, torch.einsum('nchw,kc->nkhw', features, self.model.head.weight)
 
 # %% ../../nbs/report/43_export.ipynb #1b10aeb6
-def onnx_bytes(
-    model: nn.Module,  # In eval mode, with `features`, `pool` and `head`
-    size: int,  # Side of the input in pixels
-) -> (
-    bytes
-):  # A self-contained ONNX file: 'image' (n, 3, size, size) -> 'logits' (n, c), 'cam' (n, c, h, w)
-    "The model as an ONNX file, without traces of the machine that wrote it; the same weights give the same bytes."
-    net, x = CamNet(model).eval(), torch.zeros(2, 3, size, size)
-    quiet = logging.getLogger('torch.onnx')
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
+@contextmanager
+def _quiet():
+    "Nothing of the exporter's progress, warnings and log below errors is printed."
+    logger = logging.getLogger('torch.onnx')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with (
             warnings.catch_warnings(),
             redirect_stdout(io.StringIO()),
             redirect_stderr(io.StringIO()),
-            torch.no_grad(),
         ):
             warnings.simplefilter('ignore')
-            prog = torch.onnx.export(
-                net,
-                (x,),
-                dynamo=True,
-                verbose=False,
-                input_names=['image'],
-                output_names=['logits', 'cam'],
-                dynamic_shapes={'image': {0: torch.export.Dim('n')}},
-                external_data=False,
-            )
-    except Exception as e:
-        raise ArtefactError(
-            f"torch cannot write this model as ONNX ({type(e).__name__}: {str(e)[:200]}); choose another arch"
-        ) from e
+            yield
     finally:
-        quiet.setLevel(level)
-    m = prog.model_proto
-    for part in (
-        m,
-        m.graph,
-        *m.graph.node,
-        *m.graph.value_info,
-        *m.graph.input,
-        *m.graph.output,
-        *m.graph.initializer,
-    ):
+        logger.setLevel(level)
+
+# %% ../../nbs/report/43_export.ipynb #047539eb
+def _to_onnx(model: nn.Module, size: int):
+    "The ONNX model as torch's exporter makes it."
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            CamNet(model).eval(),
+            (torch.zeros(2, 3, size, size),),
+            dynamo=True,
+            verbose=False,
+            input_names=['image'],
+            output_names=['logits', 'cam'],
+            dynamic_shapes={'image': {0: torch.export.Dim('n')}},
+            external_data=False,
+        )
+    return program.model_proto
+
+# %% ../../nbs/report/43_export.ipynb #e1f92dcb
+def _without_traces(network):
+    "The ONNX model without what the machine that wrote it left in it."
+    graph = network.graph
+    values = [*graph.value_info, *graph.input, *graph.output, *graph.initializer]
+    for part in (network, graph, *graph.node, *values):
         part.doc_string = ''
         if hasattr(part, 'metadata_props'):
             del part.metadata_props[:]
-    m.producer_name, m.producer_version = 'melanoma_nbdev', ''
-    return m.SerializeToString(deterministic=True)
+    network.producer_name, network.producer_version = 'melanoma_nbdev', ''
+    return network
 
-# %% ../../nbs/report/43_export.ipynb #d7b305d2
+# %% ../../nbs/report/43_export.ipynb #7d8df714
+def onnx_bytes(
+    model: nn.Module,  # In eval mode, with `features`, `pool` and `head`
+    size: int,  # Side of the input in pixels
+) -> bytes:  # 'image' (n, 3, size, size) -> 'logits' (n, c), 'cam' (n, c, h, w)
+    """The model as a self-contained ONNX file; the same weights give the same bytes.
+    `ArtefactError` where torch cannot write the model."""
+    try:
+        network = _to_onnx(model, size)
+    except Exception as error:
+        raise ArtefactError(
+            f"torch cannot write this model as ONNX ({type(error).__name__}: {str(error)[:200]}); "
+            "choose another arch"
+        ) from error
+    return _without_traces(network).SerializeToString(deterministic=True)
+
+# %% ../../nbs/report/43_export.ipynb #cfdc728f
+def _by_onnxruntime(content: bytes, images: np.ndarray) -> list:
+    "Logits and maps from onnxruntime, in two batches of unequal size."
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+    batches = images[:1], images[1:]
+    parts = [session.run(['logits', 'cam'], dict(image=batch)) for batch in batches]
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def _by_torch(model: nn.Module, images: np.ndarray) -> list:
+    "Logits and maps from torch."
+    with torch.no_grad():
+        return [tensor.numpy() for tensor in CamNet(model).eval()(torch.from_numpy(images))]
+
+# %% ../../nbs/report/43_export.ipynb #7de241b8
 def parity(
     model: nn.Module,  # In eval mode
-    raw: bytes,  # What `onnx_bytes` gave
+    content: bytes,  # What `onnx_bytes` gave
     size: int,  # Side of the input in pixels
     n: int = 5,  # Random images
-    seed: int = 0,
+    seed: int = 0,  # Seed of the images
     tol: float = 1e-3,  # Largest difference of a probability or a map's spot that passes
 ) -> dict:  # n, max_logit, max_prob, max_cam: largest absolute differences
-    "How far onnxruntime's outputs are from torch's, on random images in two batches of unequal size. Raises `ArtefactError` beyond `tol`."
-    import onnxruntime as ort
-
-    ses = ort.InferenceSession(raw, providers=['CPUExecutionProvider'])
-    x = np.random.default_rng(seed).normal(size=(n, 3, size, size)).astype(np.float32)
-    got = [
-        np.concatenate(p)
-        for p in zip(*(ses.run(['logits', 'cam'], dict(image=b)) for b in (x[:1], x[1:])), strict=False)
-    ]
-    with torch.no_grad():
-        want = [t.numpy() for t in CamNet(model).eval()(torch.from_numpy(x))]
-    out = dict(
+    """How far onnxruntime's outputs are from torch's, on random images. `ArtefactError` beyond
+    `tol`."""
+    images = np.random.default_rng(seed).normal(size=(n, 3, size, size)).astype(np.float32)
+    logits, maps = _by_onnxruntime(content, images)
+    wanted_logits, wanted_maps = _by_torch(model, images)
+    found = dict(
         n=n,
-        max_logit=float(np.abs(got[0] - want[0]).max()),
-        max_prob=float(np.abs(softmax(got[0]) - softmax(want[0])).max()),
-        max_cam=float(np.abs(got[1] - want[1]).max()),
+        max_logit=float(np.abs(logits - wanted_logits).max()),
+        max_prob=float(np.abs(softmax(logits) - softmax(wanted_logits)).max()),
+        max_cam=float(np.abs(maps - wanted_maps).max()),
     )
-    if not max(out['max_prob'], out['max_cam'] / max(1.0, np.abs(want[1]).max())) <= tol:
-        raise ArtefactError(f"onnxruntime and torch disagree ({out}); the model was not exported")
-    return out
+    largest_spot = max(1.0, np.abs(wanted_maps).max())
+    if not max(found['max_prob'], found['max_cam'] / largest_spot) <= tol:
+        raise ArtefactError(
+            f"onnxruntime and torch disagree ({found}); the model was not exported"
+        )
+    return found
 
 # %% ../../nbs/report/43_export.ipynb #1d8b5ce8
+def _bin_edges(is_melanoma: np.ndarray, risks: np.ndarray, n_bins: int) -> list:
+    "Edges from 0 to 1 between which the mass is the same; equal scores stay together."
+    n_melanoma, n_benign = max(is_melanoma.sum(), 1), max((1 - is_melanoma).sum(), 1)
+    weight = np.where(is_melanoma == 1, 1 / n_melanoma, 1 / n_benign)
+    order = np.argsort(risks, kind='stable')
+    mass = weight[order].cumsum() / weight.sum()
+    last = np.searchsorted(mass, np.arange(1, n_bins) / n_bins)
+    cuts = np.unique(risks[order][np.minimum(last, len(risks) - 1)])
+    return [0.0, *cuts[cuts > risks.min()], 1.0]
+
+# %% ../../nbs/report/43_export.ipynb #5e590815
+def _share_interval(is_melanoma: np.ndarray, cluster: np.ndarray) -> list | None:
+    "95% interval of the share of melanomas in a bin, clustered; None for an empty bin."
+    n = len(is_melanoma)
+    if not n:
+        return None
+    share, design_effect = float(is_melanoma.mean()), 1.0
+    if 0 < share < 1:
+        code = np.unique(cluster, return_inverse=True)[1]
+        sums = np.bincount(code, weights=is_melanoma - share)
+        design_effect = max(1.0, float((sums * sums).sum() / (n * share * (1 - share))))
+    bounds = wilson(share * n / design_effect, n / design_effect)
+    return [float(bound) for bound in bounds]
+
+# %% ../../nbs/report/43_export.ipynb #3eea421a
 def score_bins(
-    y: np.ndarray,  # (n,) targets 0/1
-    p: np.ndarray,  # (n,) probabilities
+    is_melanoma: np.ndarray,  # (n,) targets 0/1
+    risks: np.ndarray,  # (n,) probabilities
     cluster: np.ndarray,  # (n,) codes of what must stay together
     n_bins: int = 12,  # At most; equal scores stay in one bin
-) -> list:  # dicts: lo <= p < hi, n, n_melanoma, ci (95% of the share)
+) -> list:  # dicts: lo <= risk < hi, n, n_melanoma, ci (95% of the share)
     "Counts of melanomas by score; the first bin begins at 0 and the last one ends at 1."
-    y, p, cluster = map(np.asarray, (y, p, cluster))
-    w = np.where(y == 1, 1 / max(y.sum(), 1), 1 / max((1 - y).sum(), 1))
-    o = np.argsort(p, kind='stable')
-    mass = w[o].cumsum() / w.sum()
-    cuts = np.unique(
-        p[o][np.minimum(np.searchsorted(mass, np.arange(1, n_bins) / n_bins), len(p) - 1)]
-    )
-    edges = [0.0, *cuts[cuts > p.min()], 1.0]
-    b = np.searchsorted(edges[1:-1], p, side='right')
-    out = []
-    for k, (lo, hi) in enumerate(zip(edges[:-1], edges[1:], strict=False)):
-        m = b == k
-        n, q = int(m.sum()), float(y[m].mean()) if m.any() else 0.0
-        s = (
-            np.bincount(np.unique(cluster[m], return_inverse=True)[1], weights=y[m] - q)
-            if m.any()
-            else np.zeros(1)
-        )
-        deff = max(1.0, float((s * s).sum() / (n * q * (1 - q)))) if 0 < q < 1 else 1.0
-        out.append(
+    is_melanoma, risks, cluster = map(np.asarray, (is_melanoma, risks, cluster))
+    edges = _bin_edges(is_melanoma, risks, n_bins)
+    bin_of = np.searchsorted(edges[1:-1], risks, side='right')
+    bins = []
+    for number, (lo, hi) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        here = bin_of == number
+        bins.append(
             dict(
                 lo=float(lo),
                 hi=float(hi),
-                n=n,
-                n_melanoma=int(y[m].sum()),
-                ci=[float(v) for v in wilson(q * n / deff, n / deff)] if n else None,
+                n=int(here.sum()),
+                n_melanoma=int(is_melanoma[here].sum()),
+                ci=_share_interval(is_melanoma[here], cluster[here]),
             )
         )
-    return out
+    return bins
 
 # %% ../../nbs/report/43_export.ipynb #08981d6b
+def _title_licence_url(source: str) -> tuple:
+    "What is printed of a source."
+    if source in SOURCES:
+        known = SOURCES[source]
+        return known.title, known.licence, known.url
+    if source.startswith('phantom'):
+        return 'drawn phantom images', 'Apache-2.0', ''
+    return source, 'not recorded', ''
+
+# %% ../../nbs/report/43_export.ipynb #00fb21cd
 def data_rows(
     manifest: pd.DataFrame,  # The run's, with `source` and `target`
 ) -> list:  # dicts: name, n, n_melanoma, licence, url
     "The sources of a run, largest first."
-    out = []
-    for name, d in manifest.groupby(manifest['source'].astype(str)):
-        s = SOURCES.get(name)
-        title, licence, url = (
-            (s.title, s.licence, s.url)
-            if s
-            else ('drawn phantom images', 'Apache-2.0', '')
-            if name.startswith('phantom')
-            else (name, 'not recorded', '')
-        )
-        out.append(
-            dict(name=title, n=len(d), n_melanoma=int(d['target'].sum()), licence=licence, url=url)
-        )
-    return sorted(out, key=lambda r: -r['n'])
+    rows = []
+    for source, own in manifest.groupby(manifest['source'].astype(str)):
+        name, licence, url = _title_licence_url(source)
+        n_melanoma = int(own['target'].sum())
+        rows.append(dict(name=name, n=len(own), n_melanoma=n_melanoma, licence=licence, url=url))
+    return sorted(rows, key=lambda row: -row['n'])
 
-# %% ../../nbs/report/43_export.ipynb #00fb21cd
+# %% ../../nbs/report/43_export.ipynb #43b3624d
 def licence_of(
     data: list,  # What `data_rows` gave
 ) -> str:
     "The licence of a model that was trained on these sources: that of the strictest."
-    known = sorted({r['licence'] for r in data})
-    strict = (
-        [l for l in known if 'SA' in l]
-        or [l for l in known if 'NC' in l]
-        or [l for l in known if l == 'not recorded']
-        or known
-    )
-    return '; '.join(strict) + (' (non-commercial)' if any('NC' in l for l in known) else '')
+    known = sorted({row['licence'] for row in data})
+    non_commercial = any('NC' in licence for licence in known)
+    strictest = known
+    for word in ('not recorded', 'NC', 'SA'):
+        strictest = [licence for licence in known if word in licence] or strictest
+    return '; '.join(strictest) + (' (non-commercial)' if non_commercial else '')
 
 # %% ../../nbs/report/43_export.ipynb #80cd4ac0
 INTENDED = (
-    "Research and teaching on dermoscopic images of single lesions. Not a medical device, not for diagnosis, screening or triage of patients; "
-    "not for clinical photographs, other cameras than dermatoscopes, nails, mucosa or children without an evaluation of its own."
+    "Research and teaching on dermoscopic images of single lesions. Not a medical device, not for "
+    "diagnosis, screening or triage of patients; not for clinical photographs, other cameras than "
+    "dermatoscopes, nails, mucosa or children without an evaluation of its own."
 )
 "What an artefact is for and what not"
 
 # %% ../../nbs/report/43_export.ipynb #8b41234d
-def _evidence(run: Path):
-    "The out-of-fold table with the diagnoses of the manifest; `RunError` where there is none."
+def _evidence(run: Path) -> tuple:
+    """The out-of-fold table with the diagnoses of the manifest, and the manifest. `RunError` where
+    there is no such table."""
     if not (run / 'oof.csv').is_file():
         raise RunError(
-            f"run {run.name} has no oof.csv, so there is nothing to say how good its model is; train all folds first (melanoma_train --resume)"
+            f"run {run.name} has no oof.csv, so there is nothing to say how good its model is; "
+            "train all folds first (melanoma_train --resume)"
         )
-    oof, man = read_oof(run), pd.read_csv(run / 'manifest.csv', dtype={'image_id': str})
-    return oof.assign(image_id=oof['image_id'].astype(str)).merge(
-        man[['image_id', 'dx']], on='image_id', how='left', validate='1:1'
-    ), man
+    oof = read_oof(run)
+    manifest = pd.read_csv(run / 'manifest.csv', dtype={'image_id': str})
+    oof = oof.assign(image_id=oof['image_id'].astype(str))
+    diagnoses = manifest[['image_id', 'dx']]
+    return oof.merge(diagnoses, on='image_id', how='left', validate='1:1'), manifest
 
 # %% ../../nbs/report/43_export.ipynb #9f101525
-def _metrics(run: Path, oof: pd.DataFrame) -> dict:
-    "AUC with its interval, from the run's metrics.json where it fits the out-of-fold file, else computed."
-    f = run / 'metrics.json'
-    m = read_json(f) if f.is_file() else None
-    if (
-        m
-        and m.get('n') == len(oof)
-        and abs(m['auc']['value'] - auc(oof['target'], oof['p_melanoma'])) < 1e-9
-    ):
-        out = dict(
-            auc=m['auc']['value'],
-            lo=m['auc']['lo'],
-            hi=m['auc']['hi'],
-            **{k: m[k] for k in ('n', 'n_pos', 'n_clusters', 'seed', 'n_boot', 'level')},
-        )
-    elif m:
-        raise RunError(
-            f"{run.name}/metrics.json does not belong to its oof.csv; write it again with melanoma_evaluate"
-        )
-    else:
-        out = auc_ci(oof['target'], oof['p_melanoma'], clusters(oof, warn=False))
-    return out | dict(folds=int(oof['fold'].nunique()), kind='out-of-fold')
+def _fits(figures: dict, oof: pd.DataFrame) -> bool:
+    "Whether figures were computed from this out-of-fold table."
+    if figures.get('n') != len(oof):
+        return False
+    return abs(figures['auc']['value'] - auc(oof['target'], oof['p_melanoma'])) < 1e-9
 
 # %% ../../nbs/report/43_export.ipynb #94a1cd30
+def _metrics(run: Path, oof: pd.DataFrame) -> dict:
+    """AUC with its interval, from the run's metrics.json, or computed where there is none.
+    `RunError` where that file belongs to another table."""
+    path = run / 'metrics.json'
+    figures = read_json(path) if path.is_file() else None
+    if figures is None:
+        known = auc_ci(oof['target'], oof['p_melanoma'], clusters(oof, warn=False))
+    elif _fits(figures, oof):
+        interval = figures['auc']
+        known = dict(auc=interval['value'], lo=interval['lo'], hi=interval['hi'])
+        names = ('n', 'n_pos', 'n_clusters', 'seed', 'n_boot', 'level')
+        known |= {name: figures[name] for name in names}
+    else:
+        raise RunError(
+            f"{run.name}/metrics.json does not belong to its oof.csv; write it again with "
+            "melanoma_evaluate"
+        )
+    return known | dict(folds=int(oof['fold'].nunique()), kind='out-of-fold')
+
+# %% ../../nbs/report/43_export.ipynb #8a338cee
+def _reliability(oof: pd.DataFrame, classes: list, temperature: float, n_bins: int) -> dict:
+    "How often scores came true, after temperature scaling."
+    logits = oof[[f'logit_{code}' for code in classes]].to_numpy()
+    column = classes.index('MEL') if len(classes) > 1 else 1
+    risks = softmax(logits / temperature)[:, column]
+    is_melanoma = oof['target'].to_numpy()
+    return dict(
+        n=len(is_melanoma),
+        n_melanoma=int(is_melanoma.sum()),
+        source='out-of-fold scores after temperature scaling',
+        bins=score_bins(is_melanoma, risks, clusters(oof, warn=False), n_bins),
+    )
+
+# %% ../../nbs/report/43_export.ipynb #8927c4dd
+def _of_configuration(config: dict, part: str | int) -> dict:
+    "What the card takes from the run's configuration, and what made it."
+    return dict(
+        format=1,
+        name=config['name'],
+        version=__version__,
+        created=date.today().isoformat(),
+        command=config['command'],
+        part=str(part),
+        arch=config['arch'],
+        size=config['size'],
+        crop=config['crop'],
+        mean=list(config['mean']),
+        std=list(config['std']),
+        classes=list(config['classes']),
+        target='MEL',
+    )
+
+# %% ../../nbs/report/43_export.ipynb #fb906ce3
 def make_card(
     run: str | Path,  # A run folder with config.json, manifest.csv and oof.csv
-    cfg: dict,  # Its configuration
+    config: dict,  # Its configuration
     part: str | int = 'full',  # Whose weights the card is for
     n_bins: int = 12,  # Bins of the reliability counts
     n_boot: int = 1000,  # Resamples of the operating points' intervals
 ) -> dict:
     "Everything on the card but the hash, read from the run's files."
     run = Path(run)
-    oof, man = _evidence(run)
-    mel = cfg['classes'].index('MEL')
+    oof, manifest = _evidence(run)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        dec = decision_card(oof, n_boot=n_boot)
-    z = oof[[f'logit_{c}' for c in cfg['classes']]].to_numpy()
-    p = softmax(z / dec['temperature'])[:, mel if len(cfg['classes']) > 1 else 1]
-    y, data = oof['target'].to_numpy(), data_rows(man)
+        decisions = decision_card(oof, n_boot=n_boot)
+    temperature, data = float(decisions['temperature']), data_rows(manifest)
     return dict(
-        format=1,
-        name=cfg['name'],
-        version=__version__,
-        created=date.today().isoformat(),
-        command=cfg['command'],
-        part=str(part),
-        arch=cfg['arch'],
-        size=cfg['size'],
-        crop=cfg['crop'],
-        mean=list(cfg['mean']),
-        std=list(cfg['std']),
-        classes=list(cfg['classes']),
-        target='MEL',
-        calibration=dict(
-            temperature=float(dec['temperature']), fitted='on the out-of-fold logits of all folds'
-        ),
-        operating_points=dec['operating_points'],
-        conformal=dec.get('conformal'),
+        **_of_configuration(config, part),
+        calibration=dict(temperature=temperature, fitted='on the out-of-fold logits of all folds'),
+        operating_points=decisions['operating_points'],
+        conformal=decisions.get('conformal'),
         ood={},
-        reliability=dict(
-            n=len(y),
-            n_melanoma=int(y.sum()),
-            source='out-of-fold scores after temperature scaling',
-            bins=score_bins(y, p, clusters(oof, warn=False), n_bins),
-        ),
+        reliability=_reliability(oof, config['classes'], temperature, n_bins),
         data=data,
         licence=licence_of(data),
         metrics=_metrics(run, oof),
         intended_use=INTENDED,
     )
 
-# %% ../../nbs/report/43_export.ipynb #066baa44
+# %% ../../nbs/report/43_export.ipynb #933ea9d1
+def _model_of_images(run: Path, part: str | int) -> tuple:
+    "The model of a run and its configuration. `RunError` where it needs more than the image."
+    model, config = load_model(run, part)
+    if config.get('n_meta'):
+        raise RunError(
+            f"run {run.name} was trained with metadata ({', '.join(config['meta'])}), and the page "
+            "and melanoma_predict give a model an image alone; train without --meta to export"
+        )
+    return model, config
+
+# %% ../../nbs/report/43_export.ipynb #184497cc
 def export_run(
     run: str | Path,  # A run folder
     dest: str | Path,  # Folder of the artefact, made where it is missing
     part: str | int = 'full',  # The model on all rows, or the number of a fold
-    name: str = None,  # Name on the card (default: the run's)
+    name: str | None = None,  # Name on the card (default: the run's)
     **kwargs,  # For `make_card`
 ) -> Path:  # `dest`, with model.onnx and card.json
-    "Write the model of a run as an artefact. `RunError` where the run lacks the model or the evidence, `ArtefactError` where ONNX and torch disagree."
+    """Write the model of a run as an artefact. `RunError` where the run lacks the model or the
+    evidence, `ArtefactError` where ONNX and torch disagree."""
     run, dest = Path(run), Path(dest)
-    model, cfg = load_model(run, part)
-    if cfg.get('n_meta'):
-        raise RunError(
-            f"run {run.name} was trained with metadata ({', '.join(cfg['meta'])}), and the page and melanoma_predict give a model an image alone; train without --meta to export"
-        )
-    card = make_card(run, cfg, part, **kwargs)
-    raw = onnx_bytes(model, cfg['size'])
+    model, config = _model_of_images(run, part)
+    card = make_card(run, config, part, **kwargs)
+    content = onnx_bytes(model, config['size'])
     card |= dict(
-        name=name or card['name'], parity=parity(model, raw, cfg['size']), sha256=sha256(raw)
+        name=name or card['name'],
+        parity=parity(model, content, config['size']),
+        sha256=sha256(content),
     )
-    with atomic_path(dest / 'model.onnx') as f:
-        f.write_bytes(raw)
+    with atomic_path(dest / 'model.onnx') as file:
+        file.write_bytes(content)
     write_json(dest / 'card.json', card)
     return dest
 
@@ -329,9 +399,11 @@ def melanoma_export(
     name: Param("Name on the card (default: the run's)", str) = None,
 ):
     "Write a trained model as an artefact that melanoma_predict and melanoma_app can use."
-    out = export_run(run, dest, part if part == 'full' else int(part), name)
-    c = read_json(out / 'card.json')
-    m = c['metrics']
+    artefact = export_run(run, dest, part if part == 'full' else int(part), name)
+    card = read_json(artefact / 'card.json')
+    metrics = card['metrics']
+    size = (artefact / 'model.onnx').stat().st_size / 2**20
     print(
-        f"{out}: {c['name']}, {(out / 'model.onnx').stat().st_size / 2**20:.1f} MB, out-of-fold AUC {m['auc']:.4f} ({m['lo']:.4f} to {m['hi']:.4f}), SHA-256 {c['sha256']}"
+        f"{artefact}: {card['name']}, {size:.1f} MB, out-of-fold AUC {metrics['auc']:.4f} "
+        f"({metrics['lo']:.4f} to {metrics['hi']:.4f}), SHA-256 {card['sha256']}"
     )
