@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import DX, RunError, package_dir, read_json, write_text
-from ..evidence.ensemble import HOW
+from ..evidence.ensemble import AVERAGES
 from ..evidence.oof import Interval
 from ..images import INNER
 from .html import point_rows, template
@@ -243,7 +243,7 @@ def _ensemble(config: dict) -> dict | None:
         dict(name=member['name'], weight=f'{share:.3g}', sha256=member['oof_sha256'])
         for member, share in zip(config['members'], shares, strict=True)
     ]
-    return dict(average=HOW[config['how']], members=members)
+    return dict(average=AVERAGES[config['how']], members=members)
 
 # %% ../../nbs/report/42_card.ipynb #87bb2627
 USE = 'Research and teaching. Not a medical device; not for diagnosis, screening or triage.'
