@@ -203,12 +203,7 @@ def _verdict(fires: bool) -> str:
 
 def _fold_rows(manifest: pd.DataFrame, duplicates) -> list:
     "What the folds cut, as rows of the audit."
-    t = audit_folds(df, duplicates, strict=False).loc['all']
-    names = dict(
-        patients_cut='patients across folds',
-        lesions_cut='lesions across folds',
-        pairs_cut='duplicates across folds',
-    )
+    cuts = audit_folds(manifest, duplicates, strict=False).loc['all']
     return [
         dict(suspect=name, kind='folds', count=int(cuts[column]), verdict=_verdict(cuts[column]))
         for column, name in _CUTS.items()
