@@ -12,6 +12,7 @@ import io
 import re
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import jinja2
@@ -53,13 +54,21 @@ from melanoma_nbdev.report.measures import (
 )
 
 # %% ../../nbs/report/41_html.ipynb #7068d442
-def _axes(width: float = 5.0, height: float = 4.2):
-    "Axes of a figure that pyplot does not know, in the house style, sizes in inches."
+@contextmanager
+def _house_style():
+    "Draw in the house style; the caller's settings come back afterwards."
     import matplotlib.pyplot as pyplot
-    from matplotlib.figure import Figure
 
     with pyplot.style.context(package_dir() / 'house.mplstyle'):
-        return Figure(figsize=(width, height), layout='constrained').subplots()
+        yield
+
+# %% ../../nbs/report/41_html.ipynb #7b530487
+@_house_style()
+def _axes(width: float = 5.0, height: float = 4.2):
+    "Axes of a figure that pyplot does not know, sizes in inches."
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout='constrained').subplots()
 
 # %% ../../nbs/report/41_html.ipynb #186be35c
 def svg(
@@ -83,23 +92,26 @@ def _probability_ticks(axes, values: np.ndarray) -> None:
     axes.set_xticks(places[shown], [f'{tick:g}' for tick in ticks[shown]])
 
 # %% ../../nbs/report/41_html.ipynb #e88c0807
+def _histograms(axes, is_melanoma: np.ndarray, values: np.ndarray) -> None:
+    "The distribution of each class, normalised to itself."
+    edges = np.linspace(values.min(), values.max() + 1e-9, 41)
+    for label, name in enumerate(('benign', 'melanoma')):
+        own = values[is_melanoma == label]
+        if len(own):
+            share, text = np.full(len(own), 1 / len(own)), f'{name} (n = {len(own):,})'
+            axes.hist(own, edges, weights=share, alpha=0.55, color=f'C{label}', label=text)
+
+# %% ../../nbs/report/41_html.ipynb #2c0d9204
+@_house_style()
 def plot_scores(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them
     ax=None,  # Axes to draw on
 ):
     "Distribution of the score in melanomas and benign lesions, each normalised to itself."
     axes = ax if ax is not None else _axes()
-    is_melanoma, scores = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
-    probability = is_probability(oof)
+    scores, probability = oof['p_melanoma'].to_numpy(), is_probability(oof)
     values = log_odds(scores, 1e-5) / np.log(10) if probability else scores
-    edges = np.linspace(values.min(), values.max() + 1e-9, 41)
-    for label, name, color in ((0, 'benign', 'tab:blue'), (1, 'melanoma', 'tab:red')):
-        own = values[is_melanoma == label]
-        if not len(own):
-            continue
-        share = np.full(len(own), 1 / len(own))
-        text = f'{name} (n = {len(own):,})'
-        axes.hist(own, bins=edges, weights=share, alpha=0.55, color=color, label=text)
+    _histograms(axes, oof['target'].to_numpy(), values)
     if probability:
         _probability_ticks(axes, values)
     axes.set(
@@ -110,7 +122,7 @@ def plot_scores(
     axes.legend(loc='upper left')
     return axes
 
-# %% ../../nbs/report/41_html.ipynb #2c0d9204
+# %% ../../nbs/report/41_html.ipynb #97b93480
 def _forest_lines(groups: dict) -> list:
     "Lines of the picture from the top: a heading (text) or a level (record)."
     lines = []
@@ -121,21 +133,19 @@ def _forest_lines(groups: dict) -> list:
         lines += group['rows']
     return lines
 
-
+# %% ../../nbs/report/41_html.ipynb #40630e8f
 def _plot_level(axes, height: int, row: dict, left: float) -> None:
     "One level: its AUC with bounds, or why there is none; counts at the right."
     axes.text(1.012, height, f"{row['n_pos']} / {row['n']}", fontsize=8, va='center')
     if not np.isfinite(row['auc']):
-        axes.text(
-            left, height, row['note'], fontsize=8, va='center', color='tab:gray', style='italic'
-        )
+        words = dict(fontsize=8, va='center', color='gray', style='italic')
+        axes.text(left, height, row['note'], **words)
         return
     bounds = [[row['auc'] - row['lo']], [row['hi'] - row['auc']]]
-    axes.errorbar(
-        row['auc'], height, xerr=bounds, fmt='o', color='tab:blue', ms=4, lw=1.3, capsize=2
-    )
+    axes.errorbar(row['auc'], height, xerr=bounds, fmt='o', color='C0', ms=4, capsize=2)
 
-# %% ../../nbs/report/41_html.ipynb #97b93480
+# %% ../../nbs/report/41_html.ipynb #2d32d36b
+@_house_style()
 def plot_forest(
     figures: dict,  # As `evaluate` gives them, with subgroups
     ax=None,  # Axes to draw on
@@ -173,25 +183,22 @@ def _reliability_figure(oof: pd.DataFrame, figures: dict, cluster):
     return axes
 
 # %% ../../nbs/report/41_html.ipynb #983d588f
+@_house_style()
 def draw_figures(
     oof: pd.DataFrame,  # Predictions with facts
     figures: dict,  # As `evaluate` gives them
     n_boot: int = 500,  # Resamples of the bands
 ) -> dict:  # name -> SVG
     "The figures of the report."
-    scores = svg(plot_scores(oof))
-    if not 0 < oof['target'].sum() < len(oof):
-        return dict(scores=scores)
-    cluster = clusters(oof, warn=False)
-    columns = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy(), cluster
+    drawn = dict(scores=svg(plot_scores(oof)))
+    if not 0 < oof['target'].sum() < len(oof): return drawn
+    is_melanoma, scores = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
+    columns = is_melanoma, scores, clusters(oof, warn=False)
     options = dict(n_boot=n_boot, seed=figures['seed'])
-    drawn = dict(
-        roc=svg(plot_roc(*columns, ax=_axes(4.8, 4.8), **options)),
-        pr=svg(plot_pr(*columns, ax=_axes(4.8, 4.8), **options)),
-        scores=scores,
-    )
+    for name, plot in dict(roc=plot_roc, pr=plot_pr).items():
+        drawn[name] = svg(plot(*columns, ax=_axes(4.8, 4.8), **options))
     if figures.get('calibration'):
-        drawn['reliability'] = svg(_reliability_figure(oof, figures, cluster))
+        drawn['reliability'] = svg(_reliability_figure(oof, figures, columns[2]))
     curve = (figures.get('decisions') or {}).get('curve')
     if curve:
         drawn['decision'] = svg(plot_decision(pd.DataFrame(curve), ax=_axes(5.4, 4.4)))
@@ -204,12 +211,11 @@ def cell_text(
     value,  # What stands in a cell
 ) -> str:
     "A value for a table cell: four significant digits, `n/a` for what is missing."
-    missing = (
-        value is None or value is pd.NA or (isinstance(value, float) and not np.isfinite(value))
-    )
-    if missing or isinstance(value, jinja2.Undefined):
+    if value is None or value is pd.NA or isinstance(value, jinja2.Undefined):
         return 'n/a'
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f'{value:.4g}' if np.isfinite(value) else 'n/a'
 
 
 def _is_numeric(rows: list, column: str) -> bool:
@@ -218,20 +224,21 @@ def _is_numeric(rows: list, column: str) -> bool:
 
 
 def _base64(text: str) -> str:
+    "A text as it stands in a data address."
     return base64.b64encode(text.encode()).decode()
 
 
 def _worst_columns(rows: list) -> dict:
-    "The columns of a table of errors, in words."
+    "The columns of a table of errors: column -> words."
     names = dict(image_id='image', fold='fold', dx='diagnosis', p_melanoma='score')
     return {column: words for column, words in names.items() if column in rows[0]}
 
 # %% ../../nbs/report/41_html.ipynb #20f74581
 def template(
-    name: str,  # A file beside this module
+    name: str,  # A file in `templates`
 ) -> jinja2.Template:
     "A template of this chapter; HTML is escaped."
-    loader = jinja2.FileSystemLoader(package_dir() / 'report')
+    loader = jinja2.FileSystemLoader(package_dir() / 'report' / 'templates')
     escaped = jinja2.select_autoescape(['html.j2'])
     environment = jinja2.Environment(loader=loader, autoescape=escaped, keep_trailing_newline=True)
     environment.filters |= dict(
@@ -245,48 +252,46 @@ def template(
     return environment.get_template(name)
 
 # %% ../../nbs/report/41_html.ipynb #9b8ba388
+def _promise(point: dict) -> str:
+    "What an operating point promises, in words."
+    if point['confidence'] is None:
+        return 'none'
+    if not point['reachable']:
+        return 'cannot be promised: too few images'
+    return f"{point['confidence']:.0%} confidence"
+
+# %% ../../nbs/report/41_html.ipynb #f7f94339
 def point_rows(
     points: list,  # Operating points, from the figures
 ) -> list:  # Records of texts: goal, promise, at, sens, spec, per; and threshold
     "Operating points in words."
-    rows = []
-    for point in points:
-        confidence, target = point['confidence'], point['target']
-        promise = 'none' if confidence is None else f'{confidence:.0%} confidence'
-        if confidence is not None and not point['reachable']:
-            promise = 'cannot be promised: too few images'
-        goal = ' '.join(f'{value:.0%} {name}' for name, value in target.items())
-        rows.append(
-            dict(
-                goal=goal,
-                promise=promise,
-                threshold=point['threshold'],
-                at=f"{point['prevalence']:.2%}",
-                sens=in_words(point['sensitivity']),
-                spec=in_words(point['specificity']),
-                per=in_words(point['called_per_melanoma'], 1),
-            )
-        )
-    return rows
-
-# %% ../../nbs/report/41_html.ipynb #f7f94339
-def _cards(figures: dict) -> list:
-    "The four figures at the top of the page: (figure, words)."
-    known, specific = Interval.of(figures['auc']), Interval.of(figures['sens_at_spec95'])
     return [
-        (f'{known}'.split(' (')[0], f'AUC, 95% interval {known.lo:.3f} to {known.hi:.3f}'),
-        (
-            f"{figures['n_pos']:,}",
-            f"melanomas among {figures['n']:,} images ({figures['prevalence']:.2%})",
-        ),
-        (f"{figures['n_clusters']:,}", 'patients or groups, resampled whole'),
-        (
-            f'{specific}'.split(' (')[0],
-            f'sensitivity at 95% specificity ({specific.lo:.3f} to {specific.hi:.3f})',
-        ),
+        dict(
+            goal=' '.join(f'{share:.0%} {name}' for name, share in point['target'].items()),
+            promise=_promise(point),
+            threshold=point['threshold'],
+            at=f"{point['prevalence']:.2%}",
+            sens=in_words(point['sensitivity']),
+            spec=in_words(point['specificity']),
+            per=in_words(point['called_per_melanoma'], 1),
+        )
+        for point in points
     ]
 
+# %% ../../nbs/report/41_html.ipynb #bbb4e083
+def _cards(figures: dict) -> list:
+    "The four figures at the top of the page: (figure, words)."
+    known, found = Interval.of(figures['auc']), Interval.of(figures['sens_at_spec95'])
+    images = f"melanomas among {figures['n']:,} images ({figures['prevalence']:.2%})"
+    bounds = f'sensitivity at 95% specificity ({found.lo:.3f} to {found.hi:.3f})'
+    return [
+        (f'{known}'.split(' (')[0], f'AUC, 95% interval {known.lo:.3f} to {known.hi:.3f}'),
+        (f"{figures['n_pos']:,}", images),
+        (f"{figures['n_clusters']:,}", 'patients or groups, resampled whole'),
+        (f'{found}'.split(' (')[0], bounds),
+    ]
 
+# %% ../../nbs/report/41_html.ipynb #fb2b9f41
 def _against_rows(compared: dict) -> list:
     "Records of a paired comparison."
     return [
@@ -301,7 +306,7 @@ def _against_rows(compared: dict) -> list:
         if name in MEASURE_NAMES
     ]
 
-
+# %% ../../nbs/report/41_html.ipynb #de46a4d0
 def _diagnosis_rows(figures: dict) -> list:
     "Records of the diagnoses, each against the rest."
     classes = (figures.get('diagnoses') or dict(classes={}))['classes']
@@ -314,7 +319,7 @@ def _diagnosis_rows(figures: dict) -> list:
         for code, row in classes.items()
     ]
 
-
+# %% ../../nbs/report/41_html.ipynb #a023ed0f
 def _heterogeneity_rows(figures: dict) -> list:
     "Records of the heterogeneity tests."
     groups = figures.get('subgroups') or {}
@@ -329,14 +334,22 @@ def _heterogeneity_rows(figures: dict) -> list:
         for by, group in groups.items()
     ]
 
-
+# %% ../../nbs/report/41_html.ipynb #709f001e
 def _floor_features(figures: dict) -> str:
     "What the floor knows, in words."
     names = (figures.get('floor') or {}).get('features') or []
     words = dict(images='images per patient')
     return ', '.join(words.get(name, name) for name in names).capitalize()
 
-# %% ../../nbs/report/41_html.ipynb #bbb4e083
+# %% ../../nbs/report/41_html.ipynb #9d3353a5
+def _worst(figures: dict) -> dict:
+    "Heading -> records of the worst errors."
+    return {
+        'Benign lesions with the highest scores': figures['worst']['benign_called_high'],
+        'Melanomas with the lowest scores': figures['worst']['melanomas_called_low'],
+    }
+
+# %% ../../nbs/report/41_html.ipynb #23dca070
 def html_report(
     oof: pd.DataFrame,  # Predictions with facts
     figures: dict,  # As `evaluate` gives them
@@ -345,12 +358,10 @@ def html_report(
     drawn: dict | None = None,  # From `draw_figures`; drawn here where None
 ) -> str:  # A page that needs nothing else
     "The evaluation as one self-contained HTML page."
-    worst = figures['worst']
     return template('report.html.j2').render(
         title=title,
         m=figures,
         against=against,
-        css=(package_dir() / 'report' / 'report.css').read_text(encoding='utf-8'),
         figures=draw_figures(oof, figures) if drawn is None else drawn,
         cards=_cards(figures),
         groups=GROUPS,
@@ -360,10 +371,7 @@ def html_report(
         points=point_rows((figures.get('decisions') or {}).get('points') or []),
         tests=_heterogeneity_rows(figures),
         floor_features=_floor_features(figures),
-        worst={
-            'Benign lesions with the highest scores': worst['benign_called_high'],
-            'Melanomas with the lowest scores': worst['melanomas_called_low'],
-        },
+        worst=_worst(figures),
     )
 
 # %% ../../nbs/report/41_html.ipynb #3816205e
@@ -404,12 +412,25 @@ def skin_tones(
     return tones
 
 # %% ../../nbs/report/41_html.ipynb #d3c3ea64
+def _name_of(run: str | Path) -> str:
+    "The name of a run folder or a CSV."
+    run = Path(run)
+    return run.resolve().name if run.is_dir() else run.stem
+
+# %% ../../nbs/report/41_html.ipynb #f2cf5f05
 def _compared(oof: pd.DataFrame, name: str, against: str, n_boot: int, seed: int) -> dict:
     "The paired comparison with another run or CSV, with names."
-    other = Path(against)
-    other_name = other.resolve().name if other.is_dir() else other.stem
     compared = compare_models(oof, read_oof(against), n_boot=n_boot, seed=seed)
-    return dict(compared, a_name=name, b_name=other_name)
+    return dict(compared, a_name=name, b_name=_name_of(against))
+
+# %% ../../nbs/report/41_html.ipynb #a0629e06
+def _figures_of(oof: pd.DataFrame, folder: Path | None, n_boot: int, seed: int, quick: bool):
+    "The figures, and the table with facts; `quick`: discrimination alone."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        if quick:
+            return summarise(oof, n_boot, seed), oof
+        return evaluate(oof, folder, n_boot, seed, progress=sys.stderr.isatty())
 
 # %% ../../nbs/report/41_html.ipynb #73a07d33
 def _write_evaluation(folder: Path, oof, figures: dict, title: str, compared: dict | None) -> list:
@@ -431,15 +452,9 @@ def evaluate_files(
     quick: bool = False,  # Only the table and metrics.json of discrimination
 ) -> list:  # Names of the files
     "Evaluate predictions, print the figures and write metrics.json, report.html and pictures."
-    run, out = Path(run), Path(out)
-    folder = run if run.is_dir() else None
-    name = run.resolve().name if folder else run.stem
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        if quick:
-            figures, table = summarise(oof, n_boot, seed), oof
-        else:
-            figures, table = evaluate(oof, folder, n_boot, seed, progress=sys.stderr.isatty())
+    out, name = Path(out), _name_of(run)
+    folder = Path(run) if Path(run).is_dir() else None
+    figures, table = _figures_of(oof, folder, n_boot, seed, quick)
     compared = _compared(oof, name, against, n_boot, seed) if against else None
     if compared:
         write_json(out / f"against-{compared['b_name']}.json", compared)
