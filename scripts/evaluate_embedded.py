@@ -2,7 +2,7 @@
 """metrics.json of a folder of results, made again from its oof.csv.
 
     python scripts/evaluate_embedded.py
-    python scripts/evaluate_embedded.py results/phantom --data data/phantom-2000
+    python scripts/evaluate_embedded.py results/truth/nano2000 --data data/phantom-2000
 
 A folder of results has no manifest, and the evaluation needs what is known of the images: sex, age,
 site, diagnosis. They are read from the source that config.json names (under MELANOMA_DATA), or from

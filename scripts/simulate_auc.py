@@ -1,6 +1,6 @@
 """Coverage of 95% intervals of the AUC by simulation, patients clustered as in SIIM-ISIC 2020 (16 images of a patient on average, 1.76% melanomas).
 
-    python results/evidence/simulate_auc.py [--sims 1000] [--positives 50 200 581]
+    python scripts/simulate_auc.py [--sims 1000] [--positives 50 200 581]
 
 Resumable: each simulation is one line of a raw file (under .cache/); coverage.csv is made from all lines that are there."""
 import argparse, time

@@ -1,6 +1,6 @@
 """The same run one fold after another, on two local Ray workers, and on two with one killed in the middle: seconds, and whether the bytes are equal. On a machine that does nothing else:
 
-    python results/training/ray.py --data data/phantom-2000         # writes ray.json beside this file
+    python scripts/ray_side_by_side.py --data data/phantom-2000         # writes ray.json beside this file
 
 Start-up (imports, Ray itself) is in the seconds, as it is in a user's."""
 import argparse, os, platform, subprocess, sys, tempfile, time

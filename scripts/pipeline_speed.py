@@ -1,7 +1,7 @@
 """How much of the bare step's speed the pipeline keeps, and how much faster it is than fastai's plain loaders on the original files. One process, one run, one thread; CPU seconds, so that other work on the machine disturbs little
 (on a GPU: seconds by the clock).
 
-    MELANOMA_DATA=... python results/training/efficiency.py             # writes efficiency.json beside this file
+    MELANOMA_DATA=... python scripts/pipeline_speed.py             # writes efficiency.json beside this file
 
 bare      forward, backward and AdamW on one batch that is in memory
 pipeline  `learn.fit` of this project: order, decoding or memory, augmentation, callbacks, optimizer; first epoch, and the later ones with squares kept in memory

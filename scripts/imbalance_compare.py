@@ -1,6 +1,6 @@
 """The arms of the imbalance study against plain cross-entropy, from the out-of-fold probabilities that run.py wrote:
 
-    python results/imbalance/compare.py         # writes <set>-ranking.csv, <set>-calibration.csv, <set>-threshold.csv and summary.json beside this file
+    python scripts/imbalance_compare.py         # writes <set>-ranking.csv, <set>-calibration.csv, <set>-threshold.csv and summary.json beside this file
 
 Differences are paired on the same images and averaged over seeds; their intervals resample whole groups (lesions and duplicates, or patients), alike for both arms and all seeds. They hold for the networks that were trained:
 what another seed would change is not in them, so each seed's difference stands beside. `p_holm` allows for all the arms that are compared with plain cross-entropy on one measure (Holm 1979)."""

@@ -1,8 +1,8 @@
 """Ten ways to train at 1.76% melanoma, on the same images, folds and seeds. Resumes where it was stopped (under runs/imbalance).
 
-    MELANOMA_DATA=... python results/imbalance/run.py ham10000 --size 96 --epochs 2 --folds 2 --seeds 0,1 --weights WEIGHTS     # HAM10000 thinned, lesions whole
-    python results/imbalance/run.py phantom --data data/phantom-20000-rare --size 96 --epochs 2 --folds 2 --seeds 0 --limit 5000 --weights WEIGHTS     # synthetic, the truth known
-    python results/training/truth.py data/phantom-20000-rare results/imbalance/phantom.csv.gz --score 'bce|0' --out results/imbalance/phantom-truth.json
+    MELANOMA_DATA=... python scripts/imbalance_train.py ham10000 --size 96 --epochs 2 --folds 2 --seeds 0,1 --weights WEIGHTS     # HAM10000 thinned, lesions whole
+    python scripts/imbalance_train.py phantom --data data/phantom-20000-rare --size 96 --epochs 2 --folds 2 --seeds 0 --limit 5000 --weights WEIGHTS     # synthetic, the truth known
+    python scripts/distance_to_truth.py data/phantom-20000-rare results/imbalance/phantom.csv.gz --score 'bce|0' --out results/imbalance/phantom-truth.json
 
 Dozens of trainings on two cores: so the lower layers of a MobileNetV2 stay as ImageNet left them (batch norm's averages are taken anew from the images, without labels), their output is computed once for several symmetries of
 each picture, and everything above it (three quarters of the parameters) is trained from the ImageNet weights, anew for every arm, seed and fold. Losses, samplers, folds and scores are the package's own.
@@ -112,4 +112,4 @@ if __name__ == '__main__':
     with atomic_path(a.dest/f'{a.set}.csv.gz') as tmp: t.to_csv(tmp, index=False, compression=dict(method='gzip', mtime=0))
     write_csv(a.dest/f'{a.set}-runs.csv', pd.DataFrame(cost)); args = ' '.join(f'--{k} {getattr(a, k)}' for k in ('data', 'size', 'epochs', 'folds', 'bs', 'lr', 'seeds', 'limit') if getattr(a, k) is not None)
     write_json(a.dest/f'{a.set}.json', dict(n=len(t), n_pos=int(t.target.sum()), n_groups=int(t.group.nunique()), prevalence=float(t.target.mean()), seeds=seeds, arms=ARMS, settings=dict(arch='mobilenetv2_100', size=a.size, epochs=a.epochs, folds=a.folds, bs=a.bs, lr=a.lr, views=len(VIEWS),
-        trained='blocks 5 and 6, the last convolution and the head', weights=Path(a.weights).name, weights_sha256=sha256(Path(a.weights))), command=f'python results/imbalance/run.py {a.set} {args} --weights {Path(a.weights).name}'))
+        trained='blocks 5 and 6, the last convolution and the head', weights=Path(a.weights).name, weights_sha256=sha256(Path(a.weights))), command=f'python scripts/imbalance_train.py {a.set} {args} --weights {Path(a.weights).name}'))

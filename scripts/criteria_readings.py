@@ -1,6 +1,6 @@
 """What the readings of a backbone that was taught the criteria (criteria.py) are worth on the scored set, before it has seen a diagnosis there:
 
-    python results/training/readings.py --taught runs/criteria --run runs/phantom20000_taught --phantom data/phantom-20000-192 --out results/phantom20000_taught/readings.json
+    python scripts/criteria_readings.py --taught runs/criteria --run runs/phantom20000_taught --phantom data/phantom-20000-192 --out results/truth/taught96/readings.json
 
 Reads the five criteria from the pictures, and out of fold (the folds of the run) fits a logistic regression of melanoma on the readings, their squares and the record. Writes its out-of-fold file (OUT with _oof.csv), its AUC and distances as truth.py does, and the share of each
 criterion's variance that the readings explain: of all pictures, and of the quarter with the highest score behind the labels, where the melanomas are."""
@@ -34,7 +34,7 @@ def main(a):
     high = (t.z >= t.z.quantile(.75)).to_numpy()
     out = oof[['image_id', 'patient_id', 'group', 'fold', 'target']].assign(p_melanoma=[float(f'{x:.7g}') for x in q]); write_csv(a.out.with_name(f'{a.out.stem}_oof.csv'), out)
     write_json(a.out, distance(a.phantom, out) | dict(r2=r2(np.ones(len(t), bool)), r2_high=r2(high), n_high=int(high.sum()), n_pos_high=int(oof.target[high].sum()), symmetries=a.tta,
-        command=f'python results/training/readings.py --taught runs/{a.taught.name} --run runs/{a.run.name} --phantom data/{a.phantom.name} --out results/{a.run.name}/{a.out.name}' + (f' --tta {a.tta}' if a.tta != 2 else '')))
+        command=f'python scripts/criteria_readings.py --taught runs/{a.taught.name} --run runs/{a.run.name} --phantom data/{a.phantom.name} --out results/{a.run.name}/{a.out.name}' + (f' --tta {a.tta}' if a.tta != 2 else '')))
     print(a.out.read_text())
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """How far a model is from what can be reached on a synthetic set, whose truth is known:
 
-    python results/training/truth.py data/phantom-20000 runs/phantom20000/oof.csv --out results/phantom20000/truth.json
+    python scripts/distance_to_truth.py data/phantom-20000 runs/phantom20000/oof.csv --out results/truth/small20000/truth.json
 
 Two bounds: `z`, the score from which the labels were drawn, and `picture`, the best that can be made of picture and record (`phantom.picture_truth`). The distances are paired on the same images, and their intervals resample
 patients alike for bound and model (`metrics.compare`). `weights` says which criteria the scores follow: the coefficients of a linear fit of the logit to the readings of the five, as shares of their sum; `weights_reader` says it of the reader without error, to whom a picture shows a

@@ -1,7 +1,7 @@
 """What the models cost on this machine. Two parts, each in processes of its own so that one's memory is not the other's:
 
-    python results/models/run.py cost                               # parameters, GFLOPs, images per second, memory -> cost.csv
-    MELANOMA_DATA=... python results/models/run.py presets          # the presets on real images at full size: two folds, a few steps -> presets.csv
+    python scripts/model_costs.py cost                               # parameters, GFLOPs, images per second, memory -> cost.csv
+    MELANOMA_DATA=... python scripts/model_costs.py presets          # the presets on real images at full size: two folds, a few steps -> presets.csv
 
 `presets` runs `melanoma_train --limit`: it shows that a preset trains from image to out-of-fold file and what it takes, and nothing about how well it does."""
 import argparse, json, os, platform, subprocess, sys, time

@@ -1,8 +1,8 @@
 """What a network can be taught before it sees a diagnosis: to read the five criteria of the ABCD rule from pictures of other lesions.
 
-    python results/training/criteria.py --phantom data/phantom-criteria --out runs/criteria --weights mobilenetv2_100_in1k.pth --crop inner
-    torchrun --nproc_per_node 2 results/training/criteria.py ...    (two processes share every batch)
-    python results/training/criteria.py --phantom data/phantom-criteria --out runs/criteria128 --weights runs/criteria/model.safetensors --crop inner --size 128    (taught further, with more pixels)
+    python scripts/teach_criteria.py --phantom data/phantom-criteria --out runs/criteria --weights mobilenetv2_100_in1k.pth --crop inner
+    torchrun --nproc_per_node 2 scripts/teach_criteria.py ...    (two processes share every batch)
+    python scripts/teach_criteria.py --phantom data/phantom-criteria --out runs/criteria128 --weights runs/criteria/model.safetensors --crop inner --size 128    (taught further, with more pixels)
 
 The pictures are a synthetic set of another seed than the one that is scored; a reader's notes on its lesions are `phantom.picture_truth`.
 Writes OUT/model.safetensors (for `melanoma_train --weights`), history.csv and criteria.json: of lesions of patients that it never saw, the share of each criterion's variance that it reads.
@@ -49,7 +49,7 @@ def command(a, world:int)->str:
     "The call that did this."
     more = ' '.join(f'--{k} {getattr(a, k)}' for k, v in OPTIONS.items() if getattr(a, k) != v)
     w = a.weights.name if a.weights.name != 'model.safetensors' else f'runs/{a.weights.parent.name}/{a.weights.name}'   # another run's model; a weights file from elsewhere lies where the reader put it
-    return f"torchrun --nproc_per_node {world} results/training/criteria.py --phantom data/{a.phantom.name} --out runs/{a.out.name} --weights {w} {more}".strip()
+    return f"torchrun --nproc_per_node {world} scripts/teach_criteria.py --phantom data/{a.phantom.name} --out runs/{a.out.name} --weights {w} {more}".strip()
 
 def before(a)->list:
     "The calls that came first: that drew the pictures, or all that made the model which is taught further."

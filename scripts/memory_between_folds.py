@@ -1,6 +1,6 @@
 """Resident memory of one process after each of five folds:
 
-    python results/training/memory.py --data data/phantom-2000         # writes memory.json beside this file"""
+    python scripts/memory_between_folds.py --data data/phantom-2000         # writes memory.json beside this file"""
 import argparse, tempfile
 from pathlib import Path
 import torch

@@ -1,7 +1,7 @@
 """A leak planted in the metadata, and what the audit says of the model that was given them. Two synthetic sets of the same lesions, one clean, one whose registry fills in the body site once histology is there; on each, the same network
 with the image alone and with image and metadata:
 
-    python results/training/leak.py         # writes leak.json and leak_audit.csv beside this file; runs and images under runs/leak"""
+    python scripts/planted_leak.py         # writes leak.json and leak_audit.csv beside this file; runs and images under runs/leak"""
 import argparse
 from pathlib import Path
 import pandas as pd, torch

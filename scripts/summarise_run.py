@@ -1,8 +1,8 @@
 """What of a finished run is kept in the repository, after melanoma_evaluate:
 
-    python results/training/summarise.py runs/small_ham10000
-    python results/training/summarise.py runs/phantom20000 --phantom data/phantom-20000
-    python results/training/summarise.py runs/phantom20000_taught --phantom data/phantom-20000-192 --taught runs/criteria
+    python scripts/summarise_run.py runs/small_ham10000
+    python scripts/summarise_run.py runs/phantom20000 --phantom data/phantom-20000 --to results/truth/small20000
+    python scripts/summarise_run.py runs/phantom20000_taught --phantom data/phantom-20000-192 --taught runs/criteria --to results/truth/taught96
 
 Copies the run's small files to results/<name>/ and writes summary.json (hours, the fixed and the best epoch); for a synthetic set truth.json as well (truth.py), and criteria.json where the backbone was taught first (criteria.py)."""
 import argparse, shutil
@@ -26,5 +26,5 @@ if __name__ == '__main__':
         auc_fixed=b['fixed'], auc_best=b['best'], optimism=b['diff'], optimism_lo=b['lo'], optimism_hi=b['hi'], last_epoch_was_best=int(sum(int(np.nanargmax(h.mel_auc)) == len(h) - 1 for h in hist.values())), folds=len(hist), **({'macro_auc': m['diagnoses']['macro_auc']} if m.get('diagnoses') else {})))
     if a.taught: shutil.copyfile(a.taught/'criteria.json', dest/'criteria.json')
     first = read_json(a.taught/'criteria.json')['commands'] if a.taught else []; more = f' --taught runs/{a.taught.name}' if a.taught else ''
-    if a.phantom: write_json(dest/'truth.json', distance(a.phantom, pd.read_csv(a.run/'oof.csv', dtype={'image_id': str})) | dict(commands=[*first, made_by(a.phantom), trained(a), f'melanoma_evaluate runs/{a.run.name}', f'python results/training/summarise.py runs/{a.run.name} --phantom data/{a.phantom.name}{more}']))
+    if a.phantom: write_json(dest/'truth.json', distance(a.phantom, pd.read_csv(a.run/'oof.csv', dtype={'image_id': str})) | dict(commands=[*first, made_by(a.phantom), trained(a), f'melanoma_evaluate runs/{a.run.name}', f'python scripts/summarise_run.py runs/{a.run.name} --phantom data/{a.phantom.name}{more}']))
     print((dest/'summary.json').read_text())

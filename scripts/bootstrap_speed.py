@@ -1,6 +1,6 @@
 """Time of 2,000 clustered resamples of the AUC, against the loop over scikit-learn's roc_auc_score that people write. Run on an idle machine:
 
-    OMP_NUM_THREADS=1 python results/evidence/speed.py
+    OMP_NUM_THREADS=1 python scripts/bootstrap_speed.py
 
 Writes speed.csv beside this file. The loop is timed on some resamples and scaled to 2,000. CPU seconds are those of the process, so that other work on the machine disturbs little."""
 import argparse, platform, resource, time

@@ -1,4 +1,4 @@
-"""Seconds and megabytes of the page: `python results/evidence/page_timing.py` on an idle machine. Needs Chromium and Playwright; prints, and writes page_timing.json beside itself."""
+"""Seconds and megabytes of the page: `python scripts/page_timing.py` on an idle machine. Needs Chromium and Playwright; prints, and writes page_timing.json beside itself."""
 import json, os, re, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 

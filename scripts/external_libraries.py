@@ -1,9 +1,9 @@
 """Net benefit and DeLong's interval against independent libraries. Run in an environment of its own, since dcurves needs an older pandas than this project:
 
     uv venv .venv-check && uv pip install --python .venv-check/bin/python dcurves confidenceinterval
-    python results/evidence/external.py make check.csv      # in the project's environment: the data
-    .venv-check/bin/python results/evidence/external.py other check.csv other.json
-    python results/evidence/external.py compare check.csv other.json   # writes external.csv beside this file"""
+    python scripts/external_libraries.py make check.csv      # in the project's environment: the data
+    .venv-check/bin/python scripts/external_libraries.py other check.csv other.json
+    python scripts/external_libraries.py compare check.csv other.json   # writes external.csv beside this file"""
 import json, sys
 from pathlib import Path
 

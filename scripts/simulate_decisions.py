@@ -1,6 +1,6 @@
 """Do the promises hold? Operating points and conformal sets on simulated patients, truth by formula.
 
-    python results/evidence/simulate_decisions.py [--sims 1000]
+    python scripts/simulate_decisions.py [--sims 1000]
 
 The scores are normal, so the true sensitivity and specificity of any threshold are known exactly and need no second sample. Writes decisions.csv beside this file."""
 import argparse
