@@ -200,12 +200,13 @@ def fold_ranks(
     return ((of_fold.rank(method='average') - 0.5) / of_fold.transform('size')).to_numpy()
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #d8771f7b
-AVERAGES = dict(
-    mean='mean of P(melanoma)',
-    logit='mean of the log odds',
-    rank='mean of the ranks within each fold',
-)
-"The averages: name -> in words"
+def _on_scale(scores: np.ndarray, fold, how: str) -> np.ndarray:
+    "(n, m) what `how` averages: probabilities, log odds or ranks."
+    if how == 'logit':
+        return log_odds(np.clip(scores, 1e-12, 1 - 5e-8), 1e-12)
+    if how == 'rank':
+        return np.stack([fold_ranks(of_member, fold) for of_member in scores.T], 1)
+    return scores
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #1082a3f1
 def _shares(weights, n_members: int) -> np.ndarray:
@@ -229,40 +230,13 @@ def average_scores(
     how: str = 'mean',  # A name in `AVERAGES`
     weights=None,  # (m,) weights, given and not fitted; equal where None
 ) -> np.ndarray:  # (n,) in 0..1
-    "The weighted average of the members' scores. `RunError` for weights that are not one finite number of at least 0 a member, or are all 0."
+    """The weighted average of the members' scores. `RunError` for weights that are not one finite
+    number of at least 0 a member, or are all 0."""
     if how not in AVERAGES:
-        raise RunError(f"how is {how!r}; use {', '.join(HOW)}")
-    w = np.ones(P.shape[1]) if weights is None else np.asarray(weights, dtype=float)
-    if w.shape != (P.shape[1],):
-        raise RunError(
-            f"{w.size} weights for {P.shape[1]} members; give one for each, in their order"
-        )
-    if not np.isfinite(w).all() or (w < 0).any() or not w.sum():
-        raise RunError(
-            f"weights are {', '.join(f'{x:g}' for x in w)}; each must be 0 or more, and not all may be 0"
-        )
-    w = w / w.sum()
-    S = dict(
-        mean=lambda: P,
-        logit=lambda: _log_odds(P),
-        rank=lambda: np.stack([fold_ranks(p, fold) for p in P.T], 1),
-    )[how]()
-    z = (S * w).sum(1)
-    return 1 / (1 + np.exp(-z)) if how == 'logit' else z
-
-# %% ../../nbs/evidence/38_ensemble.ipynb #a35dfd40
-def _probabilities(members: dict, how: str) -> None:
-    "`RunError` where a member that is to be averaged as a probability is none."
-    for name, t in members.items():
-        p = t['p_melanoma']
-        if 'score_scale' in t and (t['score_scale'] == 'rank').any():
-            raise RunError(
-                f"the scores of {name} are ranks, not probabilities, so there is no {AVERAGES[how]}; use how='rank' (--how rank)"
-            )
-        if not p.between(0, 1).all():
-            raise RunError(
-                f"the scores of {name} go from {p.min():.4g} to {p.max():.4g}: they are not probabilities, so there is no {AVERAGES[how]}; use how='rank' (--how rank)"
-            )
+        raise RunError(f"how is {how!r}; use {', '.join(AVERAGES)}")
+    shares = _shares(weights, scores.shape[1])
+    average = (_on_scale(scores, fold, how) * shares).sum(1)
+    return sigmoid(average) if how == 'logit' else average
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #7ee59a47
 def _check_risks(name: str, table: pd.DataFrame, how: str) -> None:
@@ -278,24 +252,18 @@ def _check_risks(name: str, table: pd.DataFrame, how: str) -> None:
         )
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #faf6d82d
-def combine_members(
-    members: dict,  # Name -> table on the same images, as `align_members` gives them
-    how: str = 'mean',  # A name in `HOW`
-    weights=None,  # (m,) weights; equal where None
-) -> pd.DataFrame:  # `OOF_COLS`, `source` where it is there, `p_<dx>` for 'mean' of members with the same diagnoses, `score_scale` = 'rank' for 'rank'
-    "The out-of-fold table of the ensemble, scores with seven significant digits, as every run writes them."
-    a = next(iter(members.values()))
-    stack = lambda c: np.stack([t[c].to_numpy(float) for t in members.values()], 1)
-    p = pool(
-        stack('p_melanoma'), a['fold'], how, weights
-    )  # refuses how and weights before anything else
-    if how != 'rank':
-        _probabilities(members, how)
-    out = a[OOF_COLS + ['source'] * ('source' in a)].assign(p_melanoma=p)
-    out.attrs = {}
-    for c in _classes(members) if how == 'mean' else []:
-        bad = [k for k, t in members.items() if not np.isfinite(t[f'p_{c}'].to_numpy(float)).all()]
-        if bad:
+def _common_classes(members: dict) -> list:
+    """The diagnoses for which every member has a probability; none where the members were trained
+    on different ones."""
+    classes = [[code for code in DX if f'p_{code}' in table] for table in members.values()]
+    return classes[0] if all(codes == classes[0] for codes in classes) else []
+
+
+def _stacked(members: dict, column: str) -> np.ndarray:
+    "(n, m) one column of all members; `RunError` where a value is missing."
+    values = {name: table[column].to_numpy(float) for name, table in members.items()}
+    for name, of_member in values.items():
+        if not np.isfinite(of_member).all():
             raise RunError(
                 f"{name} has images without a finite {column}; predict them again, or take the "
                 "column out"
@@ -330,7 +298,9 @@ def ensemble(
     how: str = 'mean',  # A name in `AVERAGES`; 'rank' gives no probability
     weights=None,  # A number of at least 0 for each run, given and not fitted; equal where None
 ) -> pd.DataFrame:  # An out-of-fold table in the order of the first run
-    "One out-of-fold table from several. `RunError` where the runs do not fit: other images, truths, folds or groups, a run given twice, scores that are no probabilities where they must be."
+    """One out-of-fold table from several. `RunError` where the runs do not fit: other images,
+    truths, folds or groups, a run given twice, scores that are no probabilities where they must
+    be."""
     return combine_members(align_members(read_members(runs)), how, weights)
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #2152d44a
@@ -458,46 +428,6 @@ def write_ensemble(
     write_csv(out / 'oof.csv', oof)
     return out
 
-# %% ../../nbs/evidence/38_ensemble.ipynb #fa880a34
-def ensemble_text(
-    table: pd.DataFrame,  # What `member_table` gave
-    pairs: pd.DataFrame,  # What `agreement` gave
-    record: dict,  # What `ensemble_record` gave
-    oof: pd.DataFrame,  # The ensemble
-) -> str:  # Lines for a terminal
-    "Members and ensemble as a plain table, and how the average was made."
-    best, w = table['auc'][:-1].idxmax(), max(map(len, table.index))
-    g = clusters(oof, warn=False)
-    span = lambda s: f'{s.iloc[0]:.2f}' if len(s) == 1 else f'{s.min():.2f} to {s.max():.2f}'
-    diff = lambda r: (
-        'the best member'
-        if r.Index == best
-        else f"{r.diff:+.3f} ({r.diff_lo:+.3f} to {r.diff_hi:+.3f}), p {'<=' if r.p <= 0.001 else '='} {r.p:.2g}"
-    )
-    rows = [
-        f"  {r.Index:<{w}}  {r.auc:.3f} ({r.lo:.3f} to {r.hi:.3f})  {diff(r)}"
-        for r in table.itertuples()
-    ]
-    say = (
-        f"{AVERAGES[record['how']]}, "
-        + (
-            'equal weights'
-            if len(set(record['weights'])) == 1
-            else f"weights {', '.join(f'{x:g}' for x in record['weights'])}"
-        )
-        + '; weights were given, not fitted'
-    )
-    return '\n'.join(
-        [
-            f"{len(oof)} images, {int(oof.target.sum())} melanomas, {g.max() + 1} patients or groups; AUC (95% interval), difference from the best member in pairs",
-            *rows,
-            say,
-            f"members agree (Spearman's correlation) {span(pairs['all'])} over all images, {span(pairs['benign'])} among benign lesions",
-        ]
-        + ["scores are ranks, not probabilities: calibration and thresholds of risk do not apply"]
-        * (record['score'] == 'rank')
-    )
-
 # %% ../../nbs/evidence/38_ensemble.ipynb #32a8897b
 _NO_RISKS = "scores are ranks, not probabilities: calibration and thresholds of risk do not apply"
 
@@ -600,8 +530,8 @@ def melanoma_ensemble(
     what was gained."""
     weights = _read_weights(weights)
     members = align_members(read_members(runs))
-    oof = combine_members(members, how, w)
-    rec = ensemble_record(runs, members, oof, how, w)
+    oof = combine_members(members, how, weights)
+    record = ensemble_record(runs, members, oof, how, weights)
     out = Path(out or f'runs/ensemble-{how}')
     _check_own(out, record)
     table, notes = _table_and_notes(members, oof, n_boot, seed)
