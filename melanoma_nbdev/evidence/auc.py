@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'check_scores', 'one_class_only', 'auc', 'RocSteps', 'cluster_draws', 'Curve', 'measure_scores',
-           'measure_draws', 'bootstrap', 'percentile_interval', 'auc_interval', 'auc_ci', 'delong_cov', 'delong',
-           'hanley_mcneil', 'wilson']
+           'measure_draws', 'bootstrap', 'percentile_interval', 'auc_interval', 'auc_ci', 'auc_record', 'delong_cov',
+           'delong', 'hanley_mcneil', 'wilson']
 
 # %% ../../nbs/evidence/31_auc.ipynb #27144b46
 import warnings
@@ -333,7 +333,7 @@ def auc_ci(
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
     level: float = 0.95,  # Coverage
-) -> dict:  # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot, level
+) -> Interval:  # Also seed, n_boot, level
     "AUC and its interval from resampling whole clusters. One class only: NaN and a warning."
     is_melanoma, scores = check_scores(is_melanoma, scores)
     cluster = _codes(cluster, len(scores))
@@ -342,11 +342,20 @@ def auc_ci(
     if np.isfinite(value):
         draws = bootstrap(is_melanoma, scores, cluster, n_boot=n_boot, seed=seed)['auc']
         known = auc_interval(draws, is_melanoma, cluster, value, level)
-    n_clusters = len(scores) if cluster is None else cluster.max(initial=-1) + 1
-    counts = dict(n=len(scores), n_pos=int(is_melanoma.sum()), n_clusters=n_clusters)
-    return dict(
-        auc=value, lo=known.lo, hi=known.hi, **counts, seed=seed, n_boot=n_boot, level=level
+    n_clusters = len(scores) if cluster is None else int(cluster.max(initial=-1) + 1)
+    counts = dict(images=len(scores), melanomas=int(is_melanoma.sum()), groups=n_clusters)
+    return Interval(
+        value, known.lo, known.hi, **counts, seed=seed, n_boot=n_boot, level=level
     )
+
+# %% ../../nbs/evidence/31_auc.ipynb #298b13ce
+def auc_record(
+    known: Interval,  # What `auc_ci` gave
+) -> dict:  # auc, lo, hi, n, n_pos, n_clusters, then seed, n_boot, level
+    "An AUC with its interval, as files and tables hold it."
+    more = {name: known[name] for name in known if name not in ('value', 'lo', 'hi')}
+    counts = dict(n=known.images, n_pos=known.melanomas, n_clusters=known.groups)
+    return dict(auc=known.value, lo=known.lo, hi=known.hi, **counts, **more)
 
 # %% ../../nbs/evidence/31_auc.ipynb #18e2a11f
 def _share_below(sorted_scores: np.ndarray, scores: np.ndarray) -> np.ndarray:

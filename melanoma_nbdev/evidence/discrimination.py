@@ -105,7 +105,7 @@ def plot_roc(
     is_melanoma, scores = check_scores(is_melanoma, scores)
     points = curve_points(is_melanoma, scores)
     known = auc_ci(is_melanoma, scores, cluster, seed=seed)
-    text = f"AUC {Interval(known['auc'], known['lo'], known['hi'])}"
+    text = f'AUC {known:.3f}'
     (line,) = axes.plot(
         np.r_[0, 1 - points.specificity],
         np.r_[0, points.sensitivity],

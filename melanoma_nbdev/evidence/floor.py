@@ -21,6 +21,7 @@ from melanoma_nbdev.evidence.auc import (
     RocSteps,
     auc,
     auc_ci,
+    auc_record,
     auc_interval,
     bootstrap,
     cluster_draws,
@@ -176,7 +177,7 @@ def floor_auc(
     folds=None,  # (n,) folds, where they are not in the manifest
     seed: int = 0,  # Of the boosting
     n_boot: int = 2000,  # Resamples of the interval; 0: no interval
-) -> tuple:  # Out-of-fold predictions in the columns that `read_oof` gives, and `auc_ci`'s dict
+) -> tuple:  # Out-of-fold predictions in the columns that `read_oof` gives, and their AUC
     """What is known without the pixels: out-of-fold predictions and their AUC with its clustered
     interval. Cut groups raise `LeakError`."""
     manifest = manifest if folds is None else manifest.assign(fold=np.asarray(folds))
@@ -195,7 +196,7 @@ def floor_auc(
     )
     oof = oof.reset_index(drop=True)
     if not n_boot:
-        return oof, dict(auc=auc(is_melanoma, scores))
+        return oof, Interval(auc(is_melanoma, scores))
     return oof, auc_ci(is_melanoma, scores, clusters(oof, warn=False), n_boot, seed)
 
 # %% ../../nbs/evidence/36_floor.ipynb #a3b5abd4
@@ -220,7 +221,7 @@ def floor_table(
         if not encode_features(manifest, features).nunique().gt(1).any():
             continue
         known = floor_auc(manifest, features, seed=seed, n_boot=n_boot)[1]
-        rows.append(dict(features=label, **known))
+        rows.append(dict(features=label, **auc_record(known)))
     return pd.DataFrame(rows)[['features', 'auc', 'lo', 'hi', 'n', 'n_pos', 'n_clusters']]
 
 # %% ../../nbs/evidence/36_floor.ipynb #7cd00fb7

@@ -250,10 +250,10 @@ def _suspect_row(suspect: tuple, is_melanoma, cluster, options: dict) -> dict:
         return row
     own = pd.factorize(cluster[known])[0]
     bounds = auc_ci(*_with_spread(is_melanoma, scores, own), **options)
-    fires = bounds['lo'] > 0.5 or (both_directions and bounds['hi'] < 0.5)
+    fires = bounds.lo > 0.5 or (both_directions and bounds.hi < 0.5)
     verdict = 'reported' if kind == 'patient' else _verdict(fires)
     value = auc(is_melanoma, scores)
-    return row | dict(auc=value, lo=bounds['lo'], hi=bounds['hi'], verdict=verdict)
+    return row | dict(auc=value, lo=bounds.lo, hi=bounds.hi, verdict=verdict)
 
 
 def _varies(scores: np.ndarray) -> bool:

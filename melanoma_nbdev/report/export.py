@@ -32,7 +32,7 @@ from melanoma_nbdev.core import (
     write_json,
 )
 from ..data.manifest import SOURCES
-from ..evidence.auc import auc, auc_ci, wilson
+from ..evidence.auc import auc, auc_ci, auc_record, wilson
 from ..evidence.decisions import decision_card
 from ..evidence.oof import clusters, read_oof
 from ..training.models import load_model
@@ -280,7 +280,8 @@ def _metrics(run: Path, oof: pd.DataFrame) -> dict:
     path = run / 'metrics.json'
     figures = read_json(path) if path.is_file() else None
     if figures is None:
-        known = auc_ci(oof['target'], oof['p_melanoma'], clusters(oof, warn=False))
+        cluster = clusters(oof, warn=False)
+        known = auc_record(auc_ci(oof['target'], oof['p_melanoma'], cluster))
     elif _fits(figures, oof):
         interval = figures['auc']
         known = dict(auc=interval['value'], lo=interval['lo'], hi=interval['hi'])

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import read_json
-from ..evidence.auc import auc, auc_ci, delong
+from ..evidence.auc import auc, auc_ci, auc_record, delong
 from melanoma_nbdev.evidence.calibration import (
     SIIM_PREVALENCE,
     at_prevalence,
@@ -294,7 +294,7 @@ def main_rows(
     for source in sorted(sources - {main}):
         rows = oof[oof['source'] == source]
         cluster = clusters(rows, warn=False)
-        others[str(source)] = auc_ci(rows['target'], rows['p_melanoma'], cluster)
+        others[str(source)] = auc_record(auc_ci(rows['target'], rows['p_melanoma'], cluster))
     return oof[oof['source'] == main].reset_index(drop=True), others
 
 # %% ../../nbs/report/40_measures.ipynb #c7d0a9e4
