@@ -334,7 +334,7 @@ def member_table(
     rows = {}
     for name, table in {**members, 'ensemble': oof}.items():
         known = auc_ci(table['target'], table['p_melanoma'], cluster, *options)
-        rows[name] = dict(auc=known['auc'], lo=known['lo'], hi=known['hi'])
+        rows[name] = dict(auc=known.value, lo=known.lo, hi=known.hi)
     best = max(members, key=lambda name: rows[name]['auc'])
     for name, table in {**members, 'ensemble': oof}.items():
         nothing = dict.fromkeys(('diff', 'diff_lo', 'diff_hi', 'p'), np.nan)
