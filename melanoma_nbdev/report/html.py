@@ -71,6 +71,7 @@ def _axes(width: float = 5.0, height: float = 4.2):
     return Figure(figsize=(width, height), layout='constrained').subplots()
 
 # %% ../../nbs/report/41_html.ipynb #186be35c
+@_house_style()
 def svg(
     axes,  # Axes of the figure
 ) -> str:  # The same text for the same figure: no date, no random ids
@@ -375,6 +376,7 @@ def html_report(
     )
 
 # %% ../../nbs/report/41_html.ipynb #3816205e
+@_house_style()
 def _write_pictures(folder: Path, oof: pd.DataFrame, seed: int) -> list:
     "ROC and PR as PNG beside the page, for papers and slides; the names of the files."
     cluster, names = clusters(oof, warn=False), []
