@@ -18,7 +18,7 @@ from ..evidence.ensemble import AVERAGES
 from ..evidence.oof import Interval
 from ..images import INNER
 from .html import point_rows, template
-from .measures import GROUPS, MEASURE_NAMES, gain_in_words, headline, in_words
+from .measures import GROUPS, MEASURE_NAMES, headline, in_words
 
 # %% ../../nbs/report/42_card.ipynb #27107a16
 UNKNOWN = 'unknown (not recorded in the files of the run)'
@@ -51,22 +51,8 @@ def run_facts(
 
 # %% ../../nbs/report/42_card.ipynb #a2b1aa81
 _SINGLE = (
-    'arch',
-    'size',
-    'epochs',
-    'seed',
-    'loss',
-    'command',
-    'licence',
-    'intended_use',
-    'sha256',
-    'target',
-    'augment',
-    'lr',
-    'bs',
-    'tta',
-    'created',
-    'pos_rate',
+    *('arch', 'size', 'epochs', 'seed', 'loss'),
+    *('command', 'licence', 'intended_use', 'sha256'),
 )
 "Entries of the card or the configuration that go into prose as they are"
 _CUTS = dict(
@@ -75,31 +61,34 @@ _CUTS = dict(
     squash='the whole frame, squashed to a square',
 )
 
-
-def _of_configuration(facts: dict) -> dict:
-    "What card and configuration say of network, training and data."
-    config, card = facts['config'], facts['card']
-    entry = {**config, **card}
+# %% ../../nbs/report/42_card.ipynb #64b073d5
+def _of_network(entry: dict, meta: list) -> dict:
+    "What is said of the network's input and classes."
     said = {name: str(entry[name]) for name in _SINGLE if entry.get(name) not in (None, '', 'none')}
     if entry.get('crop'):
         said['cut'] = _CUTS[entry['crop']]
     if entry.get('arch'):
-        record = ', '.join(config.get('meta') or [])
+        record = ', '.join(meta)
         said['inputs'] = f'the image and {record} from the record' if record else 'the image alone'
     if entry.get('classes'):
         said['classes'] = ', '.join(f'{DX[code]} ({code})' for code in entry['classes'])
+    return said
+
+# %% ../../nbs/report/42_card.ipynb #f044a18e
+def _of_data(card: dict, config: dict) -> dict:
+    "What is said of the images that trained the model."
     if card.get('data'):
         rows = [
             f"{row['name']}: {row['n']:,} images, {row['n_melanoma']:,} melanomas, {row['licence']}"
             for row in card['data']
         ]
-        said |= dict(data='; '.join(rows), sources=str(len(rows)))
-    elif config.get('data'):
+        return dict(data='; '.join(rows))
+    if config.get('data'):
         added = f" with {config['aux']} added in training" if config.get('aux') else ''
-        said['data'] = f"{config['data']}{added}"
-    return said
+        return dict(data=f"{config['data']}{added}")
+    return {}
 
-# %% ../../nbs/report/42_card.ipynb #64b073d5
+# %% ../../nbs/report/42_card.ipynb #eb99a69a
 def _of_calibration(found: dict | None) -> dict:
     "What the figures say of calibration."
     if not found:
@@ -107,13 +96,12 @@ def _of_calibration(found: dict | None) -> dict:
     said = dict(
         slope=in_words(found['line']['slope']),
         ece=f"{found['ece_debiased']:.4f}",
-        brier=f"{found['brier']:.4f}",
     )
     if 'temperature' in found:
         said['temperature'] = f"{found['temperature']['all']:.3f}"
     return said
 
-
+# %% ../../nbs/report/42_card.ipynb #e37e05b5
 def _of_subgroups(groups: dict | None) -> dict:
     "What the figures say of subgroups and skin tones."
     if not groups:
@@ -130,9 +118,9 @@ def _of_subgroups(groups: dict | None) -> dict:
         said['skin_tone'] = f'estimated from the images (unreliable): {levels}'
     return said
 
-# %% ../../nbs/report/42_card.ipynb #f044a18e
+# %% ../../nbs/report/42_card.ipynb #9a9555ce
 def _of_metrics(metrics: dict) -> dict:
-    "What the figures say of discrimination, floor, diagnoses and optimism."
+    "What the figures say of discrimination, floor and diagnoses."
     said = {name: f'{metrics[name]:,}' for name in ('n', 'n_pos', 'n_clusters', 'n_boot')}
     said |= dict(prevalence=f"{metrics['prevalence']:.2%}")
     measures = dict(auc='auc', ap='ap', sens95='sens_at_spec95', spec95='spec_at_sens95')
@@ -144,19 +132,18 @@ def _of_metrics(metrics: dict) -> dict:
     diagnoses = metrics.get('diagnoses')
     if diagnoses:
         counts = [f"{code} {row['n']:,}" for code, row in diagnoses['classes'].items()]
-        said |= dict(macro_auc=in_words(diagnoses['macro_auc']), class_counts=', '.join(counts))
-    best = (metrics.get('optimism') or {}).get('best_epoch')
-    if best:
-        said['optimism'] = gain_in_words(best, 4)
+        said['class_counts'] = ', '.join(counts)
     return said
 
-# %% ../../nbs/report/42_card.ipynb #eb99a69a
+# %% ../../nbs/report/42_card.ipynb #3555d4b7
 def facts_in_words(
     facts: dict,  # From `run_facts`
 ) -> dict:  # name -> text, only of what is known
     "The facts as texts, for prose and checklists."
     metrics, environment = facts['metrics'], facts['environment']
-    said = _of_configuration(facts) | _of_metrics(metrics)
+    config, card = facts['config'], facts['card']
+    said = _of_network({**config, **card}, config.get('meta') or []) | _of_data(card, config)
+    said |= _of_metrics(metrics)
     said |= _of_calibration(metrics.get('calibration')) | _of_subgroups(metrics.get('subgroups'))
     versions = [
         f'{name} {release}' for name, release in (environment.get('versions') or {}).items()
@@ -167,7 +154,7 @@ def facts_in_words(
         said['device'] = str(environment['device'])
     return said
 
-# %% ../../nbs/report/42_card.ipynb #d31e2845
+# %% ../../nbs/report/42_card.ipynb #0259c25b
 _LICENCES = ('cc-by-nc-sa-4.0', 'cc-by-nc-4.0', 'cc-by-4.0', 'apache-2.0', 'cc0-1.0')
 "Licences that the hub knows by name"
 
@@ -180,14 +167,14 @@ def _hub_licence(licence: str) -> str:
             return name
     return 'other'
 
-
+# %% ../../nbs/report/42_card.ipynb #af9ac38f
 def _hub_result(kind: str, name: str, metrics: dict) -> dict:
     "A figure for the machine-readable head."
     known = Interval.of(metrics[name])
     words = f'{MEASURE_NAMES[name]} (95% interval {known.lo:.4f} to {known.hi:.4f})'
     return dict(type=kind, value=f'{known.value:.6f}', name=words, known=np.isfinite(known.value))
 
-
+# %% ../../nbs/report/42_card.ipynb #bbb53a83
 def _hub_head(facts: dict) -> dict:
     "What stands in the machine-readable head."
     card, config = facts['card'], facts['config']
@@ -202,11 +189,11 @@ def _hub_head(facts: dict) -> dict:
         results=[result for result in results if result['known']],
     )
 
-# %% ../../nbs/report/42_card.ipynb #a5f135dd
+# %% ../../nbs/report/42_card.ipynb #edea6bcd
 def _nulls_to_nan(record: dict) -> dict:
     return {name: float('nan') if value is None else value for name, value in record.items()}
 
-
+# %% ../../nbs/report/42_card.ipynb #f1751668
 def _points(metrics: dict) -> list:
     "The operating points in words."
     points = (metrics.get('decisions') or {}).get('points') or []
@@ -214,7 +201,7 @@ def _points(metrics: dict) -> list:
     whole = [{**point, **{name: _nulls_to_nan(point[name]) for name in rates}} for point in points]
     return point_rows(whole)
 
-
+# %% ../../nbs/report/42_card.ipynb #d5d635cc
 def _subgroup_rows(metrics: dict) -> list:
     "The levels of all subgroups in words."
     rows = []
@@ -320,18 +307,9 @@ def checklists_text(
     artefact: str | Path | None = None,  # The artefact's folder with card.json
 ) -> str:  # Markdown
     "Both checklists as a document."
-    parts = [f"# Reporting checklists of {run_facts(run, artefact)['name']}"]
-    for name in CHECKLISTS:
-        table = checklist(name, run, artefact)
-        rows = [
-            f"| {row.no} | {row.item} | {row.answer.replace('|', '/')} |"
-            for row in table.itertuples()
-        ]
-        parts.append(
-            f'## {name}\n\n{int(table.known.sum())} of {len(table)} items answered; the others '
-            'are unknown.\n\n| no | item | answer |\n|---|---|---|\n' + '\n'.join(rows)
-        )
-    return '\n\n'.join(parts) + '\n'
+    lists = {name: checklist(name, run, artefact).to_dict('records') for name in CHECKLISTS}
+    name = run_facts(run, artefact)['name']
+    return template('checklists.md.j2').render(name=name, lists=lists.items())
 
 # %% ../../nbs/report/42_card.ipynb #7ebd4126
 def write_cards(
