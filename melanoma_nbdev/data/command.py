@@ -13,7 +13,7 @@ from fastcore.script import Param, call_parse, store_true
 from ..core import ManifestError, data_home, friendly
 from .cache import cached
 from .download import get_source
-from .manifest import SOURCES, _list_images, _raise, check_images, load_manifest
+from .manifest import SOURCES, list_images, raise_problems, check_images, load_manifest
 
 # %% ../../nbs/data/15_command.ipynb #5893ae14
 def _counts(df: pd.DataFrame) -> dict:
@@ -58,7 +58,7 @@ def status_of(
     ):
         t = load_manifest(name, images=False, part='test')
         parts.append(f"test {len(t):,} images, {t.patient_id.nunique()} patients")
-    has = df.image_id.isin(_list_images(home / src.folder, src.images))
+    has = df.image_id.isin(list_images(home / src.folder, src.images))
     part = df[has]
     parts.append(
         'no image files'
@@ -78,7 +78,7 @@ def _check(name: str, report: str) -> None:
         f"{name}: {_say(_counts(df))}; {len(faults):,} images cannot be read"
         + (f"; listed in {report}" if report else '')
     )
-    _raise(
+    raise_problems(
         []
         if faults.empty
         else [f"{len(faults):,} images cannot be read, first: {faults.reason[0]}"],

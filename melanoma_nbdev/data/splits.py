@@ -51,7 +51,7 @@ def add_groups(
     twice = manifest.image_id[manifest.image_id.duplicated()]
     if len(twice):
         raise ManifestError(f"image id {twice.iloc[0]} stands twice; "
-                            "combine() gives colliding ids a prefix")
+                            "combine_manifests() gives colliding ids a prefix")
     ids = manifest.image_id.astype(str)
     tied = [manifest[column] for column in ('patient_id', 'lesion_id') if column in manifest]
     edges = [_links(values) for values in [*tied, _bare_ids(ids)]]

@@ -16,9 +16,9 @@ from ..core import ManifestError, read_json
 from melanoma_nbdev.phantom.dataset import (
     DRAWING,
     OWN,
-    _LESION,
-    _PATIENT,
-    _truth,
+    LESION_STREAM,
+    PATIENT_STREAM,
+    read_truth,
     draw_patient,
     expected_auc,
     phantom_table,
@@ -34,7 +34,7 @@ def picture_truth(
     """The truth of a set with what its pictures tell of it: the criteria of `abcd` (0 to 1), the lesion's own `size` (1 is usual), and `z_picture`, the `z` at which melanoma is as likely as it is
     for a reader who measures four criteria and the size without error and knows the exact `risk`. Planted shortcuts apart, no score that is made from picture and record ranks better.
     Drawn again from the set's own seed; raises `ManifestError` for a set that another release drew."""
-    t, c = _truth(path), dict(read_json(Path(path) / 'phantom.json')['config'])
+    t, c = read_truth(path), dict(read_json(Path(path) / 'phantom.json')['config'])
     if c.pop('drawing') != DRAWING:
         raise ManifestError(
             f"{path} was drawn by another release of this package; make it again with make_phantom"
@@ -58,8 +58,8 @@ def _reading_grid() -> tuple:
 def _read(seed, r, a, b):
     "A lesion's criteria and size, and `z_picture`."
     pat, les = (
-        draw_patient(stream(seed, _PATIENT, r.patient)),
-        np.random.default_rng(stream(seed, _LESION, r.patient, r.lesion, 2).integers(2**63)),
+        draw_patient(stream(seed, PATIENT_STREAM, r.patient)),
+        np.random.default_rng(stream(seed, LESION_STREAM, r.patient, r.lesion, 2).integers(2**63)),
     )  # as draw_lesion begins
     A = abcd(les, r.z)
     size = math.exp(les.normal(0, SPREAD)) * (1 + WIDER * A['diameter'])
@@ -98,7 +98,7 @@ def _truth_for(path, kind):
         if isinstance(path, pd.DataFrame)
         else picture_truth(path)
         if kind == 'picture'
-        else _truth(path)
+        else read_truth(path)
     )
     if _SCORES[kind] not in t:
         raise ManifestError(
