@@ -94,7 +94,7 @@ def _fold_aucs(oof: pd.DataFrame) -> list:
         rows.append(dict(fold=str(fold), **counts, auc=value))
     return rows
 
-
+# %% ../../nbs/report/40_measures.ipynb #856ee986
 def has_folds(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them
 ) -> bool:
@@ -122,15 +122,10 @@ def discrimination(
     return figures | (dict(diagnoses=diagnoses) if diagnoses else {})
 
 # %% ../../nbs/report/40_measures.ipynb #5e81ae92
-def calibration(
-    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
-) -> dict:  # The entry `calibration` of `metrics.json`
-    """Calibration of the scores as they are, after each recalibration out of fold, and to be
-    expected at SIIM-ISIC 2020's prevalence."""
-    is_melanoma, risks = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
-    cluster = clusters(oof, warn=False)
+def _as_it_is(is_melanoma: np.ndarray, risks: np.ndarray, cluster: np.ndarray) -> dict:
+    "Calibration of the scores as they are."
     error = calibration_error(is_melanoma, risks)
-    figures = dict(
+    return dict(
         brier_parts(is_melanoma, risks),
         ece=error['ece'],
         ece_debiased=error['debiased'],
@@ -138,18 +133,32 @@ def calibration(
         line=calibration_line(is_melanoma, risks, cluster),
         reliability=reliability(is_melanoma, risks, cluster).to_dict('records'),
     )
+
+# %% ../../nbs/report/40_measures.ipynb #8f3b1485
+def _recalibrated(oof: pd.DataFrame) -> dict:
+    "Calibration after each recalibration out of fold, temperatures, and the best method."
+    rows = calibration_table(oof).to_dict('records')
+    fitted = recalibrate(oof)[1]
+    return dict(
+        recalibrated=rows,
+        temperature={fold: found['temperature'] for fold, found in fitted.items()},
+        best_method=min(rows, key=lambda row: row['log_loss'])['method'],
+    )
+
+# %% ../../nbs/report/40_measures.ipynb #129bd7bb
+def calibration(
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+) -> dict:  # The entry `calibration` of `metrics.json`
+    """Calibration of the scores as they are, after each recalibration out of fold, and to be
+    expected at SIIM-ISIC 2020's prevalence."""
+    is_melanoma, risks = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
+    figures = _as_it_is(is_melanoma, risks, clusters(oof, warn=False))
     if has_folds(oof):
-        rows = calibration_table(oof).to_dict('records')
-        temperatures = recalibrate(oof)[1]
-        best = min(rows, key=lambda row: row['log_loss'])['method']
-        figures |= dict(
-            recalibrated=rows,
-            temperature={fold: found['temperature'] for fold, found in temperatures.items()},
-            best_method=best,
-        )
-        if best != 'none':
-            oof = recalibrate(oof, best)[0]
-    return figures | dict(at_siim=at_prevalence(is_melanoma, oof['p_melanoma'].to_numpy()))
+        figures |= _recalibrated(oof)
+    best = figures.get('best_method', 'none')
+    if best != 'none':
+        risks = recalibrate(oof, best)[0]['p_melanoma'].to_numpy()
+    return figures | dict(at_siim=at_prevalence(is_melanoma, risks))
 
 # %% ../../nbs/report/40_measures.ipynb #3b5ccab5
 JUDGED = 'temperature-scaled score, out of fold'
@@ -159,14 +168,13 @@ JUDGED_WITHOUT_FOLDS = 'score as it is, on the images themselves (no folds in th
 
 def _operating_points(oof: pd.DataFrame, options: dict) -> list:
     "95% sensitivity and 95% specificity, with and without promise, at two prevalences."
-    return [
-        operating_point(
-            oof, **{name: 0.95}, confidence=confidence, prevalence=prevalence, **options
-        )
+    asked = [
+        dict({name: 0.95}, confidence=confidence, prevalence=prevalence)
         for prevalence in (None, SIIM_PREVALENCE)
         for name in ('sensitivity', 'specificity')
         for confidence in (0.95, None)
     ]
+    return [operating_point(oof, **point, **options) for point in asked]
 
 # %% ../../nbs/report/40_measures.ipynb #d84936bf
 def decisions(
@@ -363,9 +371,32 @@ def _notes(oof: pd.DataFrame) -> list:
 # %% ../../nbs/report/40_measures.ipynb #5c642c70
 def _report_progress(part: str) -> None:
     "Name the part that is being computed, on one line of stderr."
-    print(f'\r{part:<60}', end='', file=sys.stderr, flush=True)
+    print(f'\r{part:<60}' if part else f'\r{"":60}\r', end='', file=sys.stderr, flush=True)
 
+# %% ../../nbs/report/40_measures.ipynb #538c7521
+def _compute(oof: pd.DataFrame, parts: dict, progress: bool) -> tuple:
+    "All parts of the figures in one dictionary, and what was warned of on the way."
+    figures = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        clusters(oof)
+        for name, compute in parts.items():
+            if progress: _report_progress(name)
+            found = compute()
+            figures |= found if name == 'discrimination' else {name: found}
+    if progress: _report_progress('')
+    ours = [warning for warning in caught if issubclass(warning.category, UserWarning)]
+    return figures, sorted({str(warning.message) for warning in ours})
 
+# %% ../../nbs/report/40_measures.ipynb #b1256c79
+def _left_out(n: int, others: dict) -> list:
+    "A sentence on the images of other sources."
+    if not others:
+        return []
+    names = ', '.join(others)
+    return [f'{n} images of other sources ({names}) are not in these figures; see other_sources']
+
+# %% ../../nbs/report/40_measures.ipynb #e8376816
 def evaluate(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them
     run: str | Path | None = None,  # Run folder, for its manifest, best-epoch file and histories
@@ -377,30 +408,13 @@ def evaluate(
     run = Path(run) if run else None
     main, manifest = _run_facts(run)
     own, others = main_rows(oof, main)
-    table, figures = with_facts(own, manifest), {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always')
-        clusters(table)
-        for name, compute in _parts(table, n_boot, seed).items():
-            if progress:
-                _report_progress(name)
-            found = compute()
-            figures |= found if name == 'discrimination' else {name: found}
-        if run:
-            figures['optimism'] = optimism(own, run, n_boot, seed)
-        figures['worst'] = worst_errors(table)
-        if progress:
-            _report_progress('')
-    said = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
-    notes = sorted(said) + _notes(table)
-    if others:
-        names = ', '.join(others)
-        notes.insert(
-            0,
-            f"{len(oof) - len(own)} images of other sources ({names}) are not in these "
-            "figures; see other_sources",
-        )
-    figures['notes'] = notes
+    table = with_facts(own, manifest)
+    parts = _parts(table, n_boot, seed)
+    if run:
+        parts['optimism'] = lambda: optimism(own, run, n_boot, seed)
+    figures, warned = _compute(table, parts, progress)
+    figures['worst'] = worst_errors(table)
+    figures['notes'] = _left_out(len(oof) - len(own), others) + warned + _notes(table)
     return figures | (dict(other_sources=others) if others else {}), table
 
 # %% ../../nbs/report/40_measures.ipynb #fd140b0e
@@ -424,7 +438,7 @@ def in_words(
     "`0.912 (0.903 to 0.921)`, or `n/a`."
     return f'{Interval.of(record):.{digits}f}' if record else 'n/a'
 
-
+# %% ../../nbs/report/40_measures.ipynb #d988c2e7
 def gain_in_words(
     gain: dict,  # diff, lo, hi, p
     digits: int = 3,  # Digits behind the point
@@ -434,7 +448,7 @@ def gain_in_words(
     sign = '<=' if gain['p'] <= 0.001 else '='
     return f"{difference} ({lo} to {hi}), p {sign} {gain['p']:.2g}"
 
-# %% ../../nbs/report/40_measures.ipynb #d988c2e7
+# %% ../../nbs/report/40_measures.ipynb #a4bf5560
 def _diagnosis_rows(diagnoses: dict) -> list:
     "Rows on all diagnoses."
     occurring = sum(row['n'] > 0 for row in diagnoses['classes'].values())
@@ -443,7 +457,7 @@ def _diagnosis_rows(diagnoses: dict) -> list:
         ('balanced multi-class accuracy', in_words(diagnoses['balanced_accuracy'])),
     ]
 
-
+# %% ../../nbs/report/40_measures.ipynb #70cc59e1
 def _calibration_rows(found: dict) -> list:
     "Rows on calibration."
     rows = [
@@ -507,21 +521,16 @@ def against_table(
     second: str = 'second',  # Name of the other
 ) -> str:  # Lines for a terminal
     "A paired comparison as a plain table."
-    rows = []
-    for name, words in MEASURE_NAMES.items():
-        if name not in compared:
-            continue
-        row = compared[name]
-        rows.append(
-            (
-                words,
-                f"{row['a']:.3f}  {row['b']:.3f}  {gain_in_words(row)}  {row['detectable']:.3f}",
-            )
-        )
-    width = max(len(words) for words, _ in rows)
+    measured = {words: compared[name] for name, words in MEASURE_NAMES.items() if name in compared}
+    width = max(map(len, measured))
     head = (
         f"{first} against {second}, {compared['n']} common images, {compared['n_pos']} melanomas, "
         f"{compared['n_clusters']} patients or groups "
         "(last column: smallest true difference that would show)"
     )
-    return '\n'.join([head, *(f'  {words:<{width}}  {text}' for words, text in rows)])
+    lines = [
+        f"  {words:<{width}}  {row['a']:.3f}  {row['b']:.3f}  {gain_in_words(row)}  "
+        f"{row['detectable']:.3f}"
+        for words, row in measured.items()
+    ]
+    return '\n'.join([head, *lines])
