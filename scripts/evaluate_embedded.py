@@ -12,6 +12,7 @@ Two entries are special. The floor takes the body sites of HAM10000 in that tabl
 are finer than a manifest's six and tell more (`site_detail`): it is the floor of results/shortcuts/
 image_adds_ham10000.csv. The best epochs lie in the run folder alone, so `optimism` is taken
 over from the metrics.json that is there."""
+
 import argparse
 from pathlib import Path
 
@@ -24,9 +25,15 @@ OWN_SITES = dict(ham10000=('HAM10000_metadata.csv', 'localization'))
 def options():
     "What the command line asks for."
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('results', nargs='?', default=ROOT/'results'/'embedded', type=Path,
-                        help='folder with config.json, oof.csv and metrics.json')
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'results',
+        nargs='?',
+        default=ROOT / 'results' / 'embedded',
+        type=Path,
+        help='folder with config.json, oof.csv and metrics.json',
+    )
     parser.add_argument('--data', help='source or folder that the images come from')
     return parser.parse_args()
 
@@ -37,9 +44,10 @@ def sites_of(data):
     from melanoma_nbdev.core import data_home
     from melanoma_nbdev.data.manifest import SOURCES
 
-    if data not in OWN_SITES: return None
+    if data not in OWN_SITES:
+        return None
     file, column = OWN_SITES[data]
-    table = pd.read_csv(data_home()/SOURCES[data].folder/file).set_index('image_id')
+    table = pd.read_csv(data_home() / SOURCES[data].folder / file).set_index('image_id')
     return table[column].replace('unknown', pd.NA)
 
 
@@ -67,11 +75,15 @@ def with_facts_of(folder, data, config):
 
     oof, manifest = read_oof(folder), manifest_of(data, config)
     target_of = dict(zip(manifest['image_id'].map(str), manifest['target'], strict=True))
-    differ = sum(target_of.get(name) != target for name, target in
-                 zip(oof['image_id'], oof['target'], strict=True))
+    differ = sum(
+        target_of.get(name) != target
+        for name, target in zip(oof['image_id'], oof['target'], strict=True)
+    )
     if differ:
-        raise RunError(f'{differ} images of {folder.name}/oof.csv are not in {data}, or have '
-                       'another diagnosis there; name the data of the run with --data')
+        raise RunError(
+            f'{differ} images of {folder.name}/oof.csv are not in {data}, or have '
+            'another diagnosis there; name the data of the run with --data'
+        )
     return with_facts(oof, manifest)
 
 
@@ -80,9 +92,9 @@ def main():
     from melanoma_nbdev.report.measures import evaluate, text_table
 
     given = options()
-    path = given.results/'metrics.json'
+    path = given.results / 'metrics.json'
     before = read_json(path)
-    config = read_json(given.results/'config.json')
+    config = read_json(given.results / 'config.json')
     data = given.data or config['data']
     oof = with_facts_of(given.results, data, config)
     seeds = dict(n_boot=before['n_boot'], seed=before['seed'])

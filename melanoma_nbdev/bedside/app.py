@@ -23,7 +23,8 @@ from ..images import read_image, square
 def percent(
     p: float,  # A probability
 ) -> str:
-    "A probability for reading: whole percents, with words at the ends where a whole percent would say more than is known."
+    """A probability for reading: whole percents, with words at the ends where a whole percent would
+    say more than is known."""
     if p < 0.01:
         return 'under 1%'
     return 'over 99%' if p > 0.99 else f'{100 * p:.0f}%'
@@ -59,12 +60,17 @@ def sentence(
     "What the score means in counts, as far as the card knows it."
     b = find_bin(card, p)
     if not b or not b['n']:
-        return "This model's card does not say how often such scores came true, so take the figure as a rank and not as a risk."
+        return (
+            "This model's card does not say how often such scores came true, so take the figure "
+            "as a rank and not as a risk."
+        )
     lo, hi = b['ci']
     d = 0 if lo > 0.1 else 1
     return (
-        f"Of 100 images of the training study that got a score like this one, {in_100(b['n_melanoma'] / b['n'])} "
-        f"{'was' if in_100(b['n_melanoma'] / b['n']) == 'about 1' else 'were'} melanoma (95% interval {100 * lo:.{d}f} to {100 * hi:.{d}f}; {_n(b['n'])} such images)."
+        f"Of 100 images of the training study that got a score like this one, "
+        f"{in_100(b['n_melanoma'] / b['n'])} "
+        f"{'was' if in_100(b['n_melanoma'] / b['n']) == 'about 1' else 'were'} melanoma (95% "
+        f"interval {100 * lo:.{d}f} to {100 * hi:.{d}f}; {_n(b['n'])} such images)."
     )
 
 # %% ../../nbs/bedside/52_app.ipynb #d39cfebe
@@ -74,8 +80,10 @@ def caveat(card: dict) -> str:
     if not r.get('n'):
         return ''
     return (
-        f"In that study {100 * r['n_melanoma'] / r['n']:.0f} of 100 images were melanoma: it holds lesions that somebody found worth a closer look. "
-        "Among all the spots that people have it is far fewer, and the same score then means a smaller risk."
+        f"In that study {100 * r['n_melanoma'] / r['n']:.0f} of 100 images were melanoma: it "
+        f"holds lesions that somebody found worth a closer look. "
+        "Among all the spots that people have it is far fewer, and the same score then means a "
+        "smaller risk."
     )
 
 # %% ../../nbs/bedside/52_app.ipynb #662b895d
@@ -123,7 +131,10 @@ def _gauge(p: float, base) -> str:
         else ''
     )
     level = 'low' if not base or p < base else 'mid' if p < 0.5 else 'high'
-    return f'<div class="gauge {level}" role="img" aria-label="{percent(p)} on a scale from 0 to 100%"><b style="width:{max(100 * p, 0.8):.1f}%"></b>{mark}</div>'
+    return (
+        f'<div class="gauge {level}" role="img" aria-label="{percent(p)} on a scale from 0 to '
+        f'100%"><b style="width:{max(100 * p, 0.8):.1f}%"></b>{mark}</div>'
+    )
 
 # %% ../../nbs/bedside/52_app.ipynb #a9a80253
 def _versus(p: float, base) -> str:
@@ -138,11 +149,13 @@ def _versus(p: float, base) -> str:
 def _others(probs: dict) -> str:
     "All diagnoses with their probabilities, most probable first."
     rows = ''.join(
-        f'<tr><td>{E(DX[c])}</td><td><span style="width:{100 * p:.1f}%"></span></td><td>{percent(p)}</td></tr>'
+        f'<tr><td>{E(DX[c])}</td><td><span '
+        f'style="width:{100 * p:.1f}%"></span></td><td>{percent(p)}</td></tr>'
         for c, p in sorted(probs.items(), key=lambda x: -x[1])
     )
     return (
-        f'<details><summary>All {len(probs)} diagnoses that the model knows</summary><table>{rows}</table></details>'
+        f'<details><summary>All {len(probs)} diagnoses that the model '
+        f'knows</summary><table>{rows}</table></details>'
         if len(probs) > 1
         else ''
     )
@@ -163,11 +176,24 @@ def answer_html(
     warn = ''.join(
         f"<li>{E(s[0].upper() + s[1:])}{'' if s[-1] in '?.!' else '.'}</li>" for s in a['warnings']
     )
-    return f'''<article class="answer" data-p="{p:.6f}"><header><h3>{E(name)}</h3><small>{im.size[0]} &times; {im.size[1]} px{' &middot; ' + E(note) if note else ''}</small></header>
-<div class="body"><div class="pics"><figure><img alt="the square of the image that the model looks at" src="{data_uri(sq)}"><figcaption>What the model looks at</figcaption></figure>
-<figure><img alt="map of what speaks for and against melanoma" src="{data_uri(overlay(sq, a['cam']))}"><figcaption><span><i class="k warm"></i>for melanoma</span> <span><i class="k cold"></i>against</span></figcaption></figure></div>
-<div class="says"><div class="risk"><b>{E(percent(p).replace('under ', '<').replace('over ', '>'))}</b><span>estimated risk of melanoma,<br>{_versus(p, base) or 'as this model sees it'}</span></div>{_gauge(p, base)}
-<p>{E(sentence(card, p))}</p>{f'<ul class="warn">{warn}</ul>' if warn else ''}{_others(a['probs'])}</div></div></article>'''
+    pixels = f'{im.size[0]} &times; {im.size[1]} px'
+    remark = ' &middot; ' + E(note) if note else ''
+    risk = E(percent(p).replace('under ', '<').replace('over ', '>'))
+    map_of = data_uri(overlay(sq, a['cam']))
+    warned = f'<ul class="warn">{warn}</ul>' if warn else ''
+    return (
+        f'<article class="answer" data-p="{p:.6f}">'
+        f'<header><h3>{E(name)}</h3><small>{pixels}{remark}</small></header>\n'
+        '<div class="body"><div class="pics"><figure>'
+        f'<img alt="the square of the image that the model looks at" src="{data_uri(sq)}">'
+        '<figcaption>What the model looks at</figcaption></figure>\n'
+        f'<figure><img alt="map of what speaks for and against melanoma" src="{map_of}">'
+        '<figcaption><span><i class="k warm"></i>for melanoma</span> '
+        '<span><i class="k cold"></i>against</span></figcaption></figure></div>\n'
+        f'<div class="says"><div class="risk"><b>{risk}</b><span>estimated risk of melanoma,<br>'
+        f"{_versus(p, base) or 'as this model sees it'}</span></div>{_gauge(p, base)}\n"
+        f"<p>{E(sentence(card, p))}</p>{warned}{_others(a['probs'])}</div></div></article>"
+    )
 
 # %% ../../nbs/bedside/52_app.ipynb #e5e01049
 def problem_html(
@@ -175,7 +201,10 @@ def problem_html(
     why: str,  # What is wrong, and what to do
 ) -> str:
     "The card of a file that could not be answered."
-    return f'<article class="problem" role="alert"><header><h3>{E(name)}</h3></header><p><b>No answer for this file:</b> {E(why)}.</p></article>'
+    return (
+        f'<article class="problem" role="alert"><header><h3>{E(name)}</h3></header><p><b>No '
+        f'answer for this file:</b> {E(why)}.</p></article>'
+    )
 
 # %% ../../nbs/bedside/52_app.ipynb #c666b690
 def about_html(card: dict) -> str:
@@ -185,7 +214,8 @@ def about_html(card: dict) -> str:
     rows = [
         (
             'Model',
-            f"{E(card['name'])} ({E(card.get('arch', ''))}, {card['size']} px), {E(card.get('created', ''))}",
+            f"{E(card['name'])} ({E(card.get('arch', ''))}, {card['size']} px), "
+            f"{E(card.get('created', ''))}",
         )
     ]
     if data:
@@ -193,7 +223,8 @@ def about_html(card: dict) -> str:
             (
                 'Trained on',
                 '; '.join(
-                    f"{E(d['name'])}: {_n(d['n'])} images, {_n(d['n_melanoma'])} melanomas ({E(d['licence'])})"
+                    f"{E(d['name'])}: {_n(d['n'])} images, {_n(d['n_melanoma'])} melanomas "
+                    f"({E(d['licence'])})"
                     for d in data
                 ),
             )
@@ -202,8 +233,11 @@ def about_html(card: dict) -> str:
         rows.append(
             (
                 'How good',
-                f"AUC {m['auc']:.3f} (95% interval {m['lo']:.3f} to {m['hi']:.3f}) on {_n(m['n'])} images, {_n(m['n_pos'])} of them melanomas, each scored by a sister model that had not seen it. "
-                "A coin has 0.5, a perfect model 1. On images from other cameras and clinics it is lower.",
+                f"AUC {m['auc']:.3f} (95% interval {m['lo']:.3f} to {m['hi']:.3f}) on "
+                f"{_n(m['n'])} images, {_n(m['n_pos'])} of them melanomas, each scored by a "
+                f"sister model that had not seen it. "
+                "A coin has 0.5, a perfect model 1. On images from other cameras and clinics it "
+                "is lower.",
             )
         )
     if card.get('intended_use'):
@@ -213,7 +247,8 @@ def about_html(card: dict) -> str:
     rows.append(
         (
             'Fingerprint',
-            f"<code>{E(card['sha256'][:16])}</code> (SHA-256 of the model, checked when this page started)",
+            f"<code>{E(card['sha256'][:16])}</code> (SHA-256 of the model, checked when this page "
+            f"started)",
         )
     )
     return '<dl class="about">' + ''.join(f'<dt>{k}</dt><dd>{v}</dd>' for k, v in rows) + '</dl>'
@@ -222,7 +257,8 @@ def about_html(card: dict) -> str:
 def examples(
     n: int = 6,  # How many; half of them melanomas
 ) -> list:  # (label, path, remark)
-    "Drawn images of the embedded phantom set, spread over skin tones, melanomas and benign lesions in turn."
+    """Drawn images of the embedded phantom set, spread over skin tones, melanomas and benign
+    lesions in turn."""
     root = package_dir() / 'examples'
     if not (root / 'truth.csv').is_file():
         return []
@@ -250,7 +286,8 @@ def examples(
 def thumbs_html() -> str:
     "The examples as a strip of small pictures."
     pics = ''.join(
-        f'<img alt="{E(r)}" title="{E(r)}" src="{data_uri(square(Image.open(p).convert("RGB"), 96))}">'
+        f'<img alt="{E(r)}" title="{E(r)}" '
+        f'src="{data_uri(square(Image.open(p).convert("RGB"), 96))}">'
         for _, p, r in examples()
     )
     return (
@@ -262,16 +299,23 @@ def thumbs_html() -> str:
 # %% ../../nbs/bedside/52_app.ipynb #7e259d12
 MAX_UPLOAD = 64 * 2**20
 "What one upload may hold, all its files together, in bytes"
-ACCEPTED_FILES = 'image/jpeg,image/png,image/tiff,image/bmp,image/webp,image/gif,.jpg,.jpeg,.png,.tif,.tiff,.bmp,.webp,.gif'
-"What the file chooser offers; a phone then also offers its camera, and turns its HEIC photos into JPEG"
+ACCEPTED_FILES = (
+    'image/jpeg,'
+    'image/png,image/tiff,image/bmp,image/webp,image/gif,.jpg,.jpeg,.png,.tif,.tiff,.bmp,.webp,.gif'
+)
+"""What the file chooser offers; a phone then also offers its camera, and turns its HEIC photos into
+JPEG"""
 
 # %% ../../nbs/bedside/52_app.ipynb #6a571bd7
 def crash_html(e: Exception) -> str:
     "What the page shows for an error that nobody expected."
     at = traceback.extract_tb(e.__traceback__)[-1]
     return (
-        f'<article class="problem" role="alert"><header><h3>The page met an error of its own</h3></header><p>{E(type(e).__name__)} in {E(Path(at.filename).stem)}, line {at.lineno}. '
-        'Nothing was lost but this answer: reload the page and try again; if it comes back, please report it with this line and what you did.</p></article>'
+        f'<article class="problem" role="alert"><header><h3>The page met an error of its '
+        f'own</h3></header><p>{E(type(e).__name__)} in {E(Path(at.filename).stem)}, line '
+        f'{at.lineno}. '
+        'Nothing was lost but this answer: reload the page and try again; if it comes back, '
+        'please report it with this line and what you did.</p></article>'
     )
 
 # %% ../../nbs/bedside/52_app.ipynb #536d7b40
@@ -283,7 +327,8 @@ def _html(s='', cls=''):
 
 # %% ../../nbs/bedside/52_app.ipynb #7184cd7f
 class MelanomaPage:
-    "The page: a place to drop images, the answers, and what the model is. `.box` is the widget to display."
+    """The page: a place to drop images, the answers, and what the model is. `.box` is the widget to
+    display."""
 
     def __init__(
         self,
@@ -292,7 +337,9 @@ class MelanomaPage:
         self.predictor = predictor or load_artefact()
         self.rows, self._at = [], 0
         mb = MAX_UPLOAD // 2**20
-        self.upload = w.FileUpload(multiple=True, accept=ACCEPTED_FILES, description='Choose images')
+        self.upload = w.FileUpload(
+            multiple=True, accept=ACCEPTED_FILES, description='Choose images'
+        )
         self.sample, self.clear = (
             w.Button(description='Try six examples'),
             w.Button(description='Clear'),
@@ -301,14 +348,17 @@ class MelanomaPage:
             b.add_class('mel-btn')
             b.add_class(c)
         hint = _html(
-            f'<div class="hint" data-limit-mb="{mb}"><b>Drop dermoscopic images here</b><span>or choose them: JPEG, PNG, TIFF, BMP, WebP; several at once, up to {mb} MB together</span></div>'
+            f'<div class="hint" data-limit-mb="{mb}"><b>Drop dermoscopic images here</b><span>or '
+            f'choose them: JPEG, PNG, TIFF, BMP, WebP; several at once, up to {mb} MB '
+            f'together</span></div>'
         )
         drop = w.VBox([hint, w.HBox([self.upload, self.sample]), _html(thumbs_html())])
         drop.add_class('drop')
         self.status, self.answers = _html('', 'status'), w.VBox([])
         self.answers.add_class('answers')
         about = _html(
-            f'<details class="more"><summary>About this model and its limits</summary><p>{E(caveat(self.predictor.card))}</p>{about_html(self.predictor.card)}</details>'
+            f'<details class="more"><summary>About this model and its '
+            f'limits</summary><p>{E(caveat(self.predictor.card))}</p>{about_html(self.predictor.card)}</details>'
         )
         self.clear.layout.display = 'none'
         bar = w.HBox([self.status, self.clear])
@@ -322,7 +372,8 @@ class MelanomaPage:
 # %% ../../nbs/bedside/52_app.ipynb #d3f84e23
 @patch
 def guarded(self: MelanomaPage, f):
-    "A callback that shows its errors on the page instead of swallowing them, and gives the page back."
+    """A callback that shows its errors on the page instead of swallowing them, and gives the page
+    back."""
 
     def _inner(*args):
         try:
@@ -395,7 +446,8 @@ def answer(
         f', {bad} {"file" if bad == 1 else "files"} not' if bad else ''
     )
     self._say(
-        f'{said}. &ensp;<a download="risks.csv" href="data:text/csv;base64,{table}">Download as CSV</a>'
+        f'{said}. &ensp;<a download="risks.csv" href="data:text/csv;base64,{table}">Download as '
+        f'CSV</a>'
     )
 
 # %% ../../nbs/bedside/52_app.ipynb #d6337d90
@@ -425,7 +477,8 @@ def show_page():
         return MelanomaPage().box
     except MelanomaError as e:
         return _html(
-            f'<div class="mel"><article class="problem" role="alert"><header><h3>The page cannot start</h3></header><p>{E(e)}.</p></article></div>'
+            f'<div class="mel"><article class="problem" role="alert"><header><h3>The page cannot '
+            f'start</h3></header><p>{E(e)}.</p></article></div>'
         )
     except Exception as e:
         return _html(f'<div class="mel">{crash_html(e)}</div>')
@@ -449,9 +502,13 @@ def free_port(
 
 # %% ../../nbs/bedside/52_app.ipynb #47bcb1e5
 def server_settings(port: int) -> dict:
-    "What tornado is told: room for an upload, and a policy that keeps every request on this machine."
+    """What tornado is told: room for an upload, and a policy that keeps every request on this
+    machine."""
     here = f"ws://127.0.0.1:{port} ws://localhost:{port}"
-    csp = f"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob: {here}; frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
+    csp = (
+        f"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: "
+        f"blob: {here}; frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
+    )
     return dict(
         ws_ping_timeout=30000,
         websocket_max_message_size=MAX_UPLOAD + 2**20,
@@ -465,7 +522,8 @@ def server_settings(port: int) -> dict:
 
 # %% ../../nbs/bedside/52_app.ipynb #92277250
 def has_screen() -> bool:
-    "Whether a browser window could open here: on a server without a display, a text browser would take the terminal instead."
+    """Whether a browser window could open here: on a server without a display, a text browser would
+    take the terminal instead."""
     return sys.platform in ('win32', 'darwin') or any(
         os.environ.get(k) for k in ('DISPLAY', 'WAYLAND_DISPLAY', 'BROWSER')
     )
@@ -476,7 +534,8 @@ def make_server(
     open_browser: bool = False,  # Open a browser where there is one
     host: str = '127.0.0.1',  # Address to listen on; anything else opens the page to other machines
 ):  # A Voila application, ready for `.start()`
-    "Voila, set up for the page: this machine only, our template, room for uploads, kernels that end."
+    """Voila, set up for the page: this machine only, our template, room for uploads, kernels that
+    end."""
     os.environ['JUPYTER_PREFER_ENV_PATH'] = (
         '1'  # the kernel of this environment, not one that the user once installed elsewhere
     )
@@ -495,7 +554,9 @@ def make_server(
 
         def listen(self):
             print(
-                f"The page is at http://127.0.0.1:{self.port}/ ({'this machine only' if host == '127.0.0.1' else f'listening on {host}'}; Ctrl-C ends it)",
+                f"The page is at http://127.0.0.1:{self.port}/ "
+                f"({'this machine only' if host == '127.0.0.1' else f'listening on {host}'}; "
+                f"Ctrl-C ends it)",
                 flush=True,
             )
             super().listen()
@@ -531,7 +592,9 @@ def make_server(
         cull_idle_timeout=1800, cull_interval=60, cull_connected=False
     )
     if os.name == 'posix' and len(tempfile.gettempdir()) < 33:
-        c.KernelManager.transport = 'ipc'  # server and kernel speak through a socket file, whose path may be about 100 letters long, and not through ports
+        # server and kernel speak through a socket file, whose path may be about 100 letters long,
+        # and not through ports
+        c.KernelManager.transport = 'ipc'
     c.ZMQChannelsWebsocketConnection.limit_rate = False
     server = PageServer(config=c)
     server.initialize([])

@@ -420,8 +420,8 @@ def what_the_image_adds(
 
 # %% ../../nbs/evidence/36_floor.ipynb #7e5b90d4
 USUAL_GAIN = 0.02
-"""Gain in AUC from sex, age and site that nobody need explain (an ablation of SIIM-ISIC 2020's first
-place: 0.907 with, 0.910 without them)."""
+"""Gain in AUC from sex, age and site that nobody need explain (an ablation of SIIM-ISIC 2020's
+first place: 0.907 with, 0.910 without them)."""
 
 # %% ../../nbs/evidence/36_floor.ipynb #c80f334d
 def independent_gain(

@@ -273,7 +273,8 @@ def shortcut_audit(
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
     level: float = 0.95,  # Probability that a clean set keeps quiet, over all rows that may fire
-    **predictions,  # oof_image, oof_both: out-of-fold predictions for `metadata_gain`; usual: its limit
+    # oof_image, oof_both: out-of-fold predictions for `metadata_gain`; usual: its limit
+    **predictions,
 ) -> pd.DataFrame:  # suspect, kind, auc, (gain,) lo, hi, count, n, verdict
     """Which suspects tell the label, and what the folds cut. Verdicts: fires, quiet, reported,
     constant; bounds at the corrected level. With predictions there is a column `gain`, and lo

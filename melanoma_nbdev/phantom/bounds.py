@@ -31,9 +31,12 @@ from .lesion import MIDDLE, RHO, SPREAD, STEEP, WIDER, abcd, stream
 def picture_truth(
     path,  # Folder of a phantom set
 ) -> pd.DataFrame:  # `truth.csv` with seven more columns
-    """The truth of a set with what its pictures tell of it: the criteria of `abcd` (0 to 1), the lesion's own `size` (1 is usual), and `z_picture`, the `z` at which melanoma is as likely as it is
-    for a reader who measures four criteria and the size without error and knows the exact `risk`. Planted shortcuts apart, no score that is made from picture and record ranks better.
-    Drawn again from the set's own seed; raises `ManifestError` for a set that another release drew."""
+    """The truth of a set with what its pictures tell of it: the criteria of `abcd` (0 to 1), the
+    lesion's own `size` (1 is usual), and `z_picture`, the `z` at which melanoma is as likely as it
+    is for a reader who measures four criteria and the size without error and knows the exact
+    `risk`. Planted shortcuts apart, no score that is made from picture and record ranks better.
+    Drawn again from the set's own seed; raises `ManifestError` for a set that another release
+    drew."""
     t, c = read_truth(path), dict(read_json(Path(path) / 'phantom.json')['config'])
     if c.pop('drawing') != DRAWING:
         raise ManifestError(
@@ -77,10 +80,13 @@ def _read(seed, r, a, b):
 # %% ../../nbs/phantom/05_bounds.ipynb #a1f4b4b4
 def best_auc(
     path,  # Folder of a phantom set, or its `truth.csv` as a DataFrame
-    kind: str = 'set',  # 'set': of `z`, on the labels drawn; 'expected': its mean over labels that could have been drawn; 'picture': of `z_picture`; 'shortcut': of `z` and planted shortcuts
+    # 'set': of `z`, on the labels drawn; 'expected': its mean over labels that could have been
+    # drawn; 'picture': of `z_picture`; 'shortcut': of `z` and planted shortcuts
+    kind: str = 'set',
 ) -> float:
     """The highest AUC that a score can be expected to have on a phantom set, all images counted.
-    The label is drawn from `p`, a monotone function of `z`, so that no score ranks better than `z` (Neyman-Pearson), and none that is made from picture and record better than `z_picture`."""
+    The label is drawn from `p`, a monotone function of `z`, so that no score ranks better than `z`
+    (Neyman-Pearson), and none that is made from picture and record better than `z_picture`."""
     t = _truth_for(path, kind)
     return (
         expected_auc(t.z, t.p) if kind == 'expected' else expected_auc(t[_SCORES[kind]], t.target)
@@ -102,7 +108,8 @@ def _truth_for(path, kind):
     )
     if _SCORES[kind] not in t:
         raise ManifestError(
-            f"the table has no column {_SCORES[kind]}; give the folder of the set, or what picture_truth makes of it"
+            f"the table has no column {_SCORES[kind]}; give the folder of the set, or what "
+            f"picture_truth makes of it"
         )
     return t
 
@@ -114,7 +121,8 @@ def best_auc_ci(
     seed: int = 0,  # Of the bootstrap
     kind: str = 'set',  # 'set', 'picture' or 'shortcut', as in `best_auc`
 ) -> dict:  # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot
-    "`best_auc` of a set with its interval: patients are drawn again with replacement, percentiles of the AUC."
+    """`best_auc` of a set with its interval: patients are drawn again with replacement, percentiles
+    of the AUC."""
     t = _truth_for(path, kind)
     rng = np.random.default_rng(seed)
     groups = [

@@ -64,7 +64,8 @@ MISSING = dict(site=0.0159, sex=0.002, age=0.0001)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #e5a5873c
 def draw_patient(rng: np.random.Generator) -> dict:
-    "A patient: `sex`, `age` (years, exact), `tone` (skin, 0 light to 1 dark), `weight` (relative number of photographs), `u` (own share of risk)."
+    """A patient: `sex`, `age` (years, exact), `tone` (skin, 0 light to 1 dark), `weight` (relative
+    number of photographs), `u` (own share of risk)."""
     return dict(
         sex='male' if rng.random() < 0.517 else 'female',
         age=float(np.clip(rng.normal(48, 14.5), 8, 89)),
@@ -99,7 +100,8 @@ def draw_latents(
     rng: np.random.Generator,  # The lesion's stream
     patient: dict,  # From `draw_patient`
 ) -> dict:
-    "A lesion: `site`, `age` at the photograph (exact), `keratosis` (would be a seborrheic keratosis, not a nevus, if benign) and malignancy score `z`."
+    """A lesion: `site`, `age` at the photograph (exact), `keratosis` (would be a seborrheic
+    keratosis, not a nevus, if benign) and malignancy score `z`."""
     ps = SITE_P[patient['sex']]
     site = str(rng.choice(list(ps), p=list(ps.values())))
     age = min(patient['age'] + rng.uniform(0, 2.5), 90)
@@ -126,7 +128,8 @@ def expected_auc(
 # %% ../../nbs/phantom/04_dataset.ipynb #a26cf331
 @lru_cache
 def reference_population() -> tuple:  # z (1201,) from -6 to 6, and the share of images at each
-    "The distribution of `z` over images of a large population: 4,000 patients weighted by their photographs, the lesion's own part integrated exactly."
+    """The distribution of `z` over images of a large population: 4,000 patients weighted by their
+    photographs, the lesion's own part integrated exactly."""
     rng, zs = np.random.default_rng(77), np.linspace(-6, 6, 1201)
     known = []
     for _ in range(4000):
@@ -141,7 +144,8 @@ def reference_population() -> tuple:  # z (1201,) from -6 to 6, and the share of
 
 # %% ../../nbs/phantom/04_dataset.ipynb #4e68d898
 CEILING = 0.95
-"The AUC of `z` in the population that a phantom set is drawn from: no model of any kind ranks better"
+"""The AUC of `z` in the population that a phantom set is drawn from: no model of any kind ranks
+better"""
 
 # %% ../../nbs/phantom/04_dataset.ipynb #e37eb243
 def _bisect(f, lo, hi):
@@ -155,7 +159,8 @@ def solve_label(
     prevalence: float = 0.0176,  # Wanted share of images that show a melanoma, .001 to .9
     ceiling: float = CEILING,  # Wanted AUC of `z`
 ) -> tuple[float, float]:  # a, b
-    "`a`, `b` of $p = \\sigma(a z + b)$ so that the population has this prevalence and this ceiling."
+    """`a`, `b` of $p = \\sigma(a z + b)$ so that the population has this prevalence and this
+    ceiling."""
     if not 0.001 <= prevalence <= 0.9:
         raise ManifestError(f"prevalence must lie in 0.001 to 0.9, not {prevalence}")
     z, share = reference_population()
@@ -170,14 +175,16 @@ PLANTS = dict(
     leak='patients whose lesions appear under two patient ids',
     camera='camera and its tint go with the target',
     ruler='a ruler goes with the target',
-    metadata='the body site is on record once histology is: for most melanomas, for few benign lesions',
+    metadata='the body site is on record once histology is: for most melanomas, for few benign '
+    'lesions',
 )
 "Faults that can be planted"
 AGAIN = 0.05  # share of photographs that show a lesion for the second time
 
 # %% ../../nbs/phantom/04_dataset.ipynb #3abed9c7
 def _patients_and_lesions(n_images, n_patients, seed) -> pd.DataFrame:
-    "One row an image: patient, lesion (numbers), and the lesion's latents. The first `n_patients` images go round; then patients come by their weight."
+    """One row an image: patient, lesion (numbers), and the lesion's latents. The first `n_patients`
+    images go round; then patients come by their weight."""
     pats = [draw_patient(stream(seed, PATIENT_STREAM, i)) for i in range(n_patients)]
     cum = np.cumsum([p['weight'] for p in pats])
     lesions = [[] for _ in pats]
@@ -216,7 +223,8 @@ RULER_P, RULER_PLANT = 0.12, {0: 0.08, 1: 0.6}
 
 # %% ../../nbs/phantom/04_dataset.ipynb #53360e67
 def _photograph(seed: int, i: int, target: int, sex: str, plant) -> dict:
-    "What belongs to the photograph and not to the lesion: camera, ruler, hairs, and the log likelihood ratio that a planted shortcut gives away."
+    """What belongs to the photograph and not to the lesion: camera, ruler, hairs, and the log
+    likelihood ratio that a planted shortcut gives away."""
     g = stream(seed, _CHOICE, i, 1)
     u, v, w, m = g.random(4)
     pc = CAMERA_PLANT[target] if 'camera' in plant else CAMERA_P
@@ -245,26 +253,37 @@ def phantom_table(
 ) -> (
     pd.DataFrame
 ):  # One row an image: the columns of `train.csv`, of `truth.csv`, and what the drawing needs
-    "The table of a phantom set, without its pictures: the same seed gives the same rows, and more images leave the first ones as they are."
+    """The table of a phantom set, without its pictures: the same seed gives the same rows, and more
+    images leave the first ones as they are."""
     plant = _check_plant(plant)
     if not 1 <= n_patients <= n_images:
         raise ManifestError(
-            f"n_patients must lie in 1 to n_images, but {n_patients} patients were asked for {n_images} images"
+            f"n_patients must lie in 1 to n_images, but {n_patients} patients were asked for "
+            f"{n_images} images"
         )
     a, b = solve_label(prevalence)
     df = _patients_and_lesions(n_images, n_patients, seed)
     df['p'] = 1 / (1 + np.exp(-(a * df.z + b)))
     coin = {
-        k: stream(seed, LESION_STREAM, *k, 1).random() for k in sorted(set(zip(df.patient, df.lesion, strict=False)))
+        k: stream(seed, LESION_STREAM, *k, 1).random()
+        for k in sorted(set(zip(df.patient, df.lesion, strict=False)))
     }
-    df['target'] = [int(coin[k] < p) for k, p in zip(zip(df.patient, df.lesion, strict=False), df.p, strict=False)]
+    df['target'] = [
+        int(coin[k] < p)
+        for k, p in zip(zip(df.patient, df.lesion, strict=False), df.p, strict=False)
+    ]
     ph = pd.DataFrame(
-        [_photograph(seed, i, y, s, plant) for i, y, s in zip(df.photo, df.target, df.sex, strict=False)]
+        [
+            _photograph(seed, i, y, s, plant)
+            for i, y, s in zip(df.photo, df.target, df.sex, strict=False)
+        ]
     )
     df = pd.concat([df, ph], axis=1)
     df['patient_id'] = [f'PP_{j + 1:05d}' for j in df.patient]
     df['true_patient_id'] = df.patient_id
-    df['lesion_id'] = [f'PL_{j + 1:05d}{k:03d}' for j, k in zip(df.patient, df.lesion, strict=False)]
+    df['lesion_id'] = [
+        f'PL_{j + 1:05d}{k:03d}' for j, k in zip(df.patient, df.lesion, strict=False)
+    ]
     df['duplicate_of'] = df['change'] = None
     if 'leak' in plant:
         df = _plant_leak(df, seed, plant)
@@ -312,7 +331,12 @@ def _recorded(df, seed, size):
     )
     df['benign_malignant'] = np.where(df.target == 1, 'malignant', 'benign')
     df['p_shortcut'] = 1 / (1 + np.exp(-(np.log(df.p / (1 - df.p)) + df.llr)))
-    wh = np.array([_changed_size(picture_size(c, size), ch) for c, ch in zip(df.camera, df.change, strict=False)])
+    wh = np.array(
+        [
+            _changed_size(picture_size(c, size), ch)
+            for c, ch in zip(df.camera, df.change, strict=False)
+        ]
+    )
     df['width'], df['height'] = wh[:, 0], wh[:, 1]
     for c in ('z', 'p', 'p_shortcut', 'tone'):
         df[c] = df[c].round(9)  # the last digits are the machine's
@@ -331,7 +355,8 @@ def _changed_size(wh, change):
 
 # %% ../../nbs/phantom/04_dataset.ipynb #497dff7d
 def _plant_duplicates(df, seed, share=0.05):
-    "Copies of `share` of the images (at least 6) as further rows, under other patients' ids; `change` says what the copy went through."
+    """Copies of `share` of the images (at least 6) as further rows, under other patients' ids;
+    `change` says what the copy went through."""
     n = max(6, round(share * len(df)))
     g = stream(seed, _PLANT, 0)
     who = df.drop_duplicates('patient_id').set_index('patient_id')
@@ -372,7 +397,8 @@ def change_copy(
 ) -> tuple[
     Image.Image, int | None
 ]:  # The copy, and the JPEG quality to save it with (`None`: the set's own)
-    "An image after its changes: `resize=` factor, `quality=`, `rotate=` degrees, `flip`, `colour=` seed of a mild change of light."
+    """An image after its changes: `resize=` factor, `quality=`, `rotate=` degrees, `flip`,
+    `colour=` seed of a mild change of light."""
     quality = None
     for word in change.split():
         k, _, v = word.partition('=')
@@ -417,7 +443,8 @@ def draw_row(
 
 # %% ../../nbs/phantom/04_dataset.ipynb #10956ae7
 def _plant_leak(df, seed, plant, share=0.1):
-    "Some patients get a second id: half of their images go under it, and one lesion is photographed again under it. Only the lesion id tells."
+    """Some patients get a second id: half of their images go under it, and one lesion is
+    photographed again under it. Only the lesion id tells."""
     g = stream(seed, _PLANT, 1)
     n = int(df.patient.nunique())
     rows = []
@@ -437,15 +464,20 @@ def _plant_leak(df, seed, plant, share=0.1):
 
 # %% ../../nbs/phantom/04_dataset.ipynb #3b7c1e52
 SITE_PLANT = {0: 0.4, 1: 0.95}
-"Share of lesions whose body site is on record, by target, where `metadata` is planted; it takes the place of `MISSING['site']`"
+"""Share of lesions whose body site is on record, by target, where `metadata` is planted; it takes
+the place of `MISSING['site']`"""
 
 # %% ../../nbs/phantom/04_dataset.ipynb #c5007f9f
 def _plant_metadata(df, seed):
-    "`on_record`: the registry fills in a lesion's body site when its histology report comes, so that the gaps go with the target. What they give away is added to `llr`."
+    """`on_record`: the registry fills in a lesion's body site when its histology report comes, so
+    that the gaps go with the target. What they give away is added to `llr`."""
     u = {
-        k: stream(seed, _PLANT, 2, *k).random() for k in set(zip(df.patient, df.lesion, strict=False))
+        k: stream(seed, _PLANT, 2, *k).random()
+        for k in set(zip(df.patient, df.lesion, strict=False))
     }  # a stream of its own: nothing else of the set moves
-    on = np.array([u[k] for k in zip(df.patient, df.lesion, strict=False)]) < df.target.map(SITE_PLANT)
+    on = np.array([u[k] for k in zip(df.patient, df.lesion, strict=False)]) < df.target.map(
+        SITE_PLANT
+    )
     told = (
         math.log(SITE_PLANT[1] / SITE_PLANT[0]),
         math.log((1 - SITE_PLANT[1]) / (1 - SITE_PLANT[0])),
@@ -482,7 +514,8 @@ def _save_jpeg(path, img, quality=None):
 
 # %% ../../nbs/phantom/04_dataset.ipynb #4badc83f
 def arithmetic() -> dict:
-    "Versions, and a hash of how this machine rounds: where all are equal, one seed gives the same bytes; elsewhere a pixel may differ by a grey level."
+    """Versions, and a hash of how this machine rounds: where all are equal, one seed gives the same
+    bytes; elsewhere a pixel may differ by a grey level."""
     x = np.linspace(-3, 3, 4099, dtype='f4')
     fs = (
         np.exp(x),
@@ -506,7 +539,8 @@ def make_phantom(
     plant=(),  # Faults to plant, any of `PLANTS`
     progress: bool = False,  # Print how far it is
 ) -> Path:  # `dest`
-    "Write a phantom set in SIIM-ISIC 2020's layout. A killed run goes on where it was; a finished one returns at once; a folder that holds another set is refused."
+    """Write a phantom set in SIIM-ISIC 2020's layout. A killed run goes on where it was; a finished
+    one returns at once; a folder that holds another set is refused."""
     dest, plant = Path(dest), _check_plant(plant)
     config = dict(
         n_images=n_images,
@@ -540,7 +574,8 @@ def make_phantom(
 
 # %% ../../nbs/phantom/04_dataset.ipynb #55a10680
 def _claim(dest, config) -> bool:
-    "True where the finished set of this config is in `dest` already; takes an empty or half-written folder for it; refuses any other."
+    """True where the finished set of this config is in `dest` already; takes an empty or
+    half-written folder for it; refuses any other."""
     p = dest / 'phantom.json'
     if p.exists():
         old = read_json(p)['config']
@@ -550,7 +585,8 @@ def _claim(dest, config) -> bool:
             if old.get(k) != config[k]
         ]:
             raise ManifestError(
-                f"{dest} holds another phantom set ({'; '.join(diff)}); name another folder, or delete this one"
+                f"{dest} holds another phantom set ({'; '.join(diff)}); name another folder, or "
+                f"delete this one"
             )
         return (dest / 'train.csv').exists()
     if (dest / 'train.csv').exists() or (dest / 'jpeg').exists():
@@ -573,7 +609,8 @@ def embedded_phantom() -> Path:
     p = package_dir() / 'examples'
     if not (p / 'train.csv').exists():
         raise ManifestError(
-            f"the embedded phantom set is missing from {p}; install the package again, or write one with make_phantom"
+            f"the embedded phantom set is missing from {p}; install the package again, or write "
+            f"one with make_phantom"
         )
     return p
 

@@ -70,7 +70,8 @@ def smooth_noise(
 
 # %% ../../nbs/phantom/03_lesion.ipynb #b7ee8d53
 def _octaves(rng, nx: int, ny: int, octaves: int) -> Image.Image:
-    "A random grid of `nx` by `ny` cells with finer ones added, as one grid of `2**(octaves - 1)` times the cells."
+    """A random grid of `nx` by `ny` cells with finer ones added, as one grid of `2**(octaves - 1)`
+    times the cells."""
     size = nx << (octaves - 1), ny << (octaves - 1)
     out = 0
     for o in range(octaves):
@@ -80,7 +81,8 @@ def _octaves(rng, nx: int, ny: int, octaves: int) -> Image.Image:
 
 # %% ../../nbs/phantom/03_lesion.ipynb #1d8a0856
 class Frame:
-    "Where a lesion lies in a picture: lesion coordinates `X`, `Y`, radius `rho` and angle `theta` for every pixel, (h, w) float32; 1 is the lesion's mean radius."
+    """Where a lesion lies in a picture: lesion coordinates `X`, `Y`, radius `rho` and angle `theta`
+    for every pixel, (h, w) float32; 1 is the lesion's mean radius."""
 
     extent = 2.2
 
@@ -136,7 +138,8 @@ RHO = 0.88
 STEEP, MIDDLE = 1.5, 0.9
 "How a reading becomes a criterion: its slope, and the reading at which a criterion is half met"
 SPREAD, WIDER = 0.3, 0.8
-"Lesions' own sizes: the standard deviation of their logarithm, and the share that a fully met diameter criterion adds"
+"""Lesions' own sizes: the standard deviation of their logarithm, and the share that a fully met
+diameter criterion adds"""
 
 # %% ../../nbs/phantom/03_lesion.ipynb #bd49c6b9
 def abcd(
@@ -144,17 +147,21 @@ def abcd(
     z: float,  # Malignancy score
     rho: float = RHO,  # Correlation of each reading with `z`
 ) -> dict:
-    """How far a lesion meets each criterion (0 to 1): `asymmetry, border, colours, structures, diameter`, each a noisy reading of `z`.
-    After the ABCD rule of dermatoscopy (Stolz et al. 1994), with the diameter of the rule for the naked eye."""
+    """How far a lesion meets each criterion (0 to 1): `asymmetry, border, colours, structures,
+    diameter`, each a noisy reading of `z`. After the ABCD rule of dermatoscopy (Stolz et al. 1994),
+    with the diameter of the rule for the naked eye."""
     f = rho * z + math.sqrt(1 - rho**2) * rng.normal(size=5)
     return {
         k: float(_sig(STEEP * (v - MIDDLE)))
-        for k, v in zip(('asymmetry', 'border', 'colours', 'structures', 'diameter'), f, strict=False)
+        for k, v in zip(
+            ('asymmetry', 'border', 'colours', 'structures', 'diameter'), f, strict=False
+        )
     }
 
 # %% ../../nbs/phantom/03_lesion.ipynb #68b69417
 def _outline(rng, f: Frame, A: dict):
-    "Distance to the lesion's edge (positive inside), lesion units: an oval, lobes, notches, and radial streaks in one sector."
+    """Distance to the lesion's edge (positive inside), lesion units: an oval, lobes, notches, and
+    radial streaks in one sector."""
     t = np.linspace(-np.pi, np.pi, 721)[:-1]
     irr = 0.04 + 0.13 * A['border']
     a = A['asymmetry']
@@ -184,7 +191,8 @@ def _outline(rng, f: Frame, A: dict):
 
 # %% ../../nbs/phantom/03_lesion.ipynb #8eb5afe2
 def _network(rng, f: Frame, A: dict):
-    "A pigment network: honeycomb lines (0 to 1); where structure is atypical they are warped, patchy and of unequal width."
+    """A pigment network: honeycomb lines (0 to 1); where structure is atypical they are warped,
+    patchy and of unequal width."""
     k = min(rng.uniform(20, 32), 2 * np.pi * f.radius / f.size[1] * 34)
     amp = 0.05 + 0.07 * A['structures']
     x, y = f.X + amp * f.noise(rng, 2.2, 2), f.Y + amp * f.noise(rng, 2.2, 2)
@@ -201,7 +209,8 @@ def _network(rng, f: Frame, A: dict):
 
 # %% ../../nbs/phantom/03_lesion.ipynb #0161ecff
 def _dots(rng, f: Frame, n: int, size: tuple[float, float], spread: float = 0.85) -> np.ndarray:
-    "`n` soft spots in loose clusters over the lesion, (h, w) 0 to 1; `size` is the range of radii in lesion units."
+    """`n` soft spots in loose clusters over the lesion, (h, w) 0 to 1; `size` is the range of radii
+    in lesion units."""
     k = 2
     im = Image.new('L', (f.size[0] * k, f.size[1] * k))
     d = ImageDraw.Draw(im)
@@ -217,7 +226,9 @@ def _dots(rng, f: Frame, n: int, size: tuple[float, float], spread: float = 0.85
         (f.centre[1] + f.radius * (sn * X + c * Y)) * k,
     )
     e, v = rng.uniform(0.6, 1.5, n), rng.integers(110, 256, n)
-    for x, y, q, e_, v_ in zip(px.tolist(), py.tolist(), s.tolist(), e.tolist(), v.tolist(), strict=False):
+    for x, y, q, e_, v_ in zip(
+        px.tolist(), py.tolist(), s.tolist(), e.tolist(), v.tolist(), strict=False
+    ):
         d.ellipse((x - q * e_, y - q / e_, x + q * e_, y + q / e_), fill=v_)
     return (
         np.asarray(
@@ -244,7 +255,8 @@ def paint_lesion(
     tone: float,  # Skin, 0 light to 1 dark
     kind: str = 'nevus',  # 'nevus' or 'keratosis': the benign look that the criteria work on
 ) -> tuple:  # melanin, blood (h, w), and the overlays [(alpha (h, w), colour (3,))]
-    "What a lesion adds to the skin: melanin, blood, and what lies over them (veil, regression, cysts)."
+    """What a lesion adds to the skin: melanin, blood, and what lies over them (veil, regression,
+    cysts)."""
     d = _outline(rng, f, A)
     soft = (
         rng.uniform(0.06, 0.2)
@@ -286,7 +298,8 @@ def _nevus(rng, f, A, melanin, base):
 
 # %% ../../nbs/phantom/03_lesion.ipynb #668c2a49
 def _keratosis(rng, f, mask, melanin, over):
-    "Seborrheic keratoses: sharp edge, waxy yellow-brown, fissures, milia-like cysts (pale) and comedo-like openings (dark)."
+    """Seborrheic keratoses: sharp edge, waxy yellow-brown, fissures, milia-like cysts (pale) and
+    comedo-like openings (dark)."""
     ridge = np.exp(-((f.noise(rng, 2.2, 2) / 0.3) ** 2))
     melanin *= 0.75 + 0.3 * f.noise(rng, 3, 2) + 0.8 * rng.random() * ridge
     melanin += 1.1 * _dots(rng, f, int(rng.integers(4, 20)), (0.03, 0.065))
@@ -297,7 +310,8 @@ def _keratosis(rng, f, mask, melanin, over):
 
 # %% ../../nbs/phantom/03_lesion.ipynb #171e3cf5
 def _atypia(rng, f, A, mask, melanin, blood, over):
-    "More colours and structures as the lesion's criteria grow: dark blotches, pale and red areas, black dots, blue-white veil, regression."
+    """More colours and structures as the lesion's criteria grow: dark blotches, pale and red areas,
+    black dots, blue-white veil, regression."""
     n, a = 5.6 * A['colours'], rng.uniform(0, 7)
     tex = np.clip(0.75 + 0.3 * f.noise(rng, 4, 3), 0, 1.2)
     on = lambda i: float(np.clip(n - i + rng.uniform(-0.5, 0.5), 0, 1))
@@ -333,7 +347,8 @@ CAMERAS = {
     'square': dict(aspect=1.0, light=(1.04, 0.95, 0.97), corner=0.25, round=True),
     'slr': dict(aspect=3 / 2, light=(0.98, 0.97, 1.03), corner=0.4, round=False),
 }
-"Cameras: aspect (width by height), colour of the light, how dark the corners are, whether the field is round"
+"""Cameras: aspect (width by height), colour of the light, how dark the corners are, whether the
+field is round"""
 
 LESION_KINDS = ('nevus', 'keratosis')
 "Benign looks"
@@ -416,7 +431,8 @@ def draw_skin(
     size: tuple[int, int],  # Width and height, pixels
     tone: float,  # 0 light to 1 dark
 ) -> tuple:  # melanin, blood, (h, w) each
-    "The skin around a lesion: mottling, fine furrows, and on some skins freckles and small vessels."
+    """The skin around a lesion: mottling, fine furrows, and on some skins freckles and small
+    vessels."""
     base, fine = 0.05 + 1.45 * tone**1.5, smooth_noise(rng, size, 26, 2)
     melanin = base * (1 + 0.1 * smooth_noise(rng, size, 2.2, 2)) + 0.022 * fine * (0.6 + tone)
     blood = (
@@ -454,7 +470,7 @@ def _lens(rng, cam: dict, size, img):
         img *= _sig((rng.uniform(1.1, 1.38) - q) * rng.uniform(12, 40))[..., None]
 
 # %% ../../nbs/phantom/03_lesion.ipynb #9d9a86b6
-def draw_lesion(
+def draw_lesion(  # noqa: PLR0913 - one argument for each thing that is drawn
     rng: np.random.Generator,  # The lesion's stream
     z: float,  # Malignancy score: about standard normal, melanoma is likely above 2
     size: int = 128,  # Short side, pixels
@@ -469,7 +485,8 @@ def draw_lesion(
     "A dermoscopic picture of a lesion. The label has no part in it: all that tells is `z`."
     if camera not in CAMERAS or kind not in LESION_KINDS:
         raise ManifestError(
-            f"camera {camera!r}, kind {kind!r}: choose from {', '.join(CAMERAS)} and {', '.join(LESION_KINDS)}"
+            f"camera {camera!r}, kind {kind!r}: choose from {', '.join(CAMERAS)} and "
+            f"{', '.join(LESION_KINDS)}"
         )
     wh = picture_size(camera, size)
     les = np.random.default_rng(rng.integers(2**63))

@@ -30,7 +30,8 @@ from .pipeline import sample_order
 
 # %% ../../nbs/training/25_callbacks.ipynb #00d2e0ed
 class EpochSeed(Callback):
-    "Seed each epoch from (seed, part, epoch), and draw its order of images with `sample_order`; network inputs in channels-last."
+    """Seed each epoch from (seed, part, epoch), and draw its order of images with `sample_order`;
+    network inputs in channels-last."""
 
     order = -8
 
@@ -87,7 +88,8 @@ def mel_prob(
 
 # %% ../../nbs/training/25_callbacks.ipynb #f3f3aeb7
 class MelAUC(Metric):
-    "Melanoma AUC over a whole validation epoch; NaN where a fold has only one kind. Keeps the logits."
+    """Melanoma AUC over a whole validation epoch; NaN where a fold has only one kind. Keeps the
+    logits."""
 
     def __init__(self, mel: int = 0):
         self.mel = mel
@@ -137,7 +139,9 @@ class Watch(Callback):
         "Raise if that loss is no number."
         if not torch.isfinite(loss):
             raise RunError(
-                f"the loss is {float(loss.detach())} {where}; start again in another --out with lower --lr and --head_lr, or look for broken images with melanoma_data check and go on with --resume. Finished folds and epochs are kept"
+                f"the loss is {float(loss.detach())} {where}; start again in another --out with "
+                f"lower --lr and --head_lr, or look for broken images with melanoma_data check "
+                f"and go on with --resume. Finished folds and epochs are kept"
             )
 
 # %% ../../nbs/training/25_callbacks.ipynb #3a2d6258
@@ -163,7 +167,8 @@ class Accumulate(Callback):
 
 # %% ../../nbs/training/25_callbacks.ipynb #a99ea064
 class Ema(Callback):
-    "Validate and keep an exponential moving average of weights and buffers (torch's `AveragedModel`)."
+    """Validate and keep an exponential moving average of weights and buffers (torch's
+    `AveragedModel`)."""
 
     order = 58  # its model comes back before `Checkpoint` looks
 
@@ -275,7 +280,8 @@ def opt_restore(opt, tensors: dict):
 
 # %% ../../nbs/training/25_callbacks.ipynb #c2b8a320
 class Checkpoint(Callback):
-    "After each epoch keep the validation logits (`epochs.npz`), the records (`history.csv`) and what is needed to resume."
+    """After each epoch keep the validation logits (`epochs.npz`), the records (`history.csv`) and
+    what is needed to resume."""
 
     order = 65
 
@@ -359,7 +365,8 @@ def best_epoch(rows: list) -> int:
 # %% ../../nbs/training/25_callbacks.ipynb #c762fedf
 @patch
 def restore(self: Checkpoint, learn) -> int:
-    "The number of epochs that are done already, with weights, their average and optimizer as they were then."
+    """The number of epochs that are done already, with weights, their average and optimizer as they
+    were then."""
     f = self.path / 'checkpoint.safetensors'
     if not f.exists():
         return 0
@@ -367,7 +374,8 @@ def restore(self: Checkpoint, learn) -> int:
         t = load_file(f)
     except Exception as e:
         raise RunError(
-            f"{self.path.name}/checkpoint.safetensors cannot be read ({e}); delete that file, and the part begins anew"
+            f"{self.path.name}/checkpoint.safetensors cannot be read ({e}); delete that file, and "
+            f"the part begins anew"
         ) from None
     done = int(t.pop('done'))
     learn.create_opt()
@@ -388,7 +396,8 @@ def restore(self: Checkpoint, learn) -> int:
 
 # %% ../../nbs/training/25_callbacks.ipynb #a92af83d
 def processes() -> tuple:  # (rank, world)
-    "Which of how many processes this one is, as `torchrun` and `accelerate launch` tell it; (0, 1) for one alone."
+    """Which of how many processes this one is, as `torchrun` and `accelerate launch` tell it; (0,
+    1) for one alone."""
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 
 # %% ../../nbs/training/25_callbacks.ipynb #1d62ee02
@@ -400,12 +409,14 @@ def wait_for_all():
 # %% ../../nbs/training/25_callbacks.ipynb #a56b46f3
 @cache
 def accelerator():
-    "Accelerate's `Accelerator` of this process. Raises `RunError` where the package is missing, or where it does not see the other processes."
+    """Accelerate's `Accelerator` of this process. Raises `RunError` where the package is missing,
+    or where it does not see the other processes."""
     try:
         from accelerate import Accelerator, InitProcessGroupKwargs
     except ImportError:
         raise RunError(
-            "several processes for one fold need Hugging Face Accelerate: pip install 'melanoma_nbdev[accelerate]'"
+            "several processes for one fold need Hugging Face Accelerate: pip install "
+            "'melanoma_nbdev[accelerate]'"
         ) from None
     acc = Accelerator(
         cpu=not torch.cuda.is_available(),
@@ -414,13 +425,15 @@ def accelerator():
     )  # the others wait while the first predicts its fold
     if acc.num_processes != processes()[1]:
         raise RunError(
-            f"{processes()[1]} processes were started and Accelerate sees {acc.num_processes}; start them with torchrun or accelerate launch"
+            f"{processes()[1]} processes were started and Accelerate sees {acc.num_processes}; "
+            f"start them with torchrun or accelerate launch"
         )
     return acc
 
 # %% ../../nbs/training/25_callbacks.ipynb #c1080bce
 class Distributed(Callback):
-    "Each process trains on its share of every batch; gradients are averaged, and so all hold the same weights."
+    """Each process trains on its share of every batch; gradients are averaged, and so all hold the
+    same weights."""
 
     order = 11  # after mixed precision
 
@@ -429,7 +442,8 @@ class Distributed(Callback):
         self.bs, world = dl.bs, processes()[1]
         if dl.bs % world:
             raise RunError(
-                f"a batch of {dl.bs} images cannot be shared evenly by {world} processes; give a --bs that {world} divides"
+                f"a batch of {dl.bs} images cannot be shared evenly by {world} processes; give a "
+                f"--bs that {world} divides"
             )
         dl.bs //= world
         self.learn.model = self.acc.prepare_model(self.model)
@@ -446,7 +460,8 @@ class Distributed(Callback):
 
 # %% ../../nbs/training/25_callbacks.ipynb #4d111573
 class Bar(Callback):
-    "One progress bar for the epochs of a part, with loss and time left; on a terminal or in a notebook only. A line per epoch in any case."
+    """One progress bar for the epochs of a part, with loss and time left; on a terminal or in a
+    notebook only. A line per epoch in any case."""
 
     order = 70
 
@@ -490,7 +505,8 @@ class Bar(Callback):
 # %% ../../nbs/training/25_callbacks.ipynb #80a1b7ab
 @cache
 def keep_freed_memory() -> bool:
-    "Have glibc keep freed blocks for the next batch; True where that worked (Linux with glibc), False elsewhere, where nothing changes."
+    """Have glibc keep freed blocks for the next batch; True where that worked (Linux with glibc),
+    False elsewhere, where nothing changes."""
     try:
         mallopt = ctypes.CDLL('libc.so.6').mallopt
     except (OSError, AttributeError):
