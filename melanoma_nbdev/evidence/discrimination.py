@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHOD', 'curve_points', 'plot_roc', 'plot_pr', 'summarise', 'compare_models', 'bootstrap_ratio',
-           'called_out_of_fold', 'balanced_accuracy', 'in_top_k', 'top_k', 'summarise_dx', 'nested_epoch']
+           'called_out_of_fold', 'balanced_accuracy', 'in_top_k', 'top_k', 'summarise_dx', 'epoch_optimism']
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #7f7f080a
 from statistics import NormalDist
@@ -426,7 +426,7 @@ def summarise_dx(
     return dict(n=len(known), classes=classes, macro_auc=macro_auc, **accuracies)
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #b7c6df09
-def nested_epoch(
+def epoch_optimism(
     history: pd.DataFrame,  # Columns fold, epoch, auc: validation AUC of every epoch of every fold
 ) -> (
     dict

@@ -37,7 +37,7 @@ from melanoma_nbdev.evidence.decisions import (
 from melanoma_nbdev.evidence.discrimination import (
     balanced_accuracy,
     compare_models,
-    nested_epoch,
+    epoch_optimism,
     summarise,
     summarise_dx,
     top_k,
@@ -266,7 +266,7 @@ def optimism(
     histories = [pd.read_csv(file).assign(fold=file.parent.name) for file in files]
     if len(histories) > 1 and all('mel_auc' in history for history in histories):
         joined = pd.concat(histories).rename(columns=dict(mel_auc='auc'))
-        found['nested'] = nested_epoch(joined)
+        found['nested'] = epoch_optimism(joined)
     return found
 
 # %% ../../nbs/report/40_measures.ipynb #850b2ed1
