@@ -9,6 +9,7 @@ __all__ = ['NOT_RECORDED', 'simulate_oof', 'read_table', 'read_oof', 'clusters',
 # %% ../../nbs/evidence/30_oof.ipynb #92201c28
 import re
 import warnings
+from operator import itemgetter
 from pathlib import Path
 from statistics import NormalDist
 
@@ -16,9 +17,31 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core import OOF_COLS, PREDICTION_COLUMNS, RunError, find_columns, read_labels
+from melanoma_nbdev.core import (
+    OOF_COLS,
+    PREDICTION_COLUMNS,
+    RunError,
+    find_columns,
+    read_labels,
+    sigmoid,
+)
 
 # %% ../../nbs/evidence/30_oof.ipynb #1a6c8724
+def _as_oof(patient, folds: int, target, risks, logits) -> pd.DataFrame:
+    "Simulated patients, targets and scores in the columns of an out-of-fold file."
+    return pd.DataFrame(
+        dict(
+            image_id=[f'IMG_{number:07d}' for number in range(len(patient))],
+            patient_id=[f'P{number:05d}' for number in patient],
+            group=patient,
+            fold=patient % folds,
+            target=target,
+            p_melanoma=risks,
+            logit_MEL=logits,
+        )
+    )
+
+# %% ../../nbs/evidence/30_oof.ipynb #fa75cf38
 def simulate_oof(
     n_patients: int = 300,  # Patients
     images_per_patient: float = 16.0,  # Mean number of images of a patient, at least one each
@@ -29,10 +52,9 @@ def simulate_oof(
     folds: int = 5,  # Folds, cut between patients
     seed: int = 0,  # Seed
 ) -> pd.DataFrame:  # Columns of an out-of-fold file, and `logit_MEL`
-    """Simulated out-of-fold predictions of one binary model. The scores are calibrated:
-    `p_melanoma` is the true probability given the score."""
+    """Simulated out-of-fold predictions of one binary model: many patients with few images, few
+    with many. The scores are calibrated: `p_melanoma` is the true probability given the score."""
     rng = np.random.default_rng(seed)
-    # geometric: many patients with few images, few with many
     images = 1 + rng.negative_binomial(1, 1 / images_per_patient, n_patients)
     patient = np.repeat(np.arange(n_patients), images)
     rate = np.exp(rng.normal(0, spread, n_patients) - spread**2 / 2)
@@ -43,18 +65,8 @@ def simulate_oof(
     of_image = np.sqrt(1 - icc) * rng.normal(size=len(patient))
     score = of_patient + of_image + separation * target
     prior = np.log(prevalence / (1 - prevalence))
-    logit = separation * score - separation * separation / 2 + prior
-    return pd.DataFrame(
-        dict(
-            image_id=[f'IMG_{number:07d}' for number in range(len(patient))],
-            patient_id=[f'P{number:05d}' for number in patient],
-            group=patient,
-            fold=patient % folds,
-            target=target,
-            p_melanoma=1 / (1 + np.exp(-logit)),
-            logit_MEL=logit,
-        )
-    )
+    logits = separation * score - separation * separation / 2 + prior
+    return _as_oof(patient, folds, target, sigmoid(logits), logits)
 
 # %% ../../nbs/evidence/30_oof.ipynb #cf2916e2
 def _rows(table: pd.DataFrame, bad: np.ndarray, most: int = 5) -> str:
@@ -164,9 +176,7 @@ def read_oof(
     src: str | Path | pd.DataFrame,  # A run folder, a CSV or a table
     columns: dict | None = None,  # Our column -> the table's heading, where guessing is not wanted
     labels: dict | None = None,  # The table's own words -> code or diagnosis, as `{'mole': 'NV'}`
-) -> (
-    pd.DataFrame
-):  # `OOF_COLS`, then all further columns; `attrs['probability']`: all scores in 0..1
+) -> pd.DataFrame:  # `OOF_COLS`, then all others; `attrs['probability']`: all scores in 0..1
     """Predictions in our columns, checked. `RunError` names the rows that are wrong: twice
     there, without label, without score."""
     raw = src.reset_index(drop=True) if isinstance(src, pd.DataFrame) else read_table(src)
@@ -213,12 +223,8 @@ def clusters(
     return pd.factorize(key.where(key.notna(), alone))[0]
 
 # %% ../../nbs/evidence/30_oof.ipynb #150fc606
-def align_tables(
-    first: pd.DataFrame,  # Predictions of one model, as `read_oof` gives them
-    second: pd.DataFrame,  # Predictions of the other
-) -> tuple:  # Both on their common images, in the order of `first`
-    """Two tables on the same images. What only one of them has is left out with a warning; no
-    common image or different truths raise `RunError`."""
+def _in_common(first: pd.DataFrame, second: pd.DataFrame) -> tuple:
+    "The rows of both whose images are in both, in the order of `first`; warns of the others."
     by_id = second.set_index('image_id')
     common = first['image_id'].isin(by_id.index).to_numpy()
     if not common.any():
@@ -231,10 +237,19 @@ def align_tables(
     if left_out:
         warnings.warn(
             f"{left_out} images are in one table only and are left out; {common.sum()} remain",
-            stacklevel=2,
+            stacklevel=3,
         )
     first = first[common].reset_index(drop=True)
-    second = by_id.loc[first['image_id']].reset_index()
+    return first, by_id.loc[first['image_id']].reset_index()
+
+# %% ../../nbs/evidence/30_oof.ipynb #0f9766ce
+def align_tables(
+    first: pd.DataFrame,  # Predictions of one model, as `read_oof` gives them
+    second: pd.DataFrame,  # Predictions of the other
+) -> tuple:  # Both on their common images, in the order of `first`
+    """Two tables on the same images. What only one of them has is left out with a warning; no
+    common image or different truths raise `RunError`."""
+    first, second = _in_common(first, second)
     differ = (first['target'] != second['target']).to_numpy()
     if differ.any():
         raise RunError(f"the two tables disagree about the truth of {_rows(first, differ)}")
@@ -269,26 +284,20 @@ class Interval(dict):
         super().__init__(value=value, lo=lo, hi=hi, **more)
         self.images, self.melanomas, self.groups = images, melanomas, groups
 
-    @classmethod
-    def of(cls, record: dict):
-        "The interval in a JSON record; null becomes NaN, and an `Interval` stays what it is."
-        if isinstance(record, cls):
-            return record
-        return cls(
-            **{key: float('nan') if entry is None else entry for key, entry in record.items()}
-        )
+    value = property(itemgetter('value'))
+    lo = property(itemgetter('lo'))
+    hi = property(itemgetter('hi'))
 
-    @property
-    def value(self) -> float:
-        return self['value']
-
-    @property
-    def lo(self) -> float:
-        return self['lo']
-
-    @property
-    def hi(self) -> float:
-        return self['hi']
+# %% ../../nbs/evidence/30_oof.ipynb #442d505a
+@patch(cls_method=True)
+def of(
+    cls: Interval,
+    record: dict,  # `value`, `lo`, `hi` and more, as a JSON file holds them
+) -> Interval:
+    "The interval in a JSON record; null becomes NaN, and an `Interval` stays what it is."
+    if isinstance(record, cls):
+        return record
+    return cls(**{key: float('nan') if entry is None else entry for key, entry in record.items()})
 
 # %% ../../nbs/evidence/30_oof.ipynb #ecca2403
 @patch

@@ -44,14 +44,14 @@ def heterogeneity(
     distance = float(difference @ np.linalg.pinv(covariance) @ difference)
     return dict(chi2=distance, df=cells - 1, p=float(chi2.sf(distance, cells - 1)))
 
-# %% ../../nbs/evidence/35_subgroups.ipynb #d2feb06a
+# %% ../../nbs/evidence/35_subgroups.ipynb #dc5f0154
 def _too_small(is_melanoma: np.ndarray, min_class: int) -> str:
     "Why a cell cannot be judged, or an empty text."
     counts = {'melanomas': int(is_melanoma.sum()), 'benign lesions': int((1 - is_melanoma).sum())}
     few = [f'{n} {what}' for what, n in counts.items() if n < min_class]
     return f"too small to say: {' and '.join(few)}" if few else ''
 
-
+# %% ../../nbs/evidence/35_subgroups.ipynb #943fb131
 def _cell(level, is_melanoma, scores, cluster, note: str) -> dict:
     "What a table says of a cell, without its AUC."
     return dict(
@@ -67,7 +67,14 @@ def _cell(level, is_melanoma, scores, cluster, note: str) -> dict:
         note=note,
     )
 
-# %% ../../nbs/evidence/35_subgroups.ipynb #dc5f0154
+# %% ../../nbs/evidence/35_subgroups.ipynb #f4639d2c
+def _judged(is_melanoma, scores, cluster, n_clusters: int, n_boot: int, seed: int) -> tuple:
+    "AUC of a cell with its interval, and its draws."
+    options = dict(n_boot=n_boot, seed=seed, n_clusters=n_clusters)
+    draws = bootstrap(is_melanoma, scores, cluster, **options)['auc']
+    return auc_interval(draws, is_melanoma, cluster, auc(is_melanoma, scores)), draws
+
+# %% ../../nbs/evidence/35_subgroups.ipynb #2929933f
 def subgroups(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them, with the column `by`
     by: str,  # Column whose levels are compared
@@ -78,26 +85,21 @@ def subgroups(
     """AUC in each level of a column, and whether the levels differ. Rows without a value are a
     level of their own that the test leaves out."""
     cluster = clusters(oof, warn=False)
-    n_clusters = int(cluster.max() + 1)
     column, levels = levels_of(oof[by])
-    rows, judged = [], {}
+    rows, values, draws = [], {}, {}
     for level in levels:
         here = (column == level).to_numpy()
-        is_melanoma, scores = (oof[name].to_numpy()[here] for name in ('target', 'p_melanoma'))
-        row = _cell(level, is_melanoma, scores, cluster[here], _too_small(is_melanoma, min_class))
-        rows.append(row)
-        if row['note']:
+        data = [oof[name].to_numpy()[here] for name in ('target', 'p_melanoma')] + [cluster[here]]
+        rows.append(_cell(level, *data, _too_small(data[0], min_class)))
+        if rows[-1]['note']:
             continue
-        draws = bootstrap(
-            is_melanoma, scores, cluster[here], n_boot=n_boot, seed=seed, n_clusters=n_clusters
-        )['auc']
-        known = auc_interval(draws, is_melanoma, cluster[here], auc(is_melanoma, scores))
-        row.update(auc=known.value, lo=known.lo, hi=known.hi)
+        known, drawn = _judged(*data, int(cluster.max() + 1), n_boot, seed)
+        rows[-1].update(auc=known.value, lo=known.lo, hi=known.hi)
         if level != NOT_RECORDED:
-            judged[str(level)] = (known.value, draws)
-    values = np.array([value for value, _ in judged.values()])
-    draws = np.stack([draws for _, draws in judged.values()], 1) if judged else np.zeros((0, 0))
-    return pd.DataFrame(rows), dict(heterogeneity(values, draws), levels=list(judged))
+            values[str(level)], draws[str(level)] = known.value, drawn
+    drawn = np.stack(list(draws.values()), 1) if draws else np.zeros((0, 0))
+    test = heterogeneity(np.array(list(values.values())), drawn)
+    return pd.DataFrame(rows), dict(test, levels=list(values))
 
 # %% ../../nbs/evidence/35_subgroups.ipynb #220d03e6
 _TO_XYZ = np.array(
