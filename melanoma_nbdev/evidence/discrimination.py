@@ -90,6 +90,14 @@ def _square_axes(ax):
 
     return pyplot.subplots(figsize=(4.6, 4.4))[1]
 
+
+def _draw_curve(axes, across, up, label: str, text: str, **style) -> str:
+    "Draw a curve with its words in the legend, on axes from 0 to 1; its colour."
+    words = f'{label}: {text}' if label else text
+    (line,) = axes.plot(across, up, label=words, **style)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    return line.get_color()
+
 # %% ../../nbs/evidence/32_discrimination.ipynb #c8850820
 def plot_roc(
     is_melanoma,  # (n,) targets 0/1
@@ -104,27 +112,17 @@ def plot_roc(
     axes = _square_axes(ax)
     is_melanoma, scores = check_scores(is_melanoma, scores)
     points = curve_points(is_melanoma, scores)
-    known = auc_ci(is_melanoma, scores, cluster, seed=seed)
-    text = f'AUC {known:.3f}'
-    (line,) = axes.plot(
-        np.r_[0, 1 - points.specificity],
-        np.r_[0, points.sensitivity],
-        label=f'{label}: {text}' if label else text,
-    )
+    text = f'AUC {auc_ci(is_melanoma, scores, cluster, seed=seed):.3f}'
+    across, up = np.r_[0, 1 - points.specificity], np.r_[0, points.sensitivity]
+    colour = _draw_curve(axes, across, up, label, text)
     if cluster is not None:
         grid = np.linspace(0, 1, 201)
         band = _band(RocSteps(is_melanoma, scores, cluster), grid, _roc_at, n_boot, seed)
-        axes.fill_between(grid, *band, alpha=0.2, color=line.get_color(), lw=0)
+        axes.fill_between(grid, *band, alpha=0.2, color=colour, lw=0)
     axes.plot([0, 1], [0, 1], ':', color='gray', lw=1)
-    axes.set(
-        xlabel='1 - specificity',
-        ylabel='sensitivity',
-        xlim=(-0.01, 1.01),
-        ylim=(-0.01, 1.01),
-        title=f'{len(scores):,} images, {is_melanoma.sum():,} melanomas',
-    )
+    axes.set(xlabel='1 - specificity', ylabel='sensitivity', aspect='equal')
+    axes.set_title(f'{len(scores):,} images, {is_melanoma.sum():,} melanomas')
     axes.legend(loc='lower right')
-    axes.set_aspect('equal')
     return axes
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #5e88da70
@@ -142,24 +140,15 @@ def plot_pr(
     is_melanoma, scores = check_scores(is_melanoma, scores)
     points = curve_points(is_melanoma, scores)
     text = f"average precision {measure_scores(is_melanoma, scores, ['ap'])['ap']:.3f}"
-    (line,) = axes.plot(
-        points.sensitivity,
-        points.precision,
-        drawstyle='steps-pre',
-        label=f'{label}: {text}' if label else text,
-    )
+    curve = points.sensitivity, points.precision
+    colour = _draw_curve(axes, *curve, label, text, drawstyle='steps-pre')
     if cluster is not None:
         grid = np.linspace(0.01, 1, 200)
         band = _band(RocSteps(is_melanoma, scores, cluster), grid, _precision_at, n_boot, seed)
-        axes.fill_between(grid, *band, alpha=0.2, color=line.get_color(), lw=0)
+        axes.fill_between(grid, *band, alpha=0.2, color=colour, lw=0)
     axes.axhline(is_melanoma.mean(), ls=':', color='gray', lw=1)
-    axes.set(
-        xlabel='sensitivity',
-        ylabel='precision (positive predictive value)',
-        xlim=(-0.01, 1.01),
-        ylim=(-0.01, 1.01),
-        title=f'prevalence {is_melanoma.mean():.2%}',
-    )
+    axes.set(xlabel='sensitivity', ylabel='precision (positive predictive value)')
+    axes.set_title(f'prevalence {is_melanoma.mean():.2%}')
     axes.legend(loc='upper right')
     return axes
 
@@ -197,7 +186,7 @@ def summarise(
     return dict(counts, n_boot=n_boot, seed=seed, level=level, **found, method=METHOD)
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #d943e977
-def _paired(first: np.ndarray, second: np.ndarray, values: tuple, level: float) -> dict:
+def _paired(first: np.ndarray, second: np.ndarray, values: list, level: float) -> dict:
     "One measure of two models: both values, difference, interval, p and smallest detectable."
     difference = first - second
     known = percentile_interval(difference, values[0] - values[1], level)
@@ -230,18 +219,18 @@ def compare_models(
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
     level: float = 0.95,  # Coverage
-) -> (
-    dict
-):  # Counts; for each measure a, b, diff (a - b), lo, hi, se, p, detectable; delong: diff, se, p
-    "Paired differences between two models on their common images, clusters resampled alike."
+) -> dict:  # Counts; a, b, diff, lo, hi, se, p, detectable for each measure; delong: diff, se, p
+    """Paired differences (a - b) between two models on their common images, clusters resampled
+    alike."""
     first, second = align_tables(first, second)
     is_melanoma, cluster = first['target'].to_numpy(), clusters(first)
     scores_a, scores_b = first['p_melanoma'].to_numpy(), second['p_melanoma'].to_numpy()
-    values_a, values_b = (measure_scores(is_melanoma, s, names) for s in (scores_a, scores_b))
-    draws_a = bootstrap(is_melanoma, scores_a, cluster, names, n_boot, seed)
-    draws_b = bootstrap(is_melanoma, scores_b, cluster, names, n_boot, seed)
+    values, draws = [], []
+    for scores in (scores_a, scores_b):
+        values.append(measure_scores(is_melanoma, scores, names))
+        draws.append(bootstrap(is_melanoma, scores, cluster, names, n_boot, seed))
     found = {
-        name: _paired(draws_a[name], draws_b[name], (values_a[name], values_b[name]), level)
+        name: _paired(*(one[name] for one in draws), [one[name] for one in values], level)
         for name in names
     }
     counts = dict(n=len(first), n_pos=int(is_melanoma.sum()), n_clusters=int(cluster.max() + 1))
@@ -397,13 +386,22 @@ def _accuracies(is_class, risks, occurring, cluster, n_boot, seed) -> dict:
     )
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #da518e4c
+def _class_records(codes, is_class, values, draws, cluster) -> dict:
+    "Code -> n and AUC with interval; NaN where the class does not occur."
+    records = {}
+    for column, code in enumerate(codes):
+        found = dict(value=float('nan'))
+        if column in values:
+            found = auc_interval(draws[column], is_class[:, column], cluster, values[column])
+        records[code] = dict(n=int(is_class[:, column].sum()), **found)
+    return records
+
+# %% ../../nbs/evidence/32_discrimination.ipynb #bbaca084
 def summarise_dx(
     oof: pd.DataFrame,  # Predictions with the true code in `dx` and `p_<code>` for each class
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
-) -> (
-    dict | None
-):  # n, classes: code -> n and AUC; macro_auc, balanced_accuracy, accuracy; None without columns
+) -> dict | None:  # n, classes, macro_auc, balanced_accuracy, accuracy; None without the columns
     """Measures over all diagnoses. A class that does not occur has AUC NaN and is left out of
     the means."""
     codes = [code for code in DX if f'p_{code}' in oof]
@@ -414,12 +412,7 @@ def summarise_dx(
     risks = known[[f'p_{code}' for code in codes]].to_numpy(float)
     is_class = np.stack([(known['dx'] == code).to_numpy() for code in codes], 1)
     values, draws = _class_aucs(is_class, risks, cluster, n_boot, seed)
-    classes = {}
-    for column, code in enumerate(codes):
-        found = dict(value=float('nan'))
-        if column in values:
-            found = auc_interval(draws[column], is_class[:, column], cluster, values[column])
-        classes[code] = dict(n=int(is_class[:, column].sum()), **found)
+    classes = _class_records(codes, is_class, values, draws, cluster)
     macro = np.mean(list(draws.values()), axis=0)
     macro_auc = percentile_interval(macro, float(np.mean(list(values.values()))))
     accuracies = _accuracies(is_class, risks, list(values), cluster, n_boot, seed)
@@ -428,9 +421,7 @@ def summarise_dx(
 # %% ../../nbs/evidence/32_discrimination.ipynb #b7c6df09
 def epoch_optimism(
     history: pd.DataFrame,  # Columns fold, epoch, auc: validation AUC of every epoch of every fold
-) -> (
-    dict
-):  # last, best, nested: mean AUC over folds; optimism = best - nested; epochs: fold -> chosen
+) -> dict:  # last, best, nested: mean AUCs; optimism = best - nested; epochs: fold -> chosen
     """Mean fold AUC with the last epoch, with each fold's own best epoch, and with the epoch
     that the other folds choose. `RunError` without two folds that share an epoch."""
     aucs = history.pivot(index='fold', columns='epoch', values='auc')
