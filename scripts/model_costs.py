@@ -42,6 +42,26 @@ def images_per_second(step, bs, device, seconds):
     return n * bs / (time.perf_counter() - began)
 
 
+def device_name(device):
+    "What the costs were measured on."
+    import torch
+
+    if device == 'cuda':
+        return torch.cuda.get_device_name()
+    return f'CPU, {torch.get_num_threads()} thread, images per CPU second'
+
+
+def made_up_batch(model, size, bs, device):
+    "The model on its device, a random batch, its labels and an optimizer."
+    import torch
+
+    channels_last = torch.channels_last
+    model = model.to(device, memory_format=channels_last)
+    images = torch.randn(bs, 3, size, size, device=device).contiguous(memory_format=channels_last)
+    labels = torch.randint(0, 7, (bs,), device=device)
+    return model, images, labels, torch.optim.AdamW(model.parameters(), fused=True)
+
+
 def one(arch, size, bs, seconds=2.0):
     "The costs of one model, measured here and now in this process."
     import torch
@@ -52,10 +72,7 @@ def one(arch, size, bs, seconds=2.0):
     keep_freed_memory()
     dev = 'cuda' if torch.cuda.is_available() else 'cpu'
     base = memory_mb()['memory_mb']
-    m = DermModel(arch, 7).to(dev, memory_format=torch.channels_last)
-    x = torch.randn(bs, 3, size, size, device=dev).contiguous(memory_format=torch.channels_last)
-    y = torch.randint(0, 7, (bs,), device=dev)
-    opt = torch.optim.AdamW(m.parameters(), fused=True)
+    m, x, y, opt = made_up_batch(DermModel(arch, 7), size, bs, dev)
     amp = torch.autocast('cuda', torch.bfloat16, enabled=dev == 'cuda')
     with FlopCounterMode(display=False) as f, torch.no_grad():
         m.eval()(x[:1])
@@ -85,9 +102,7 @@ def one(arch, size, bs, seconds=2.0):
     mem = memory_mb()
     return r | dict(
         memory_mb=(mem['gpu_peak_mb'] if dev == 'cuda' else mem['peak_mb'] - base),
-        device=torch.cuda.get_device_name()
-        if dev == 'cuda'
-        else f'CPU, {torch.get_num_threads()} thread, images per CPU second',
+        device=device_name(dev),
     )
 
 

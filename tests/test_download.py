@@ -180,7 +180,7 @@ def test_missing_file(server, tmp_path):
 def test_killed_download_goes_on_in_the_next_run(server, tmp_path):
     "The process dies while the server stalls; a new process asks only for the rest."
     code = (
-        f"from melanoma_nbdev.data import fetch; fetch('{server.at}/stalls/x.zip', "
+        f"from melanoma_nbdev.data.download import fetch; fetch('{server.at}/stalls/x.zip', "
         f"r'{tmp_path}/x.zip', '{GOOD}', progress=False, timeout=60)"
     )
     p = subprocess.Popen([sys.executable, '-c', code])
