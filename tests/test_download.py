@@ -6,7 +6,7 @@ import http.server, subprocess, sys, threading, time, zipfile
 import numpy as np, pytest
 
 pytest.importorskip('pooch')
-from melanoma_nbdev import data
+from melanoma_nbdev.data import command
 from melanoma_nbdev.core import ManifestError, read_json, sha256
 from melanoma_nbdev.data.download import fetch, get_source
 from melanoma_nbdev.data.manifest import SOURCES, Source
@@ -249,7 +249,7 @@ def test_disk_space_is_checked_before_the_start(toy, server, monkeypatch):
 
 def test_command_prints_the_licence_first(toy, server, capsys, monkeypatch):
     monkeypatch.setattr(
-        data, 'get_source', lambda *a, **k: (_ for _ in ()).throw(ManifestError('no room'))
+        command, 'get_source', lambda *a, **k: (_ for _ in ()).throw(ManifestError('no room'))
     )
     with pytest.raises(SystemExit):
         data.melanoma_data('get', 'toy', root=str(toy))

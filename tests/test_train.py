@@ -176,7 +176,7 @@ def test_two_processes_one_fold(tmp_path):
         start(
             run,
             '--full',
-            launcher=(BIN / 'torchrun', '--nproc_per_node', '2', '-m', 'melanoma_nbdev.train'),
+            launcher=(BIN / 'torchrun', '--nproc_per_node', '2', '-m', 'melanoma_nbdev.training.command'),
             cwd=ROOT,
         )
     )
