@@ -252,6 +252,6 @@ def test_command_prints_the_licence_first(toy, server, capsys, monkeypatch):
         command, 'get_source', lambda *a, **k: (_ for _ in ()).throw(ManifestError('no room'))
     )
     with pytest.raises(SystemExit):
-        data.melanoma_data('get', 'toy', root=str(toy))
+        command.melanoma_data('get', 'toy', root=str(toy))
     said = capsys.readouterr()
     assert 'licence CC0' in said.out and 'no room' in said.err
