@@ -264,6 +264,14 @@ def test_taught_backbone(monkeypatch, tmp_path, study, weights):
         (kept/'readings.json').read_text())['n']
 
 
+def test_truth_summary(monkeypatch, tmp_path):
+    "The stored table; the intervals of the gain have fewer resamples here."
+    call(monkeypatch, 'truth_summary', '--n_boot', 20, '--dest', tmp_path)
+    ours, stored = (pd.read_csv(folder/'summary.csv') for folder in (tmp_path, RESULTS/'truth'))
+    bounds = ['gain_lo', 'gain_hi']
+    pd.testing.assert_frame_equal(ours.drop(columns=bounds), stored.drop(columns=bounds))
+
+
 def test_evaluate_embedded(monkeypatch, tmp_path, study):
     "metrics.json again from out-of-fold file and source; `optimism` is taken over."
     folder = tmp_path/'kept'
