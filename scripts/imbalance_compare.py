@@ -200,7 +200,7 @@ def ranking_summary(rows):
         bce_auc=by_arm.value[PLAIN], bce_lo=by_arm.lo[PLAIN], bce_hi=by_arm.hi[PLAIN],
         better=sorted(others.index[(others['diff'] > 0) & holds]),
         worse=sorted(others.index[(others['diff'] < 0) & holds]),
-        beyond_own_interval=words, comparisons=len(every),
+        beyond_own_interval=words, beyond=len(words), comparisons=len(every),
         diff_min=others['diff'].min(), diff_max=others['diff'].max(),
         detectable_min=others.detectable.min(), detectable_max=others.detectable.max())
 
