@@ -1,43 +1,124 @@
-"""What the readings of a backbone that was taught the criteria (criteria.py) are worth on the scored set, before it has seen a diagnosis there:
+#!/usr/bin/env python3
+"""What a backbone that was taught the criteria reads on the scored set, before any diagnosis.
 
-    python scripts/criteria_readings.py --taught runs/criteria --run runs/phantom20000_taught --phantom data/phantom-20000-192 --out results/truth/taught96/readings.json
+    python scripts/criteria_readings.py --taught runs/criteria --run runs/phantom20000_taught \\
+        --phantom data/phantom-20000-192 --out results/truth/taught96/readings.json
 
-Reads the five criteria from the pictures, and out of fold (the folds of the run) fits a logistic regression of melanoma on the readings, their squares and the record. Writes its out-of-fold file (OUT with _oof.csv), its AUC and distances as truth.py does, and the share of each
-criterion's variance that the readings explain: of all pictures, and of the quarter with the highest score behind the labels, where the melanomas are."""
-import argparse
+The backbone (teach_criteria.py) reads the five criteria from the pictures. Out of fold, on the
+folds of the run, a logistic regression of melanoma is fitted to the readings, their squares and the
+record. Written are its out-of-fold file (OUT with _oof.csv), its AUC and its distances as
+distance_to_truth.py gives them.
+
+`r2` is the share of each criterion's variance that the readings explain, of all pictures; `r2_high`
+the same for the quarter with the highest score behind the labels, where the melanomas are."""
 from pathlib import Path
-import numpy as np, pandas as pd, torch
+
+import numpy as np
+import pandas as pd
+import torch
+from common import parser_of
+from distance_to_truth import CRITERIA, distance
+from melanoma_nbdev.core import RunError, friendly, read_json, write_csv, write_json
+from melanoma_nbdev.phantom.bounds import picture_truth
+from melanoma_nbdev.training.callbacks import keep_freed_memory
+from melanoma_nbdev.training.learner import predict_logits
+from melanoma_nbdev.training.models import DermModel, read_weights
+from melanoma_nbdev.training.pipeline import metadata_features
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from melanoma_nbdev.training.callbacks import keep_freed_memory
-from melanoma_nbdev.core import RunError, friendly, read_json, write_csv, write_json
-from melanoma_nbdev.training.models import DermModel, read_weights
-from melanoma_nbdev.phantom.bounds import picture_truth
-from melanoma_nbdev.training.pipeline import metadata_features
-from melanoma_nbdev.training.learner import predict_logits
-from criteria import CRITERIA
-from truth import distance
+
+
+def check_files(run, taught):
+    "Stop where a run folder or a taught backbone is not finished."
+    files = [run/name for name in ('oof.csv', 'config.json', 'manifest.csv')]
+    for path in [*files, taught/'criteria.json']:
+        if not path.exists():
+            raise RunError(f'{path} does not exist; --run is a finished run folder, '
+                           '--taught a folder that teach_criteria.py wrote')
+
+
+def read_pictures(taught, config, manifest, tta):
+    "(n, 5) readings of the criteria, standardised."
+    lesson = read_json(taught/'criteria.json')
+    model = DermModel(lesson['arch'], len(CRITERIA), **config['arch_kwargs'])
+    model.load_state_dict(read_weights(taught/'model.safetensors'))
+    model = model.to(memory_format=torch.channels_last)
+    half = [.5]*3
+    sight = dict(size=lesson['size'], crop=lesson['crop'], mean=half, std=half)
+    return predict_logits(model, manifest, sight, tta)
+
+
+def out_of_fold_risks(readings, manifest, oof, meta):
+    "Risks of a logistic regression on readings, their squares and the record, out of fold."
+    columns = np.c_[readings, readings**2, metadata_features(manifest, meta)]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    folds = PredefinedSplit(oof.fold)
+    return cross_val_predict(model, columns, oof.target, cv=folds, method='predict_proba')[:, 1]
+
+
+def explained(readings, truth, rows):
+    "Criterion -> share of its variance that the readings explain, on some rows."
+    shares = {}
+    for place, name in enumerate(CRITERIA):
+        correlation = np.corrcoef(readings[rows, place], truth[name][rows])[0, 1]
+        shares[name] = round(float(correlation**2), 3)
+    return shares
+
+
+def tables_of(run, phantom):
+    "The run's out-of-fold file, its manifest in that order with the set's pictures, the truth."
+    oof = pd.read_csv(run/'oof.csv', dtype={'image_id': str})
+    manifest = pd.read_csv(run/'manifest.csv', dtype={'image_id': str}).set_index('image_id')
+    manifest = manifest.loc[oof.image_id].reset_index()
+    folder = phantom/'jpeg'/'train'
+    manifest['path'] = [str(folder/f'{name}.jpg') for name in manifest.image_id]
+    truth = picture_truth(phantom).set_index('image_name').loc[oof.image_id]
+    return oof, manifest, truth
+
+
+def command(given):
+    "The call that made the file."
+    more = f' --tta {given.tta}' if given.tta != 2 else ''
+    return (f'python scripts/criteria_readings.py --taught runs/{given.taught.name} '
+            f'--run runs/{given.run.name} --phantom data/{given.phantom.name} '
+            f'--out {given.out}{more}')
+
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('--taught', type=Path, required=True, help='folder of teach_criteria.py')
+    parser.add_argument('--run', type=Path, required=True, help='finished run folder')
+    parser.add_argument('--phantom', type=Path, required=True, help='folder of the synthetic set')
+    parser.add_argument('--out', type=Path, required=True, help='JSON file that is written')
+    parser.add_argument('--tta', type=int, default=2, help='symmetries that are averaged')
+    parser.add_argument('--threads', type=int, default=2)
+    return parser.parse_args()
+
 
 @friendly
-def main(a):
-    torch.set_num_threads(a.threads); keep_freed_memory(); truth = picture_truth(a.phantom).set_index('image_name')
-    if missing := [f for f in (a.run/'oof.csv', a.run/'config.json', a.run/'manifest.csv', a.taught/'criteria.json') if not f.exists()]: raise RunError(f"{missing[0]} does not exist; --run is a finished run folder, --taught a folder that criteria.py wrote")
-    cfg, c = read_json(a.run/'config.json'), read_json(a.taught/'criteria.json'); oof = pd.read_csv(a.run/'oof.csv', dtype={'image_id': str}); man = pd.read_csv(a.run/'manifest.csv', dtype={'image_id': str}).set_index('image_id').loc[oof.image_id].reset_index()
-    model = DermModel(c['arch'], len(CRITERIA), **cfg['arch_kwargs']); model.load_state_dict(read_weights(a.taught/'model.safetensors'))
-    pictures = man.assign(path=[str(a.phantom/'jpeg'/'train'/f'{i}.jpg') for i in man.image_id])
-    p = predict_logits(model.to(memory_format=torch.channels_last), pictures, dict(size=c['size'], crop=c['crop'], mean=[.5]*3, std=[.5]*3), a.tta)
-    X = np.c_[p, p**2, metadata_features(man, cfg['meta'])]; fit = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    q = cross_val_predict(fit, X, oof.target, cv=PredefinedSplit(oof.fold), method='predict_proba')[:, 1]
-    t = truth.loc[oof.image_id]; r2 = lambda m: {k: round(float(np.corrcoef(p[m, j], t[k][m])[0, 1]**2), 3) for j, k in enumerate(CRITERIA)}
-    high = (t.z >= t.z.quantile(.75)).to_numpy()
-    out = oof[['image_id', 'patient_id', 'group', 'fold', 'target']].assign(p_melanoma=[float(f'{x:.7g}') for x in q]); write_csv(a.out.with_name(f'{a.out.stem}_oof.csv'), out)
-    write_json(a.out, distance(a.phantom, out) | dict(r2=r2(np.ones(len(t), bool)), r2_high=r2(high), n_high=int(high.sum()), n_pos_high=int(oof.target[high].sum()), symmetries=a.tta,
-        command=f'python scripts/criteria_readings.py --taught runs/{a.taught.name} --run runs/{a.run.name} --phantom data/{a.phantom.name} --out results/{a.run.name}/{a.out.name}' + (f' --tta {a.tta}' if a.tta != 2 else '')))
-    print(a.out.read_text())
+def main():
+    "Read the pictures, fit, and write what was found."
+    given = options()
+    torch.set_num_threads(given.threads)
+    keep_freed_memory()
+    check_files(given.run, given.taught)
+    config = read_json(given.run/'config.json')
+    oof, manifest, truth = tables_of(given.run, given.phantom)
+    readings = read_pictures(given.taught, config, manifest, given.tta)
+    risks = out_of_fold_risks(readings, manifest, oof, config['meta'])
+    high = (truth.z >= truth.z.quantile(.75)).to_numpy()
+    table = oof[['image_id', 'patient_id', 'group', 'fold', 'target']].assign(
+        p_melanoma=[float(f'{risk:.7g}') for risk in risks])
+    write_csv(given.out.with_name(f'{given.out.stem}_oof.csv'), table)
+    write_json(given.out, distance(given.phantom, table) | dict(
+        r2=explained(readings, truth, np.ones(len(truth), bool)),
+        r2_high=explained(readings, truth, high), n_high=int(high.sum()),
+        n_pos_high=int(oof.target[high].sum()), symmetries=given.tta, command=command(given)))
+    print(given.out.read_text())
+
 
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for k in ('taught', 'run', 'phantom', 'out'): ap.add_argument(f'--{k}', type=Path, required=True)
-    ap.add_argument('--tta', type=int, default=2); ap.add_argument('--threads', type=int, default=2); a = ap.parse_args(); main(a)
+    main()

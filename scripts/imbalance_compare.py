@@ -1,256 +1,271 @@
-"""The arms of the imbalance study against plain cross-entropy, from the out-of-fold probabilities
-that run.py wrote: python scripts/imbalance_compare.py         # writes <set>-ranking.csv,
-<set>-calibration.csv, <set>-threshold.csv and summary.json beside this file Differences are paired
-on the same images and averaged over seeds; their intervals resample whole groups (lesions and
-duplicates, or patients), alike for both arms and all seeds. They hold for the networks that were
-trained: what another seed would change is not in them, so each seed's difference stands beside.
-`p_holm` allows for all the arms that are compared with plain cross-entropy on one measure (Holm
-1979)."""
+#!/usr/bin/env python3
+"""The arms of the imbalance study against plain cross-entropy.
 
+    python scripts/imbalance_compare.py
+    python scripts/imbalance_compare.py --n_boot 50 --dest runs/try
+
+Reads the out-of-fold probabilities that imbalance_train.py wrote. Writes <set>-ranking.csv,
+<set>-calibration.csv, <set>-threshold.csv and summary.json.
+
+Differences are paired on the same images and averaged over seeds. Their intervals resample whole
+groups (lesions and duplicates, or patients), alike for both arms and all seeds. They hold for the
+networks that were trained: what another seed would change is not in them, so each seed's difference
+stands beside. `p_holm` allows for all the arms that are compared with plain cross-entropy on one
+measure (Holm 1979)."""
 from pathlib import Path
-import numpy as np, pandas as pd
-from melanoma_nbdev.evidence.calibration import (
-    brier_parts,
-    calibration_error,
-    prior_shift,
-    recalibrate,
-)
+
+import numpy as np
+import pandas as pd
+from common import RESULTS, parser_of
 from melanoma_nbdev.core import read_json, write_csv, write_json
+from melanoma_nbdev.evidence.auc import bootstrap, measure_scores, percentile_interval
+from melanoma_nbdev.evidence.calibration import (
+    brier_parts, calibration_error, prior_shift, recalibrate)
 from melanoma_nbdev.training.losses import class_weights
-from melanoma_nbdev.evidence.auc import bootstrap, percentile_interval, measure_scores
 from scipy.stats import norm
 
-HERE = Path(__file__).parent
-NAMES = ('auc', 'pauc80', 'ap', 'sens_at_spec95')
+MEASURES = ('auc', 'pauc80', 'ap', 'sens_at_spec95')
+PLAIN = 'bce'
+POWER_80 = 2.8016
+"A true difference of so many standard errors is found four times out of five"
 
 
-def holm(p):
+# ---- ranking
+
+def holm(p_values):
     "Holm's adjusted p-values (1979) of several comparisons."
-    p = np.asarray(p, float)
-    o = np.argsort(p)
-    q = np.empty(len(p))
-    q[o] = np.minimum(np.maximum.accumulate(p[o] * np.arange(len(p), 0, -1)), 1)
-    return q
+    p_values = np.asarray(p_values, float)
+    order, adjusted = np.argsort(p_values), np.empty(len(p_values))
+    steps = p_values[order]*np.arange(len(p_values), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
 
 
-def ranking(t, arms, seeds, base='bce', n_boot=2000):
-    """Per arm and measure: mean over seeds with its interval, difference from `base` with its
-    interval, and the difference of each seed."""
-    y, g, val, bs, one = t.target.to_numpy(), t.group.factorize()[0], {}, {}, {}
-    for a in arms:
-        ms, rs = (
-            [measure_scores(y, t[f'{a}|{s}'].to_numpy(), NAMES) for s in seeds],
-            [bootstrap(y, t[f'{a}|{s}'].to_numpy(), g, NAMES, n_boot, 0) for s in seeds],
-        )
-        one[a], val[a], bs[a] = (
-            ms,
-            {k: np.mean([m[k] for m in ms]) for k in NAMES},
-            {k: np.mean([r[k] for r in rs], 0) for k in NAMES},
-        )
-    rows = []
-    for a in arms:
-        for k in NAMES:
-            own, d = (
-                percentile_interval(bs[a][k], val[a][k]),
-                percentile_interval(bs[a][k] - bs[base][k], val[a][k] - val[base][k]),
-            )
-            rows.append(
-                dict(
-                    arm=a,
-                    measure=k,
-                    value=val[a][k],
-                    lo=own['lo'],
-                    hi=own['hi'],
-                    diff=d['value'],
-                    diff_lo=d['lo'],
-                    diff_hi=d['hi'],
-                    se=d['se'],
-                    detectable=2.8016 * d['se'],
-                    p=np.nan if a == base else 2 * norm.sf(abs(d['value']) / d['se']),
-                    **{
-                        f'diff_seed{s}': one[a][i][k] - one[base][i][k] for i, s in enumerate(seeds)
-                    },
-                )
-            )
-    r = pd.DataFrame(rows)
-    r['p_holm'] = np.nan
-    for k in NAMES:
-        i = r.index[(r.measure == k) & (r.arm != base)]
-        r.loc[i, 'p_holm'] = holm(r.p[i])
-    return r
+def scores_of(table, arm, seeds):
+    "The out-of-fold probabilities of an arm, one array a seed."
+    return [table[f'{arm}|{seed}'].to_numpy() for seed in seeds]
 
 
-def trained_prior(arm, pi, n):
-    """The prevalence that an arm's probabilities assume; None where no formula says (focal loss,
-    AUC margin)."""
-    odds, la = pi / (1 - pi), arm.get('loss_args', {})
+def measured(table, arm, seeds, n_boot):
+    "Measures of each seed, and value and resamples of each measure as means over seeds."
+    is_melanoma, group = table.target.to_numpy(), table.group.factorize()[0]
+    runs = scores_of(table, arm, seeds)
+    by_seed = [measure_scores(is_melanoma, scores, MEASURES) for scores in runs]
+    draws = [bootstrap(is_melanoma, scores, group, MEASURES, n_boot, 0) for scores in runs]
+    return dict(
+        by_seed=by_seed,
+        value={name: np.mean([one[name] for one in by_seed]) for name in MEASURES},
+        draws={name: np.mean([one[name] for one in draws], 0) for name in MEASURES})
+
+
+def ranking_row(arm, name, found, seeds):
+    "One arm and measure: the value, its difference from plain cross-entropy, and of each seed."
+    own, plain = found[arm], found[PLAIN]
+    interval = percentile_interval(own['draws'][name], own['value'][name])
+    gap = percentile_interval(own['draws'][name] - plain['draws'][name],
+                              own['value'][name] - plain['value'][name])
+    is_plain = arm == PLAIN
+    pairs = zip(seeds, own['by_seed'], plain['by_seed'], strict=True)
+    return dict(
+        arm=arm, measure=name, value=own['value'][name], lo=interval['lo'], hi=interval['hi'],
+        diff=gap['value'], diff_lo=gap['lo'], diff_hi=gap['hi'], se=gap['se'],
+        detectable=POWER_80*gap['se'],
+        p=np.nan if is_plain else 2*norm.sf(abs(gap['value'])/gap['se']),
+        **{f'diff_seed{seed}': ours[name] - theirs[name] for seed, ours, theirs in pairs})
+
+
+def ranking(table, arms, seeds, n_boot=2000):
+    "One row an arm and measure, with Holm's p-value."
+    found = {arm: measured(table, arm, seeds, n_boot) for arm in arms}
+    rows = pd.DataFrame(
+        [ranking_row(arm, name, found, seeds) for arm in arms for name in MEASURES])
+    rows['p_holm'] = np.nan
+    for name in MEASURES:
+        others = rows.index[(rows.measure == name) & (rows.arm != PLAIN)]
+        rows.loc[others, 'p_holm'] = holm(rows.p[others])
+    return rows
+
+
+# ---- calibration
+
+def odds_factor(arm, prevalence, n):
+    "By what an arm multiplies the odds of melanoma in training."
+    loss, numbers = arm.get('loss', 'ce'), arm.get('loss_args', {})
+    factor = arm.get('times', 1)
+    if loss == 'weighted': return factor*numbers['pos_weight']
+    if loss != 'class_balanced': return factor
+    weights = class_weights([n*(1 - prevalence), n*prevalence], numbers['beta'])
+    return factor*weights[1]/weights[0]
+
+
+def trained_prior(arm, prevalence, n):
+    "The prevalence that an arm's probabilities assume; None where no formula says."
     loss = arm.get('loss', 'ce')
-    if loss in ('auc_margin', 'focal'):
-        return None
-    if 'pos_rate' in arm:
-        return arm['pos_rate']
-    if loss == 'logit_adjusted':
-        return 0.5
-    if loss == 'weighted':
-        odds *= la['pos_weight']
-    if loss == 'class_balanced':
-        w = class_weights([n * (1 - pi), n * pi], la['beta'])
-        odds *= w[1] / w[0]
-    odds *= arm.get('times', 1)
-    return odds / (1 + odds)
+    if loss in ('auc_margin', 'focal'): return None
+    if 'pos_rate' in arm: return arm['pos_rate']
+    if loss == 'logit_adjusted': return .5
+    odds = prevalence/(1 - prevalence)*odds_factor(arm, prevalence, n)
+    return odds/(1 + odds)
 
 
-def calibration(t, info, n_boot=2000):
-    """Per arm and way of correcting, means over seeds: Brier score with its difference from plain
-    cross-entropy treated in the same way, debiased ECE, and the mean risk over the share of
-    melanomas."""
-    pi, n, rows, y = (
-        info['prevalence'],
-        info['n'] * (1 - 1 / info['settings']['folds']),
-        [],
-        t.target.to_numpy(),
-    )
-    loss = {}
-    for a, spec in info['arms'].items():
-        prior = trained_prior(spec, pi, n)
-        for s in info['seeds']:
-            p = t[f'{a}|{s}'].to_numpy().clip(1e-9, 1 - 1e-9)
-            oof = pd.DataFrame(
-                dict(
-                    image_id=t.image_id, target=y, fold=t[f'fold|{s}'], group=t.group, p_melanoma=p
-                )
-            )
-            ways = {
-                'as trained': p,
-                'prior corrected': None if prior is None else prior_shift(p, prior, pi),
-                'temperature': recalibrate(oof, 'temperature')[0].p_melanoma.to_numpy(),
-                'Platt': recalibrate(oof, 'platt')[0].p_melanoma.to_numpy(),
-            }
-            for w, q in ways.items():
-                if q is None:
-                    continue
-                rows.append(
-                    dict(
-                        arm=a,
-                        way=w,
-                        brier=brier_parts(y, q)['brier'],
-                        ece=calibration_error(y, q)['debiased'],
-                        mean_over_observed=q.mean() / pi,
-                    )
-                )
-                loss[a, w] = loss.get((a, w), 0) + (q - y) ** 2 / len(info['seeds'])
-    r = (
-        pd.DataFrame(rows)
-        .groupby(['arm', 'way'], sort=False)
-        .mean()
-        .reset_index()
-        .assign(base_rate_brier=pi * (1 - pi))
-    )
-    g = t.group.factorize()[0]
-    W = np.random.default_rng(0).multinomial(
-        g.max() + 1, np.full(g.max() + 1, 1 / (g.max() + 1)), n_boot
-    )
-    size = W @ np.bincount(g)
-    for i, row in r.iterrows():
-        d = loss[row.arm, row.way] - loss['bce', row.way]
-        b = W @ np.bincount(g, d) / size
-        r.loc[i, ['brier_diff', 'brier_diff_lo', 'brier_diff_hi']] = (
-            d.mean(),
-            *np.quantile(b, (0.025, 0.975)),
-        )
-    return r
+def corrected(table, arm, seed, priors):
+    "Way of correcting -> risks of one arm and seed; `priors`: assumed and true prevalence."
+    risks = table[f'{arm}|{seed}'].to_numpy().clip(1e-9, 1 - 1e-9)
+    oof = pd.DataFrame(dict(image_id=table.image_id, target=table.target.to_numpy(),
+                            fold=table[f'fold|{seed}'], group=table.group, p_melanoma=risks))
+    ways = {'as trained': risks}
+    if priors[0] is not None: ways['prior corrected'] = prior_shift(risks, *priors)
+    for way, method in (('temperature', 'temperature'), ('Platt', 'platt')):
+        ways[way] = recalibrate(oof, method)[0].p_melanoma.to_numpy()
+    return ways
 
 
-def threshold(t, info):
-    """Sensitivity and specificity at 0.5, and of plain cross-entropy at a threshold moved to the
-    prevalence; means over seeds."""
-    y = t.target.to_numpy() == 1
-    at = lambda a, thr: np.mean(
-        [
-            [(h := t[f'{a}|{s}'].to_numpy() >= thr)[y].mean(), (~h)[~y].mean()]
-            for s in info['seeds']
-        ],
-        0,
-    )
-    rows = [
-        dict(
-            arm=a,
-            threshold=0.5,
-            **dict(zip(('sensitivity', 'specificity'), at(a, 0.5), strict=False)),
-        )
-        for a in info['arms']
-    ] + [
-        dict(
-            arm='bce, moved',
-            threshold=info['prevalence'],
-            **dict(
-                zip(('sensitivity', 'specificity'), at('bce', info['prevalence']), strict=False)
-            ),
-        )
-    ]
-    return pd.DataFrame(rows).assign(
-        balanced_accuracy=lambda d: (d.sensitivity + d.specificity) / 2
-    )
+def calibration_row(arm, way, is_melanoma, risks, prevalence):
+    "Brier score, debiased ECE, and mean risk over prevalence, of one arm, seed and way."
+    return dict(
+        arm=arm, way=way, brier=brier_parts(is_melanoma, risks)['brier'],
+        ece=calibration_error(is_melanoma, risks)['debiased'],
+        mean_over_observed=risks.mean()/prevalence)
+
+
+def brier_differences(table, rows, losses, n_boot):
+    "Each row's Brier score against plain cross-entropy's after the same correction."
+    group = table.group.factorize()[0]
+    n_groups = group.max() + 1
+    rng = np.random.default_rng(0)
+    times = rng.multinomial(n_groups, np.full(n_groups, 1/n_groups), n_boot)
+    size = times @ np.bincount(group)
+    for place, row in rows.iterrows():
+        gap = losses[row.arm, row.way] - losses[PLAIN, row.way]
+        draws = times @ np.bincount(group, gap)/size
+        bounds = np.quantile(draws, (.025, .975))
+        rows.loc[place, ['brier_diff', 'brier_diff_lo', 'brier_diff_hi']] = gap.mean(), *bounds
+    return rows
+
+
+def calibration(table, info, n_boot=2000):
+    "One row an arm and way of correcting, means over seeds."
+    prevalence, seeds = info['prevalence'], info['seeds']
+    is_melanoma = table.target.to_numpy()
+    trained_on = info['n']*(1 - 1/info['settings']['folds'])
+    rows, losses = [], {}
+    for arm, spec in info['arms'].items():
+        priors = trained_prior(spec, prevalence, trained_on), prevalence
+        for seed in seeds:
+            for way, risks in corrected(table, arm, seed, priors).items():
+                rows.append(calibration_row(arm, way, is_melanoma, risks, prevalence))
+                loss = (risks - is_melanoma)**2/len(seeds)
+                losses[arm, way] = losses.get((arm, way), 0) + loss
+    means = pd.DataFrame(rows).groupby(['arm', 'way'], sort=False).mean().reset_index()
+    means = means.assign(base_rate_brier=prevalence*(1 - prevalence))
+    return brier_differences(table, means, losses, n_boot)
+
+
+# ---- threshold
+
+def called(table, arm, seeds, threshold):
+    "Sensitivity and specificity of an arm at a threshold, means over seeds."
+    melanoma = table.target.to_numpy() == 1
+    shares = []
+    for scores in scores_of(table, arm, seeds):
+        above = scores >= threshold
+        shares.append([above[melanoma].mean(), (~above)[~melanoma].mean()])
+    return dict(zip(('sensitivity', 'specificity'), np.mean(shares, 0), strict=True))
+
+
+def threshold(table, info):
+    "Every arm at 0.5, and plain cross-entropy at a threshold moved to the prevalence."
+    seeds, moved = info['seeds'], info['prevalence']
+    rows = [dict(arm=arm, threshold=.5, **called(table, arm, seeds, .5)) for arm in info['arms']]
+    rows.append(dict(arm='bce, moved', threshold=moved, **called(table, PLAIN, seeds, moved)))
+    table = pd.DataFrame(rows)
+    return table.assign(balanced_accuracy=(table.sensitivity + table.specificity)/2)
+
+
+# ---- summary
+
+def outside(table, low, high):
+    "Where an interval leaves out zero."
+    return (table[low] > 0) | (table[high] < 0)
+
+
+def ranking_summary(rows):
+    "The AUC's differences, in figures and names."
+    by_arm = rows[rows.measure == 'auc'].set_index('arm')
+    others, every = by_arm.drop(index=PLAIN), rows[rows.arm != PLAIN]
+    holds = others.p_holm < .05
+    beyond = every[outside(every, 'diff_lo', 'diff_hi')]
+    words = [f'{row.arm} {row.measure} {row["diff"]:+.3f}' for _, row in beyond.iterrows()]
+    return dict(
+        bce_auc=by_arm.value[PLAIN], bce_lo=by_arm.lo[PLAIN], bce_hi=by_arm.hi[PLAIN],
+        better=sorted(others.index[(others['diff'] > 0) & holds]),
+        worse=sorted(others.index[(others['diff'] < 0) & holds]),
+        beyond_own_interval=words, beyond=len(words), comparisons=len(every),
+        diff_min=others['diff'].min(), diff_max=others['diff'].max(),
+        detectable_min=others.detectable.min(), detectable_max=others.detectable.max())
+
+
+def calibration_summary(rows):
+    "The calibration errors, in figures and names."
+    errors = rows.pivot(index='arm', columns='way', values='ece')
+    stated = rows.set_index(['arm', 'way']).mean_over_observed
+    platt = rows[(rows.way == 'Platt') & (rows.arm != PLAIN)]
+    trained = errors['as trained']
+    return dict(
+        ece_bce=trained[PLAIN], stated_bce=stated[PLAIN, 'as trained'],
+        platt_differs=sorted(platt.arm[outside(platt, 'brier_diff_lo', 'brier_diff_hi')]),
+        ece_worst=trained.max(), ece_worst_arm=trained.idxmax(),
+        ece_corrected_max=errors['prior corrected'].max(), ece_platt_max=errors['Platt'].max())
+
+
+def truth_summary(path):
+    "Bounds of a synthetic set and the distances from them, under one name each."
+    if not path.exists(): return {}
+    truth = read_json(path)
+    return {f'{bound}_{name}': value for bound in ('z', 'picture')
+            for name, value in truth[bound].items()}
+
+
+def six_digits(value):
+    "A number with six digits; anything else as it is."
+    return float(f'{value:.6g}') if isinstance(value, float) else value
+
+
+def compare(folder, dest, name, n_boot):
+    "Write the three tables of a set; what the summary says of it."
+    table = pd.read_csv(folder/f'{name}.csv.gz', dtype={'image_id': str, 'group': str})
+    info = read_json(folder/f'{name}.json')
+    ranks = ranking(table, list(info['arms']), info['seeds'], n_boot)
+    risks = calibration(table, info, n_boot)
+    tables = dict(ranking=ranks, calibration=risks, threshold=threshold(table, info))
+    for what, rows in tables.items():
+        write_csv(dest/f'{name}-{what}.csv', rows.map(six_digits))
+    counts = dict(n=info['n'], n_pos=info['n_pos'], seeds=len(info['seeds']),
+                  arms=len(info['arms']))
+    truth = truth_summary(folder/f'{name}-truth.json')
+    return counts | ranking_summary(ranks) | calibration_summary(risks) | truth
+
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('--sets', nargs='*', default=['ham10000', 'phantom'])
+    parser.add_argument('--n_boot', type=int, default=2000, help='resamples of groups')
+    parser.add_argument('--source', type=Path, default=RESULTS/'imbalance',
+                        help='folder of imbalance_train.py')
+    parser.add_argument('--dest', type=Path, default=RESULTS/'imbalance',
+                        help='folder of the tables')
+    return parser.parse_args()
+
+
+def main():
+    "Compare the arms of each set that is there and write summary.json."
+    given = options()
+    here = [name for name in given.sets if (given.source/f'{name}.json').exists()]
+    found = {name: compare(given.source, given.dest, name, given.n_boot) for name in here}
+    write_json(given.dest/'summary.json', found)
+    print(pd.DataFrame(found).to_string())
 
 
 if __name__ == '__main__':
-    out = {}
-    for name in ('ham10000', 'phantom'):
-        if not (HERE / f'{name}.json').exists():
-            continue
-        t, info = (
-            pd.read_csv(HERE / f'{name}.csv.gz', dtype={'image_id': str, 'group': str}),
-            read_json(HERE / f'{name}.json'),
-        )
-        r, c = ranking(t, list(info['arms']), info['seeds']), calibration(t, info)
-        for k, d in dict(ranking=r, calibration=c, threshold=threshold(t, info)).items():
-            write_csv(
-                HERE / f'{name}-{k}.csv',
-                d.map(lambda v: float(f'{v:.6g}') if isinstance(v, float) else v),
-            )
-        a = r[r.measure == 'auc'].set_index('arm')
-        e = c.pivot(index='arm', columns='way', values='ece')
-        d = a.drop(index='bce')
-        out[name] = dict(
-            n=info['n'],
-            n_pos=info['n_pos'],
-            seeds=len(info['seeds']),
-            arms=len(info['arms']),
-            bce_auc=a.value['bce'],
-            bce_lo=a.lo['bce'],
-            bce_hi=a.hi['bce'],
-            better=sorted(d.index[(d['diff'] > 0) & (d.p_holm < 0.05)]),
-            worse=sorted(d.index[(d['diff'] < 0) & (d.p_holm < 0.05)]),
-            beyond_own_interval=[
-                f'{x.arm} {x.measure} {x["diff"]:+.3f}'
-                for _, x in r[r.arm != 'bce'].iterrows()
-                if x.diff_lo > 0 or x.diff_hi < 0
-            ],
-            comparisons=int((r.arm != 'bce').sum()),
-            diff_min=d['diff'].min(),
-            diff_max=d['diff'].max(),
-            detectable_min=d.detectable.min(),
-            detectable_max=d.detectable.max(),
-            ece_bce=e.loc['bce', 'as trained'],
-            stated_bce=c.set_index(['arm', 'way']).mean_over_observed['bce', 'as trained'],
-            platt_differs=sorted(
-                c.arm[
-                    (c.way == 'Platt')
-                    & (c.arm != 'bce')
-                    & ((c.brier_diff_lo > 0) | (c.brier_diff_hi < 0))
-                ]
-            ),
-            ece_worst=e['as trained'].max(),
-            ece_worst_arm=e['as trained'].idxmax(),
-            ece_corrected_max=e['prior corrected'].max(),
-            ece_platt_max=e['Platt'].max(),
-        )
-        if (HERE / f'{name}-truth.json').exists():
-            out[name] |= {
-                f'{kind}_{k}': v
-                for kind in ('z', 'picture')
-                for d in [read_json(HERE / f'{name}-truth.json')[kind]]
-                for k, v in d.items()
-            }
-    write_json(HERE / 'summary.json', out)
-    print(pd.Series(out['ham10000']).to_string())
+    main()

@@ -1,50 +1,56 @@
-"""Resident memory of one process after each of five folds:
+#!/usr/bin/env python3
+"""Resident memory of one process after each of its folds.
 
-python scripts/memory_between_folds.py --data data/phantom-2000         # writes memory.json beside
-this file"""
+    python scripts/memory_between_folds.py --data data/phantom-2000
+    python scripts/memory_between_folds.py --data phantom --preset nano --folds 2 --dest try.json
 
-import argparse, tempfile
+Writes memory.json."""
+import tempfile
 from pathlib import Path
+
 import torch
-from melanoma_nbdev.training.callbacks import memory_mb
+from common import RESULTS, parser_of
 from melanoma_nbdev.core import write_json
+from melanoma_nbdev.training.callbacks import memory_mb
 from melanoma_nbdev.training.run import plan_run
 
-if __name__ == '__main__':
-    ap = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    ap.add_argument('--data', default='data/phantom-2000')
-    ap.add_argument('--preset', default='small')
-    ap.add_argument('--size', type=int, default=64)
-    ap.add_argument('--folds', type=int, default=5)
-    a = ap.parse_args()
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('--data', default='data/phantom-2000', help='source or folder of images')
+    parser.add_argument('--preset', default='small')
+    parser.add_argument('--size', type=int, default=64, help='pixels')
+    parser.add_argument('--folds', type=int, default=5)
+    parser.add_argument('--dest', type=Path, default=RESULTS/'pipeline'/'memory.json',
+                        help='file that is written')
+    return parser.parse_args()
+
+
+def measure(given):
+    "MiB after each fold of a run that is thrown away."
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        _, tasks = plan_run(
+            Path(folder)/'run', data=given.data, preset=given.preset, size=given.size,
+            folds=given.folds, epochs=1, weights='none', threads=1, quiet=True)
+        for task in tasks:
+            task()
+            found.append(memory_mb()['memory_mb'])
+            print(task.name, found[-1], flush=True)
+    return found
+
+
+def main():
+    "Measure, and write memory.json."
+    given = options()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as d:
-        cfg, tasks = plan_run(
-            Path(d) / 'run',
-            data=a.data,
-            preset=a.preset,
-            size=a.size,
-            folds=a.folds,
-            epochs=1,
-            weights='none',
-            threads=1,
-            quiet=True,
-        )
-        mem = []
-        for t in tasks:
-            t()
-            mem.append(memory_mb())
-            print(t.name, mem[-1], flush=True)
-    write_json(
-        Path(__file__).with_name('memory.json'),
-        dict(
-            data=Path(a.data).name,
-            preset=a.preset,
-            size=a.size,
-            memory_mb=[m['memory_mb'] for m in mem],
-            last_over_first=round(mem[-1]['memory_mb'] / mem[0]['memory_mb'], 4),
-            device='cuda' if torch.cuda.is_available() else 'CPU',
-        ),
-    )
+    found = measure(given)
+    write_json(given.dest, dict(
+        data=Path(given.data).name, preset=given.preset, size=given.size, memory_mb=found,
+        last_over_first=round(found[-1]/found[0], 4),
+        device='cuda' if torch.cuda.is_available() else 'CPU'))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,227 +1,211 @@
-"""What the models cost on this machine. Two parts, each in processes of its own so that one's
-memory is not the other's: python scripts/model_costs.py cost                               #
-parameters, GFLOPs, images per second, memory -> cost.csv MELANOMA_DATA=... python
-scripts/model_costs.py presets          # the presets on real images at full size: two folds, a few
-steps -> presets.csv `presets` runs `melanoma_train --limit`: it shows that a preset trains from
-image to out-of-fold file and what it takes, and nothing about how well it does."""
+#!/usr/bin/env python3
+"""What the models cost on this machine, in two parts.
 
-import argparse, json, os, platform, subprocess, sys, time
+    python scripts/model_costs.py cost
+    MELANOMA_DATA=... python scripts/model_costs.py presets
+    python scripts/model_costs.py cost --models test_efficientnet:64:16 --dest runs/try
+
+`cost` writes cost.csv: parameters, GFLOPs, images per second, memory. Each model is measured in a
+process of its own, so that one's memory is not the other's.
+
+`presets` writes presets.csv: the presets on real images at full size, two folds, a few steps
+(`melanoma_train --limit`). It shows that a preset trains from image to out-of-fold file and what it
+takes, and nothing about how well it does."""
+import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
-import numpy as np, pandas as pd
 
-HERE = Path(__file__).parent
-COST = [
-    ('test_efficientnet', 64, 16),
-    ('mobilenetv2_100', 64, 64),
-    ('mobilenetv2_100', 128, 64),
-    ('mobilenetv2_100', 224, 16),
-    ('resnet18', 128, 32),
-    ('resnet50', 224, 8),
-    ('tf_efficientnet_b0', 224, 8),
-    ('tf_efficientnet_b3', 384, 2),
-    ('tf_efficientnet_b5', 384, 1),
-    ('tf_efficientnet_b3', 512, 2),
-    ('tf_efficientnet_b5', 512, 1),
-    ('tf_efficientnet_b6', 640, 1),
-]
+import numpy as np
+import pandas as pd
+from common import RESULTS, machine, parser_of
+
+MODELS = """test_efficientnet:64:16 mobilenetv2_100:64:64 mobilenetv2_100:128:64
+    mobilenetv2_100:224:16 resnet18:128:32 resnet50:224:8 tf_efficientnet_b0:224:8
+    tf_efficientnet_b3:384:2 tf_efficientnet_b5:384:1 tf_efficientnet_b3:512:2
+    tf_efficientnet_b5:512:1 tf_efficientnet_b6:640:1""".split()
 "Backbone, pixels, images a batch"
+BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
-def images_per_second(step, bs, device, seconds):
-    "Images per second of `step`: of the processor's time on a CPU, of the clock's on a GPU."
-    step()
-    n, began, busy = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - began < seconds or n < 2:
+# ---- one model, in this process
+
+class Bench:
+    "A model, a batch and an optimizer on the device that is there."
+
+    def __init__(self, arch, size, batch_size):
+        import torch
+        from melanoma_nbdev.training.models import DermModel
+        self.cuda = torch.cuda.is_available()
+        device = 'cuda' if self.cuda else 'cpu'
+        layout = torch.channels_last
+        self.batch_size = batch_size
+        self.model = DermModel(arch, 7).to(device, memory_format=layout)
+        pictures = torch.randn(batch_size, 3, size, size, device=device)
+        self.pictures = pictures.contiguous(memory_format=layout)
+        self.classes = torch.randint(0, 7, (batch_size,), device=device)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), fused=True)
+        self.amp = torch.autocast('cuda', torch.bfloat16, enabled=self.cuda)
+
+    def gflops(self):
+        "Arithmetic of one prediction; a multiplication with its addition counts as two."
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.model.eval()(self.pictures[:1])
+        return counter.get_total_flops()/1e9
+
+    def train(self):
+        "One step."
+        import torch
+        self.model.train()
+        with self.amp:
+            logits = self.model(self.pictures).float()
+            loss = torch.nn.functional.cross_entropy(logits, self.classes)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def predict(self):
+        "One batch."
+        import torch
+        self.model.eval()
+        with torch.no_grad(), self.amp: self.model(self.pictures)
+
+    def rate(self, step, seconds):
+        "Images per second: by the clock on a GPU, of CPU time elsewhere."
+        import torch
         step()
-        n += 1
-    if device != 'cuda':
-        return n * bs / (time.process_time() - busy)
-    import torch
-
-    torch.cuda.synchronize()
-    return n * bs / (time.perf_counter() - began)
-
-
-def device_name(device):
-    "What the costs were measured on."
-    import torch
-
-    if device == 'cuda':
-        return torch.cuda.get_device_name()
-    return f'CPU, {torch.get_num_threads()} thread, images per CPU second'
+        steps, clock, cpu = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - clock < seconds or steps < 2:
+            step()
+            steps += 1
+        if self.cuda: torch.cuda.synchronize()
+        taken = time.perf_counter() - clock if self.cuda else time.process_time() - cpu
+        return steps*self.batch_size/taken
 
 
-def made_up_batch(model, size, bs, device):
-    "The model on its device, a random batch, its labels and an optimizer."
-    import torch
-
-    channels_last = torch.channels_last
-    model = model.to(device, memory_format=channels_last)
-    images = torch.randn(bs, 3, size, size, device=device).contiguous(memory_format=channels_last)
-    labels = torch.randint(0, 7, (bs,), device=device)
-    return model, images, labels, torch.optim.AdamW(model.parameters(), fused=True)
-
-
-def one(arch, size, bs, seconds=2.0):
+def costs_of(arch, size, batch_size, seconds):
     "The costs of one model, measured here and now in this process."
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
     from melanoma_nbdev.training.callbacks import keep_freed_memory, memory_mb
-    from melanoma_nbdev.training.models import DermModel
-
     keep_freed_memory()
-    dev = 'cuda' if torch.cuda.is_available() else 'cpu'
-    base = memory_mb()['memory_mb']
-    m, x, y, opt = made_up_batch(DermModel(arch, 7), size, bs, dev)
-    amp = torch.autocast('cuda', torch.bfloat16, enabled=dev == 'cuda')
-    with FlopCounterMode(display=False) as f, torch.no_grad():
-        m.eval()(x[:1])
-
-    def train():
-        m.train()
-        with amp:
-            loss = torch.nn.functional.cross_entropy(m(x).float(), y)
-        loss.backward()
-        opt.step()
-        opt.zero_grad()
-
-    def infer():
-        m.eval()
-        with torch.no_grad(), amp:
-            m(x)
-
-    r = dict(
-        arch=arch,
-        size=size,
-        bs=bs,
-        parameters=sum(p.numel() for p in m.parameters()),
-        gflops=f.get_total_flops() / 1e9,
-        predict_images_per_s=images_per_second(infer, bs, dev, seconds),
-        train_images_per_s=images_per_second(train, bs, dev, seconds),
-    )
-    mem = memory_mb()
-    return r | dict(
-        memory_mb=(mem['gpu_peak_mb'] if dev == 'cuda' else mem['peak_mb'] - base),
-        device=device_name(dev),
-    )
+    before = memory_mb()['memory_mb']
+    bench = Bench(arch, size, batch_size)
+    threads = f'CPU, {torch.get_num_threads()} thread, images per CPU second'
+    record = dict(
+        arch=arch, size=size, bs=batch_size,
+        parameters=sum(tensor.numel() for tensor in bench.model.parameters()),
+        gflops=bench.gflops(), predict_images_per_s=bench.rate(bench.predict, seconds),
+        train_images_per_s=bench.rate(bench.train, seconds))
+    memory = memory_mb()
+    record['memory_mb'] = memory['gpu_peak_mb'] if bench.cuda else memory['peak_mb'] - before
+    return record | dict(device=torch.cuda.get_device_name() if bench.cuda else threads)
 
 
-def cost():
-    rows = []
-    for c in COST:
-        p = subprocess.run(
-            [sys.executable, __file__, 'one', *map(str, c)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        )
-        if p.returncode:
-            print(c, p.stderr.splitlines()[-1:])
-            continue
-        rows.append(json.loads(p.stdout.splitlines()[-1]))
-        print(rows[-1], flush=True)
+# ---- all models, each in its own process
+
+def measured_apart(model, seconds):
+    "The costs of one model from a process of its own; None where that failed."
+    command = [sys.executable, __file__, 'one', '--models', model, '--seconds', str(seconds)]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        print(model, done.stderr.splitlines()[-1:])
+        return None
+    record = json.loads(done.stdout.splitlines()[-1])
+    print(record, flush=True)
+    return record
+
+
+def cost(models, seconds, dest):
+    "Measure the models and write cost.csv."
     from melanoma_nbdev.core import write_csv
-
-    t = pd.DataFrame(rows)
-    for k in ('gflops', 'predict_images_per_s', 'train_images_per_s', 'memory_mb'):
-        t[k] = t[k].map(lambda v: float(f'{v:.4g}'))
-    write_csv(
-        HERE / 'cost.csv',
-        t.assign(machine=f'{platform.machine()}, Python {platform.python_version()}'),
-    )
+    found = [measured_apart(model, seconds) for model in models]
+    table = pd.DataFrame([record for record in found if record])
+    for name in ('gflops', 'predict_images_per_s', 'train_images_per_s', 'memory_mb'):
+        table[name] = table[name].map(lambda value: float(f'{value:.4g}'))
+    write_csv(dest/'cost.csv', table.assign(machine=machine()))
 
 
-def presets(names, limit, bs, accumulate, out):
-    from melanoma_nbdev.core import read_json, write_csv
+# ---- presets
+
+def training_call(preset, given):
+    "The command that trains a preset for a few steps."
+    words = (f'--data siim2020 --preset {preset} --folds 2 --epochs 1 --limit {given.limit} '
+             f'--bs {given.bs} --accumulate {given.accumulate} --tta 1 --weights none --out')
+    return ['melanoma_train', *words.split()]
+
+
+def steps_of(oof, config):
+    "Steps of the optimizer, over both folds."
+    batches = [int((oof.fold != fold).sum())//config['bs'] for fold in (0, 1)]
+    return sum(-(-count//config['accumulate']) for count in batches)
+
+
+def preset_row(preset, run, command):
+    "What a finished run of a preset took."
+    from melanoma_nbdev.core import read_json
     from melanoma_nbdev.training.models import read_weights
+    config, oof = read_json(run/'config.json'), pd.read_csv(run/'oof.csv')
+    history = pd.concat([pd.read_csv(path) for path in sorted(run.glob('fold*/history.csv'))])
+    weights = read_weights(run/'fold0'/'model.safetensors')
+    gpu = float(history.gpu_peak_mb.max()) if 'gpu_peak_mb' in history else None
+    return dict(
+        preset=preset, arch=config['arch'], size=config['size'],
+        parameters=sum(tensor.numel() for name, tensor in weights.items()
+                       if not name.endswith(BUFFERS)),
+        folds=2, images=len(oof), bs=config['bs'], accumulate=config['accumulate'],
+        steps=steps_of(oof, config),
+        train_images_per_s=round(float(history.images_per_s.mean()), 4),
+        peak_memory_mb=float(history.peak_mb.max()), gpu_peak_mb=gpu,
+        finite=bool(np.isfinite(oof.p_melanoma).all()),
+        device=read_json(run/'environment.json')['device'], threads=config['threads'],
+        command=' '.join([*command, f'runs/presets/{preset}']))
 
+
+def presets(given):
+    "Train the presets for a few steps and write presets.csv."
+    from melanoma_nbdev.core import write_csv
     rows = []
-    for n in names:
-        run = out / n
-        cmd = [
-            'melanoma_train',
-            '--data',
-            'siim2020',
-            '--preset',
-            n,
-            '--folds',
-            '2',
-            '--epochs',
-            '1',
-            '--limit',
-            str(limit),
-            '--bs',
-            str(bs),
-            '--accumulate',
-            str(accumulate),
-            '--tta',
-            '1',
-            '--weights',
-            'none',
-            '--out',
-            str(run),
-        ]
-        if not (run / 'oof.csv').exists():
-            p = subprocess.run(
-                [
-                    str(Path(sys.executable).parent / cmd[0]),
-                    *cmd[1:],
-                    *(['--resume'] if run.exists() else []),
-                ]
-            )
-            if p.returncode:
-                continue
-        cfg, h = (
-            read_json(run / 'config.json'),
-            pd.concat([pd.read_csv(f) for f in sorted(run.glob('fold*/history.csv'))]),
-        )
-        o = pd.read_csv(run / 'oof.csv')
-        buffers = ('running_mean', 'running_var', 'num_batches_tracked')
-        rows.append(
-            dict(
-                preset=n,
-                arch=cfg['arch'],
-                size=cfg['size'],
-                parameters=sum(
-                    v.numel()
-                    for k, v in read_weights(run / 'fold0' / 'model.safetensors').items()
-                    if not k.endswith(buffers)
-                ),
-                folds=2,
-                images=len(o),
-                bs=cfg['bs'],
-                accumulate=cfg['accumulate'],
-                steps=int(
-                    sum(-(-((o.fold != k).sum() // cfg['bs']) // cfg['accumulate']) for k in (0, 1))
-                ),
-                train_images_per_s=round(float(h.images_per_s.mean()), 4),
-                peak_memory_mb=float(h.peak_mb.max()),
-                gpu_peak_mb=float(h.gpu_peak_mb.max()) if 'gpu_peak_mb' in h else None,
-                finite=bool(np.isfinite(o.p_melanoma).all()),
-                device=read_json(run / 'environment.json')['device'],
-                threads=cfg['threads'],
-                command=' '.join(cmd[:-1] + [f'runs/presets/{n}']),
-            )
-        )
+    for preset in given.names.split(','):
+        run, command = given.out/preset, training_call(preset, given)
+        if not (run/'oof.csv').exists():
+            program = str(Path(sys.executable).parent/command[0])
+            resume = ['--resume'] if run.exists() else []
+            if subprocess.run([program, *command[1:], str(run), *resume]).returncode: continue
+        rows.append(preset_row(preset, run, command))
         print(rows[-1], flush=True)
-    write_csv(HERE / 'presets.csv', pd.DataFrame(rows))
+    write_csv(given.dest/'presets.csv', pd.DataFrame(rows))
+
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('what', choices=['cost', 'presets', 'one'])
+    parser.add_argument('--models', nargs='*', default=MODELS,
+                        help='backbone:pixels:images a batch (cost, one)')
+    parser.add_argument('--seconds', type=float, default=2., help='of each rate (cost, one)')
+    parser.add_argument('--names', default='b3_384,b5_384,b3_512,b5_512', help='presets')
+    parser.add_argument('--limit', type=int, default=24, help='images (presets)')
+    parser.add_argument('--bs', type=int, default=2, help='images a batch (presets)')
+    parser.add_argument('--accumulate', type=int, default=2, help='batches a step (presets)')
+    parser.add_argument('--out', type=Path, default=Path('runs/presets'), help='folder of the runs')
+    parser.add_argument('--dest', type=Path, default=RESULTS/'models', help='folder of the tables')
+    return parser.parse_args()
+
+
+def main():
+    "Do one of the parts."
+    given = options()
+    if given.what == 'cost': cost(given.models, given.seconds, given.dest)
+    elif given.what == 'presets': presets(given)
+    else:
+        arch, size, batch_size = given.models[0].split(':')
+        print(json.dumps(costs_of(arch, int(size), int(batch_size), given.seconds)))
 
 
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    ap.add_argument('what', choices=['cost', 'presets', 'one'])
-    ap.add_argument('more', nargs='*')
-    ap.add_argument('--names', default='b3_384,b5_384,b3_512,b5_512')
-    ap.add_argument('--limit', type=int, default=24)
-    ap.add_argument('--bs', type=int, default=2)
-    ap.add_argument('--accumulate', type=int, default=2)
-    ap.add_argument('--out', type=Path, default=Path('runs/presets'))
-    a = ap.parse_args()
-    if a.what == 'one':
-        print(json.dumps(one(a.more[0], int(a.more[1]), int(a.more[2]))))
-    elif a.what == 'cost':
-        cost()
-    else:
-        presets(a.names.split(','), a.limit, a.bs, a.accumulate, a.out)
+    main()

@@ -1,37 +1,48 @@
-"""How much of the bare step's speed the pipeline keeps, and how much faster it is than fastai's
-plain loaders on the original files. One process, one run, one thread; CPU seconds, so that other
-work on the machine disturbs little (on a GPU: seconds by the clock). MELANOMA_DATA=... python
-scripts/pipeline_speed.py             # writes efficiency.json beside this file bare      forward,
-backward and AdamW on one batch that is in memory pipeline  `learn.fit` of this project: order,
-decoding or memory, augmentation, callbacks, optimizer; first epoch, and the later ones with squares
-kept in memory plain     fastai's `ImageDataLoaders.from_df` on the original JPEGs with `Resize` and
-`aug_transforms`, and the same model, loss and optimizer"""
+#!/usr/bin/env python3
+"""How much of the bare step's speed the pipeline keeps, and what fastai's plain loaders reach.
 
-import argparse, json, platform, time
+    MELANOMA_DATA=... python scripts/pipeline_speed.py
+    python scripts/pipeline_speed.py --data phantom --preset nano --n 60 --rounds 1 --dest try.json
+
+One process, one run, one thread; CPU seconds, so that other work on the machine disturbs little (on
+a GPU: seconds by the clock). Writes efficiency.json.
+
+bare      forward, backward and AdamW on one batch that is in memory
+pipeline  `learn.fit` of this project: order, decoding or memory, augmentation, callbacks,
+          optimizer; first epoch, and the later ones with squares kept in memory
+plain     fastai's `ImageDataLoaders.from_df` on the original JPEGs with `Resize` and
+          `aug_transforms`, and the same model, loss and optimizer"""
+import json
+import time
 from pathlib import Path
-import pandas as pd, torch
+
+import pandas as pd
+import torch
+from common import RESULTS, machine, parser_of
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastai.vision.augment import Resize, aug_transforms
 from fastai.vision.data import ImageDataLoaders
-from melanoma_nbdev.training.callbacks import keep_freed_memory
 from melanoma_nbdev.core import write_json
 from melanoma_nbdev.data.manifest import load_manifest
+from melanoma_nbdev.data.splits import add_groups, make_folds
+from melanoma_nbdev.training.callbacks import keep_freed_memory
+from melanoma_nbdev.training.learner import AdamW, build_model, make_config, make_learner
 from melanoma_nbdev.training.losses import CELoss
 from melanoma_nbdev.training.models import body_head
-from melanoma_nbdev.data.splits import add_groups, make_folds
-from melanoma_nbdev.training.learner import AdamW, build_model, make_config, make_learner
-from melanoma_nbdev.training.pipeline import square_store
 from melanoma_nbdev.training.options import label_classes
+from melanoma_nbdev.training.pipeline import square_store
 
 GPU = torch.cuda.is_available()
+TWO_CLASSES = ['MEL', 'NV']
 
 
 def clock():
-    if GPU:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()
+    "Seconds: by the clock on a GPU, of this process's CPU time elsewhere."
+    if not GPU: return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
 
 
 class Rate(Callback):
@@ -39,133 +50,124 @@ class Rate(Callback):
 
     order = 90
 
-    def before_fit(self):
-        self.rates = []
+    def before_fit(self): self.rates = []
 
-    def before_train(self):
-        self.t, self.n = clock(), 0
+    def before_train(self): self.began, self.images = clock(), 0
 
-    def after_batch(self):
-        self.n += len(self.y) if self.training else 0
+    def after_batch(self): self.images += len(self.y) if self.training else 0
 
-    def after_train(self):
-        self.rates.append(self.n / (clock() - self.t))
+    def after_train(self): self.rates.append(self.images/(clock() - self.began))
 
 
-def bare(cfg, n):
-    m = build_model(cfg).train()
-    dev = 'cuda' if GPU else 'cpu'
-    m.to(dev)
-    x = torch.randn(cfg['bs'], 3, cfg['size'], cfg['size'], device=dev).contiguous(
-        memory_format=torch.channels_last
-    )
-    y = torch.randint(0, len(cfg['classes']), (cfg['bs'],), device=dev)
-    opt = torch.optim.AdamW(m.parameters(), lr=1e-4, fused=True)
-    amp = torch.autocast('cuda', torch.bfloat16, enabled=GPU and cfg['amp'])
+def bare_rate(config, steps):
+    "Images per second of forward, backward and optimizer on a batch in memory."
+    device = 'cuda' if GPU else 'cpu'
+    model = build_model(config).train().to(device)
+    pictures = torch.randn(config['bs'], 3, config['size'], config['size'], device=device)
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    classes = torch.randint(0, len(config['classes']), (config['bs'],), device=device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    amp = torch.autocast('cuda', torch.bfloat16, enabled=GPU and config['amp'])
 
     def step():
-        with amp:
-            loss = torch.nn.functional.cross_entropy(m(x).float(), y)
+        with amp: loss = torch.nn.functional.cross_entropy(model(pictures).float(), classes)
         loss.backward()
-        opt.step()
-        opt.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
-    step()
-    step()
-    t = clock()
-    for _ in range(n):
-        step()
-    return n * cfg['bs'] / (clock() - t)
+    for _ in range(2): step()
+    began = clock()
+    for _ in range(steps): step()
+    return steps*config['bs']/(clock() - began)
+
+
+def pipeline_rates(config, manifest):
+    "Images per second of this project's first epoch, and of its second."
+    learn, rate = make_learner(config, manifest, 0, '.', quiet=True), Rate()
+    learn.add_cb(rate)
+    for name in ('checkpoint', 'bar'): learn.remove_cb(getattr(learn, name))
+    learn.fit(2, 1e-4)
+    return rate.rates
+
+
+def plain_rate(config, manifest, workers):
+    "Images per second of fastai's plain loaders on the original files."
+    augment = aug_transforms(mult=1., do_flip=True, flip_vert=True, max_rotate=180., max_zoom=1.2,
+                             max_warp=0.)
+    loaders = ImageDataLoaders.from_df(
+        manifest.assign(valid=manifest.fold == 0), path='/', fn_col='path', label_col='target',
+        valid_col='valid', item_tfms=Resize(config['size']), batch_tfms=augment,
+        bs=config['bs'], val_bs=config['bs'], num_workers=workers)
+    rate = Rate()
+    learn = Learner(loaders, build_model(config), CELoss(), opt_func=AdamW, splitter=body_head,
+                    cbs=[rate])
+    learn.logger = lambda *_: None
+    learn.fit(1, 1e-4)
+    return rate.rates[0]
+
+
+def one_round(config, manifest, workers):
+    "All rates once, the bare step's before and after."
+    square_store.cache_clear()  # the first epoch decodes
+    steps = max(1, len(manifest)*4//5//config['bs'])
+    small = dict(config, classes=TWO_CLASSES)
+    before = bare_rate(small, steps)
+    first, later = pipeline_rates(config, manifest)[:2]
+    plain = plain_rate(small, manifest, workers)
+    after = bare_rate(small, steps)
+    return dict(bare=(before + after)/2, bare_before=before, bare_after=after,
+                pipeline_first=first, pipeline=later, plain=plain)
+
+
+def summary(rows):
+    "Medians over the rounds, and their ratios."
+    median = pd.DataFrame(rows).median()
+    return dict(
+        images_per_s={name: round(float(value), 2) for name, value in median.items()},
+        pipeline_over_bare=round(float(median.pipeline/median.bare), 4),
+        first_epoch_over_bare=round(float(median.pipeline_first/median.bare), 4),
+        times_plain=round(float(median.pipeline/median.plain), 3),
+        first_epoch_times_plain=round(float(median.pipeline_first/median.plain), 3))
+
+
+def setup(given):
+    "Configuration and manifest."
+    manifest = load_manifest(given.data, missing='drop').head(given.n)
+    manifest = make_folds(add_groups(manifest), k=5, seed=0)
+    config = make_config(given.preset, weights='none', data=given.data, target='binary',
+                         num_workers=given.workers)
+    return dict(config, classes=label_classes(manifest, 'binary')), manifest
+
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('--data', default='siim2020', help='source or folder of the images')
+    parser.add_argument('--preset', default='small')
+    parser.add_argument('--n', type=int, default=480, help='images')
+    parser.add_argument('--workers', type=int, default=0, help='processes that load')
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--dest', type=Path, default=RESULTS/'pipeline'/'efficiency.json',
+                        help='file that is written')
+    return parser.parse_args()
+
+
+def main():
+    "Measure, and write efficiency.json."
+    given, rows = options(), []
+    if not GPU: torch.set_num_threads(1)
+    keep_freed_memory()
+    config, manifest = setup(given)
+    for _ in range(given.rounds):
+        rows.append(one_round(config, manifest, given.workers))
+        print(rows[-1], flush=True)
+    found = summary(rows) | dict(
+        preset=given.preset, size=config['size'], bs=config['bs'], data=given.data,
+        images=len(manifest), rounds=given.rounds)
+    device = torch.cuda.get_device_name() if GPU else 'CPU, one thread, CPU seconds'
+    write_json(given.dest, found | dict(rows=rows, device=device, machine=machine('torch')))
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    ap.add_argument('--data', default='siim2020')
-    ap.add_argument('--preset', default='small')
-    ap.add_argument('--n', type=int, default=480)
-    ap.add_argument('--workers', type=int, default=0)
-    ap.add_argument('--rounds', type=int, default=3)
-    ap.add_argument('--dest', type=Path, default=Path(__file__).parent / 'efficiency.json')
-    a = ap.parse_args()
-    if not GPU:
-        torch.set_num_threads(1)
-    keep_freed_memory()
-    df = make_folds(add_groups(load_manifest(a.data, missing='drop').head(a.n)), k=5, seed=0)
-    cfg = make_config(a.preset, weights='none', data=a.data, target='binary', num_workers=a.workers)
-    cfg['classes'] = label_classes(df, 'binary')
-    rows = []
-    for _ in range(a.rounds):
-        square_store.cache_clear()  # the first epoch decodes
-        steps = len(df) * 4 // 5 // cfg['bs']
-        b0 = bare(dict(cfg, classes=['MEL', 'NV']), steps)
-        learn = make_learner(cfg, df, 0, '.', quiet=True)
-        rate = Rate()
-        learn.add_cb(rate)
-        learn.remove_cb(learn.checkpoint)
-        learn.remove_cb(learn.bar)
-        learn.fit(2, 1e-4)
-        ours = rate.rates
-        plain = ImageDataLoaders.from_df(
-            df.assign(valid=df.fold == 0),
-            path='/',
-            fn_col='path',
-            label_col='target',
-            valid_col='valid',
-            item_tfms=Resize(cfg['size']),
-            batch_tfms=aug_transforms(
-                mult=1.0, do_flip=True, flip_vert=True, max_rotate=180.0, max_zoom=1.2, max_warp=0.0
-            ),
-            bs=cfg['bs'],
-            val_bs=cfg['bs'],
-            num_workers=a.workers,
-        )
-        pl = Learner(
-            plain,
-            build_model(dict(cfg, classes=['MEL', 'NV'])),
-            CELoss(),
-            opt_func=AdamW,
-            splitter=body_head,
-            cbs=[p := Rate()],
-        )
-        pl.logger = lambda *x: None
-        pl.fit(1, 1e-4)
-        b1 = bare(dict(cfg, classes=['MEL', 'NV']), steps)
-        rows.append(
-            dict(
-                bare=(b0 + b1) / 2,
-                bare_before=b0,
-                bare_after=b1,
-                pipeline_first=ours[0],
-                pipeline=ours[1],
-                plain=p.rates[0],
-            )
-        )
-        print(rows[-1], flush=True)
-    t = pd.DataFrame(rows).median()
-    write_json(
-        a.dest,
-        dict(
-            images_per_s={k: round(float(v), 2) for k, v in t.items()},
-            pipeline_over_bare=round(float(t.pipeline / t.bare), 4),
-            first_epoch_over_bare=round(float(t.pipeline_first / t.bare), 4),
-            times_plain=round(float(t.pipeline / t.plain), 3),
-            first_epoch_times_plain=round(float(t.pipeline_first / t.plain), 3),
-            preset=a.preset,
-            size=cfg['size'],
-            bs=cfg['bs'],
-            data=a.data,
-            images=len(df),
-            rounds=a.rounds,
-            rows=rows,
-            device=torch.cuda.get_device_name() if GPU else 'CPU, one thread, CPU seconds',
-            machine=f'{platform.machine()}, Python {platform.python_version()}, torch '
-            f'{torch.__version__}',
-        ),
-    )
-    print(
-        json.dumps(
-            {k: v for k, v in json.loads(a.dest.read_text()).items() if k != 'rows'}, indent=1
-        )
-    )
+    main()

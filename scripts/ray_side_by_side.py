@@ -1,91 +1,81 @@
-"""The same run one fold after another, on two local Ray workers, and on two with one killed in the
-middle: seconds, and whether the bytes are equal. On a machine that does nothing else: python
-scripts/ray_side_by_side.py --data data/phantom-2000         # writes ray.json beside this file
-Start-up (imports, Ray itself) is in the seconds, as it is in a user's."""
+#!/usr/bin/env python3
+"""The same run one fold after another, on two Ray workers, and on two of which one is killed.
 
-import argparse, os, platform, subprocess, sys, tempfile, time
+    python scripts/ray_side_by_side.py --data data/phantom-2000
+    python scripts/ray_side_by_side.py --data phantom --folds 2 --epochs 2 --dest try.json
+
+Run it on a machine that does nothing else. Written are seconds, and whether the bytes are equal.
+Start-up (imports, Ray itself) is in the seconds, as it is in a user's. Writes ray.json."""
+import os
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
+
 import psutil
+from common import RESULTS, machine, parser_of
 from melanoma_nbdev.core import sha256, write_json
 
+FILES = dict(oof_sha256='oof.csv', oof_best_sha256='oof_best.csv')
+ON_RAY = ('--engine', 'ray', '--workers', '2')
 
-def run(out, *more, kill=False):
-    cmd = [str(Path(sys.executable).parent / 'melanoma_train'), *ARGS, '--out', str(out), *more]
-    began, killed = time.time(), None
-    p = subprocess.Popen(
-        cmd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'},
-    )
-    seen = []
-    for line in p.stdout:
+
+def worker_of(process):
+    "A worker of Ray that trains a fold."
+    children = psutil.Process(process.pid).children(recursive=True)
+    return next(child for child in children
+                if any('fold' in word for word in child.cmdline()[:1]))
+
+
+def run(out, words, kill=False):
+    "Train; seconds, and the hashes of what was written. `kill`: end a worker in epoch 2."
+    command = [str(Path(sys.executable).parent/'melanoma_train'), *words, '--out', str(out)]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
+    began, killed, seen = time.time(), None, []
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               env=environment)
+    for line in process.stdout:
         seen.append(line)
         if kill and not killed and 'epoch 2/' in line:
-            killed = [
-                c
-                for c in psutil.Process(p.pid).children(recursive=True)
-                if any('fold' in x for x in c.cmdline()[:1])
-            ][0]
+            killed = worker_of(process)
             killed.kill()
-    if p.wait():
-        sys.exit(''.join(seen)[-3000:])
-    return dict(
-        seconds=round(time.time() - began, 1),
-        oof_sha256=sha256(out / 'oof.csv'),
-        oof_best_sha256=sha256(out / 'oof_best.csv'),
-        **(dict(worker_killed=killed is not None) if kill else {}),
-    )
+    if process.wait(): sys.exit(''.join(seen)[-3000:])
+    record = dict(seconds=round(time.time() - began, 1))
+    record |= {name: sha256(out/file) for name, file in FILES.items()}
+    return record | dict(worker_killed=killed is not None) if kill else record
+
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('--data', default='data/phantom-2000', help='source or folder of images')
+    parser.add_argument('--epochs', default='3')
+    parser.add_argument('--folds', default='4')
+    parser.add_argument('--dest', type=Path, default=RESULTS/'pipeline'/'ray.json',
+                        help='file that is written')
+    return parser.parse_args()
+
+
+def main():
+    "Train three times, compare, and write ray.json."
+    given = options()
+    more = f'--preset nano --folds {given.folds} --epochs {given.epochs} --threads 1'.split()
+    words = ['--data', given.data, *more]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        found = dict(
+            sequential=run(folder/'sequential', words), ray=run(folder/'ray', [*words, *ON_RAY]),
+            ray_killed=run(folder/'killed', [*words, *ON_RAY], kill=True))
+    first = found['sequential']
+    equal = {f'{name}_equals_sequential': all(found[name][file] == first[file] for file in FILES)
+             for name in ('ray', 'ray_killed')}
+    command = ['melanoma_train', '--data', Path(given.data).name, *more, *ON_RAY]
+    write_json(given.dest, found | equal | dict(
+        ray_over_sequential=round(found['ray']['seconds']/first['seconds'], 3), workers=2,
+        cores=os.cpu_count(), command=' '.join(command), machine=machine()))
+    print(given.dest.read_text())
 
 
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    ap.add_argument('--data', default='data/phantom-2000')
-    ap.add_argument('--epochs', default='3')
-    ap.add_argument('--folds', default='4')
-    a = ap.parse_args()
-    ARGS = [
-        '--data',
-        a.data,
-        '--preset',
-        'nano',
-        '--folds',
-        a.folds,
-        '--epochs',
-        a.epochs,
-        '--threads',
-        '1',
-    ]
-    with tempfile.TemporaryDirectory() as d:
-        d = Path(d)
-        r = dict(
-            sequential=run(d / 'sequential'),
-            ray=run(d / 'ray', '--engine', 'ray', '--workers', '2'),
-            ray_killed=run(d / 'killed', '--engine', 'ray', '--workers', '2', kill=True),
-        )
-    same = lambda k: all(r[k][f] == r['sequential'][f] for f in ('oof_sha256', 'oof_best_sha256'))
-    write_json(
-        Path(__file__).parent / 'ray.json',
-        r
-        | dict(
-            ray_equals_sequential=same('ray'),
-            ray_killed_equals_sequential=same('ray_killed'),
-            ray_over_sequential=round(r['ray']['seconds'] / r['sequential']['seconds'], 3),
-            workers=2,
-            cores=os.cpu_count(),
-            command=' '.join(
-                [
-                    'melanoma_train',
-                    *ARGS[:1],
-                    Path(a.data).name,
-                    *ARGS[2:],
-                    '--engine ray --workers 2',
-                ]
-            ),
-            machine=f'{platform.machine()}, Python {platform.python_version()}',
-        ),
-    )
-    print(Path(__file__).with_name('ray.json').read_text())
+    main()

@@ -1,44 +1,109 @@
-"""Do the promises hold? Operating points and conformal sets on simulated patients, truth by formula.
+#!/usr/bin/env python3
+"""Whether operating points and conformal sets keep what they promise, by simulation.
 
-    python scripts/simulate_decisions.py [--sims 1000]
+    python scripts/simulate_decisions.py
+    python scripts/simulate_decisions.py --sims 10 --positives 50 --dest runs/try
 
-The scores are normal, so the true sensitivity and specificity of any threshold are known exactly and need no second sample. Writes decisions.csv beside this file."""
-import argparse
+The scores are normal, so the true sensitivity and specificity of any threshold are known by
+formula and need no second sample. Writes decisions.csv."""
 from pathlib import Path
 from statistics import NormalDist
-import numpy as np, pandas as pd
+
+import numpy as np
+import pandas as pd
+from common import RESULTS, parser_of
+from melanoma_nbdev.core import log_odds, write_csv
 from melanoma_nbdev.evidence.decisions import conformal_fit, safe_threshold
-from melanoma_nbdev.core import write_csv
-from melanoma_nbdev.evidence.oof import clusters, simulate_oof
+from melanoma_nbdev.evidence.oof import clusters
+from simulate_auc import PREVALENCE, TRUE_AUC, simulated
 
-TRUE, PREV, PER = .90, .0176, 16.
-N, D = NormalDist(), 2**.5*NormalDist().inv_cdf(TRUE)
+NORMAL = NormalDist()
+SHIFT = 2**.5*NORMAL.inv_cdf(TRUE_AUC)
+GOALS = dict(sensitivity=.95, specificity=.90)
+WAYS = ('promise', 'promise_worst', 'promise_images', 'plain')
 
-def truth(t):
-    "True sensitivity and specificity of calling melanoma at `p_melanoma >= t`."
-    if not np.isfinite(t): return (1., 0.) if t < 0 else (0., 1.)
-    z = (np.log(t/(1 - t)) - np.log(PREV/(1 - PREV)) + D*D/2)/D
-    return 1 - N.cdf(z - D), N.cdf(z)
 
-def one(positives, icc, seed):
-    df = simulate_oof(max(20, round(positives/PREV/PER)), PER, PREV, TRUE, icc=icc, seed=seed); y, p, g = df['target'].to_numpy(), df['p_melanoma'].to_numpy(), clusters(df); row = {}
-    for kind, i, goal in (('sensitivity', 0, .95), ('specificity', 1, .90)):
-        for how, c, conf in (('promise', g, .95), ('promise_worst', g, .95), ('promise_images', None, .95), ('plain', None, None)):
-            t = safe_threshold(y, p, c, **{kind: goal}, confidence=conf, icc=1. if how == 'promise_worst' else 0. if c is None else None)
-            row[f'{kind}|{how}'] = truth(t)[i] if np.isfinite(t) else np.nan; row[f'{kind}|{how}|other'] = truth(t)[1 - i] if np.isfinite(t) else np.nan
-    f = conformal_fit(y, p, .1); row['cover_melanoma'] = truth(f['melanoma'])[0]; row['cover_benign'] = truth(np.nextafter(f['benign'], 1))[1]
+def truth(threshold):
+    "True sensitivity and specificity of calling melanoma at `p_melanoma >= threshold`."
+    if not np.isfinite(threshold): return (1., 0.) if threshold < 0 else (0., 1.)
+    score = (log_odds(threshold, 0) - log_odds(PREVALENCE, 0) + SHIFT*SHIFT/2)/SHIFT
+    return 1 - NORMAL.cdf(score - SHIFT), NORMAL.cdf(score)
+
+
+def threshold_of(way, goal, is_melanoma, scores, cluster):
+    "The threshold that one way of promising takes for a goal, e.g. dict(sensitivity=.95)."
+    if way == 'plain':
+        return safe_threshold(is_melanoma, scores, None, **goal, confidence=None, icc=0.)
+    if way == 'promise_images':
+        return safe_threshold(is_melanoma, scores, None, **goal, confidence=.95, icc=0.)
+    icc = 1. if way == 'promise_worst' else None
+    return safe_threshold(is_melanoma, scores, cluster, **goal, confidence=.95, icc=icc)
+
+
+def one_set(positives, icc, seed):
+    "True sensitivity and specificity of every threshold that is set on one simulated set."
+    oof = simulated(positives, icc, seed)
+    data = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
+    row = {}
+    for place, (kind, share) in enumerate(GOALS.items()):
+        for way in WAYS:
+            threshold = threshold_of(way, {kind: share}, *data, clusters(oof))
+            reached = truth(threshold) if np.isfinite(threshold) else (np.nan, np.nan)
+            row[f'{kind} {way}'], row[f'{kind} {way} other'] = reached[place], reached[1 - place]
+    limits = conformal_fit(*data, .1)
+    row['conformal cover_melanoma'] = truth(limits['melanoma'])[0]
+    row['conformal cover_benign'] = truth(np.nextafter(limits['benign'], 1))[1]
     return row
 
+
+def point_row(sets, kind, way):
+    "How often one kind of threshold was there, and how often it kept its promise."
+    reached = sets[f'{kind} {way}'].dropna()
+    other = sets[f'{kind} {way} other'].dropna()
+    kept = round((reached >= GOALS[kind]).mean(), 4) if len(reached) else np.nan
+    return dict(what=f'{kind} {way}', target=GOALS[kind], simulations=len(sets),
+                reachable=round(len(reached)/len(sets), 4), kept=kept,
+                mean=round(reached.mean(), 4), mean_other=round(other.mean(), 4))
+
+
+def conformal_row(sets, what):
+    "Mean share of a class that the conformal sets cover."
+    return dict(what=what, target=.9, simulations=len(sets), reachable=1., kept=np.nan,
+                mean=round(sets[what].mean(), 4), mean_other=np.nan)
+
+
+def summary(sets):
+    "One row a kind of threshold or set."
+    rows = [point_row(sets, kind, way) for kind in GOALS for way in WAYS]
+    covers = ('conformal cover_melanoma', 'conformal cover_benign')
+    return rows + [conformal_row(sets, what) for what in covers]
+
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('--sims', type=int, default=1000, help='simulated sets of each setting')
+    parser.add_argument('--positives', type=int, nargs='*', default=[50, 200, 581],
+                        help='melanomas, about')
+    parser.add_argument('--icc', type=float, nargs='*', default=[.3, .6],
+                        help="share of the scores' variance that lies between patients")
+    parser.add_argument('--dest', type=Path, default=RESULTS/'evidence', help='folder of the table')
+    return parser.parse_args()
+
+
+def main():
+    "Simulate and write decisions.csv."
+    given, rows = options(), []
+    for positives in given.positives:
+        for icc in given.icc:
+            seeds = range(10_000, 10_000 + given.sims)
+            sets = pd.DataFrame([one_set(positives, icc, seed) for seed in seeds])
+            rows += [dict(positives=positives, icc=icc, **row) for row in summary(sets)]
+            print(positives, icc, flush=True)
+    table = pd.DataFrame(rows)
+    write_csv(given.dest/'decisions.csv', table)
+    print(table.to_string())
+
+
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(description=__doc__); ap.add_argument('--sims', type=int, default=1000); ap.add_argument('--dest', default=str(Path(__file__).parent)); a = ap.parse_args(); out = []
-    for pos in (50, 200, 581):
-        for icc in (.3, .6):
-            d = pd.DataFrame([one(pos, icc, 10_000 + s) for s in range(a.sims)])
-            for kind, goal in (('sensitivity', .95), ('specificity', .90)):
-                for how in ('promise', 'promise_worst', 'promise_images', 'plain'):
-                    v = d[f'{kind}|{how}']; ok = v.notna()
-                    out.append(dict(positives=pos, icc=icc, what=f'{kind} {how}', target=goal, simulations=len(d), reachable=round(ok.mean(), 4), kept=round((v[ok] >= goal).mean(), 4) if ok.any() else np.nan, mean=round(v[ok].mean(), 4), mean_other=round(d[f'{kind}|{how}|other'][ok].mean(), 4)))
-            for c in ('cover_melanoma', 'cover_benign'):
-                out.append(dict(positives=pos, icc=icc, what=f'conformal {c}', target=.9, simulations=len(d), reachable=1., kept=np.nan, mean=round(d[c].mean(), 4), mean_other=np.nan))
-            print(pos, icc, flush=True)
-    t = pd.DataFrame(out); write_csv(Path(a.dest)/'decisions.csv', t); print(t.to_string())
+    main()

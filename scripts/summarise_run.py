@@ -1,30 +1,104 @@
-"""What of a finished run is kept in the repository, after melanoma_evaluate:
+#!/usr/bin/env python3
+"""What of a finished run is kept in the repository, after melanoma_evaluate.
 
     python scripts/summarise_run.py runs/small_ham10000
-    python scripts/summarise_run.py runs/phantom20000 --phantom data/phantom-20000 --to results/truth/small20000
-    python scripts/summarise_run.py runs/phantom20000_taught --phantom data/phantom-20000-192 --taught runs/criteria --to results/truth/taught96
+    python scripts/summarise_run.py runs/phantom20000 --phantom data/phantom-20000 \\
+        --to results/truth/small20000
+    python scripts/summarise_run.py runs/phantom20000_taught --phantom data/phantom-20000-192 \\
+        --taught runs/criteria --to results/truth/taught96
 
-Copies the run's small files to results/<name>/ and writes summary.json (hours, the fixed and the best epoch); for a synthetic set truth.json as well (truth.py), and criteria.json where the backbone was taught first (criteria.py)."""
-import argparse, shutil
+The run's small files are copied to the folder, and summary.json is written: hours, the fixed and
+the best epoch. A synthetic set gets truth.json as well (distance_to_truth.py); a run whose backbone
+was taught first (teach_criteria.py) gets criteria.json."""
+import shutil
 from pathlib import Path
-import numpy as np, pandas as pd
-from melanoma_nbdev.core import read_json, write_json
-from truth import distance, made_by
 
-def trained(a)->str:
-    "The call that trained the run, with the folders that the other calls name; a weights file from elsewhere lies where the reader put it."
-    c = read_json(a.run/'config.json')['command'].replace(f'--data {a.phantom.name} ', f'--data data/{a.phantom.name} ') + f' --out runs/{a.run.name}'
-    return c.replace('--weights model.safetensors', f'--weights runs/{a.taught.name}/model.safetensors') if a.taught else c
+import numpy as np
+import pandas as pd
+from common import RESULTS, ROOT, parser_of
+from distance_to_truth import distance, made_by
+from melanoma_nbdev.core import read_json, write_json
+
+SMALL_FILES = ('config.json', 'environment.json', 'metrics.json', 'oof.csv')
+
+
+def copy_files(run, dest):
+    "Copy the small files; the histories of the folds, read."
+    dest.mkdir(parents=True, exist_ok=True)
+    for name in SMALL_FILES: shutil.copyfile(run/name, dest/name)
+    histories = {}
+    for path in sorted(run.glob('fold*/history.csv')):
+        shutil.copyfile(path, dest/f'history_{path.parent.name}.csv')
+        histories[path.parent.name] = pd.read_csv(path)
+    return histories
+
+
+def summary(histories, metrics):
+    "Hours, speed, memory, and what choosing the best epoch would have promised."
+    best = metrics['optimism']['best_epoch']
+    every = pd.concat(histories.values())
+    last = sum(int(np.nanargmax(history.mel_auc)) == len(history) - 1
+               for history in histories.values())
+    record = dict(
+        hours=round(sum(table.seconds.sum() for table in histories.values())/3600, 3),
+        images_per_s=round(float(every.images_per_s.mean()), 1), peak_mb=float(every.peak_mb.max()),
+        auc_fixed=best['fixed'], auc_best=best['best'], optimism=best['diff'],
+        optimism_lo=best['lo'], optimism_hi=best['hi'], last_epoch_was_best=int(last),
+        folds=len(histories))
+    if metrics.get('diagnoses'): record['macro_auc'] = metrics['diagnoses']['macro_auc']
+    return record
+
+
+def training_call(given):
+    "The call that trained the run, with the folders that the other calls name."
+    call = read_json(given.run/'config.json')['command']
+    data = given.phantom.name
+    call = call.replace(f'--data {data} ', f'--data data/{data} ') + f' --out runs/{given.run.name}'
+    if not given.taught: return call
+    return call.replace('--weights model.safetensors',
+                        f'--weights runs/{given.taught.name}/model.safetensors')
+
+
+def commands(given):
+    "All calls, from drawing the set to this one."
+    first = read_json(given.taught/'criteria.json')['commands'] if given.taught else []
+    taught = f' --taught runs/{given.taught.name}' if given.taught else ''
+    here = (f'python scripts/summarise_run.py runs/{given.run.name} '
+            f'--phantom data/{given.phantom.name}{taught} --to {folder_in_words(given.to)}')
+    return [*first, made_by(given.phantom), training_call(given),
+            f'melanoma_evaluate runs/{given.run.name}', here]
+
+
+def folder_in_words(folder):
+    "A folder as the commands name it: from the root of the repository where it lies in there."
+    folder = folder.resolve()
+    return folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder.name
+
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('run', type=Path, help='finished run folder')
+    parser.add_argument('--phantom', type=Path, help='folder of the synthetic set of the run')
+    parser.add_argument('--taught', type=Path, help='folder of teach_criteria.py')
+    parser.add_argument('--to', type=Path, help='folder that is written; results/RUN by default')
+    given = parser.parse_args()
+    given.to = given.to or RESULTS/given.run.name
+    return given
+
+
+def main():
+    "Copy, and write what was found."
+    given = options()
+    histories = copy_files(given.run, given.to)
+    write_json(given.to/'summary.json', summary(histories, read_json(given.run/'metrics.json')))
+    if given.taught: shutil.copyfile(given.taught/'criteria.json', given.to/'criteria.json')
+    if given.phantom:
+        oof = pd.read_csv(given.run/'oof.csv', dtype={'image_id': str})
+        found = distance(given.phantom, oof) | dict(commands=commands(given))
+        write_json(given.to/'truth.json', found)
+    print((given.to/'summary.json').read_text())
+
 
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('run', type=Path); ap.add_argument('--phantom', type=Path); ap.add_argument('--taught', type=Path); a = ap.parse_args(); dest = Path(__file__).parents[1]/a.run.name; dest.mkdir(exist_ok=True)
-    for f in ('config.json', 'environment.json', 'metrics.json', 'oof.csv'): shutil.copyfile(a.run/f, dest/f)
-    hist = {f.parent.name: pd.read_csv(f) for f in sorted(a.run.glob('fold*/history.csv'))}; m = read_json(a.run/'metrics.json')
-    for k, h in hist.items(): shutil.copyfile(a.run/k/'history.csv', dest/f'history_{k}.csv')
-    b = m['optimism']['best_epoch']
-    write_json(dest/'summary.json', dict(hours=round(sum(h.seconds.sum() for h in hist.values())/3600, 3), images_per_s=round(float(pd.concat(hist.values()).images_per_s.mean()), 1), peak_mb=float(max(h.peak_mb.max() for h in hist.values())),
-        auc_fixed=b['fixed'], auc_best=b['best'], optimism=b['diff'], optimism_lo=b['lo'], optimism_hi=b['hi'], last_epoch_was_best=int(sum(int(np.nanargmax(h.mel_auc)) == len(h) - 1 for h in hist.values())), folds=len(hist), **({'macro_auc': m['diagnoses']['macro_auc']} if m.get('diagnoses') else {})))
-    if a.taught: shutil.copyfile(a.taught/'criteria.json', dest/'criteria.json')
-    first = read_json(a.taught/'criteria.json')['commands'] if a.taught else []; more = f' --taught runs/{a.taught.name}' if a.taught else ''
-    if a.phantom: write_json(dest/'truth.json', distance(a.phantom, pd.read_csv(a.run/'oof.csv', dtype={'image_id': str})) | dict(commands=[*first, made_by(a.phantom), trained(a), f'melanoma_evaluate runs/{a.run.name}', f'python scripts/summarise_run.py runs/{a.run.name} --phantom data/{a.phantom.name}{more}']))
-    print((dest/'summary.json').read_text())
+    main()

@@ -10,9 +10,8 @@ import math
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd
-from PIL import Image
 
-from ..core import ManifestError, read_json
+from ..core import ManifestError, read_json, sigmoid
 from melanoma_nbdev.phantom.dataset import (
     DRAWING,
     OWN,
@@ -37,45 +36,72 @@ def picture_truth(
     `risk`. Planted shortcuts apart, no score that is made from picture and record ranks better.
     Drawn again from the set's own seed; raises `ManifestError` for a set that another release
     drew."""
-    t, c = read_truth(path), dict(read_json(Path(path) / 'phantom.json')['config'])
-    if c.pop('drawing') != DRAWING:
+    truth, config = read_truth(path), _config_of(path)
+    table, label = phantom_table(**config), solve_label(config['prevalence'])
+    readings = {}
+    for row in table.itertuples():
+        if (row.patient, row.lesion) not in readings:
+            readings[row.patient, row.lesion] = _read_lesion(config['seed'], row, *label)
+    lesions = zip(table.patient, table.lesion, strict=True)
+    return truth.join(pd.DataFrame([readings[lesion] for lesion in lesions]))
+
+# %% ../../nbs/phantom/05_bounds.ipynb #2d5e6ae1
+def _config_of(path) -> dict:
+    "What `phantom_table` needs to make the table of a set again."
+    config = dict(read_json(Path(path) / 'phantom.json')['config'])
+    if config.pop('drawing') != DRAWING:
         raise ManifestError(
             f"{path} was drawn by another release of this package; make it again with make_phantom"
         )
-    df, seen, label = phantom_table(**c), {}, solve_label(c['prevalence'])
-    for r in df.itertuples():
-        k = r.patient, r.lesion
-        if k not in seen:
-            seen[k] = _read(c['seed'], r, *label)
-    return t.join(pd.DataFrame([seen[k] for k in zip(df.patient, df.lesion, strict=False)]))
+    return config
 
 # %% ../../nbs/phantom/05_bounds.ipynb #9facd106
 @lru_cache
 def _reading_grid() -> tuple:
     "Values of `z` and of a reading of it, and the share of each reading at each `z`."
-    z, f = np.linspace(-7, 8, 151), np.linspace(-8, 9, 171)
-    k = np.exp(-0.5 * (f - RHO * z[:, None]) ** 2 / (1 - RHO**2))
-    return z, f, k / k.sum(1, keepdims=True)
+    scores, readings = np.linspace(-7, 8, 151), np.linspace(-8, 9, 171)
+    density = np.exp(-0.5 * (readings - RHO * scores[:, None]) ** 2 / (1 - RHO**2))
+    return scores, readings, density / density.sum(1, keepdims=True)
 
 # %% ../../nbs/phantom/05_bounds.ipynb #1d94dea8
-def _read(seed, r, a, b):
+def _drawn_lesion(seed, row) -> tuple:
+    "A lesion's criteria and its size, from the random numbers that `draw_lesion` begins with."
+    lesion_seed = stream(seed, LESION_STREAM, row.patient, row.lesion, 2).integers(2**63)
+    rng = np.random.default_rng(lesion_seed)
+    criteria = abcd(rng, row.z)
+    size = math.exp(rng.normal(0, SPREAD)) * (1 + WIDER * criteria['diameter'])
+    return criteria, size
+
+# %% ../../nbs/phantom/05_bounds.ipynb #f8e84ba3
+def _size_likelihood(size) -> np.ndarray:
+    "How likely a lesion is drawn so wide, at each `z` of the grid: over all diameters."
+    _, readings, share = _reading_grid()
+    diameter = sigmoid(STEEP * (readings - MIDDLE))
+    own = (math.log(size) - np.log1p(WIDER * diameter)) / SPREAD
+    return share @ np.exp(-0.5 * own**2)
+
+# %% ../../nbs/phantom/05_bounds.ipynb #4ad123e7
+def _normal_belief(seed, row, criteria) -> tuple:
+    "Mean and precision of `z` given the four criteria drawn as such and the exact risk."
+    patient = draw_patient(stream(seed, PATIENT_STREAM, row.patient))
+    known = risk(patient['sex'], row.age, row.site, patient['weight'], patient['u'])
+    told = [value for name, value in criteria.items() if name != 'diameter']
+    readings = [math.log(value / (1 - value)) / STEEP + MIDDLE for value in told]
+    per_reading, per_risk = RHO**2 / (1 - RHO**2), OWN**-2
+    precision = per_risk + len(readings) * per_reading
+    return (per_risk * known + per_reading * sum(readings) / RHO) / precision, precision
+
+# %% ../../nbs/phantom/05_bounds.ipynb #42da5582
+def _read_lesion(seed, row, slope, offset) -> dict:
     "A lesion's criteria and size, and `z_picture`."
-    pat, les = (
-        draw_patient(stream(seed, PATIENT_STREAM, r.patient)),
-        np.random.default_rng(stream(seed, LESION_STREAM, r.patient, r.lesion, 2).integers(2**63)),
-    )  # as draw_lesion begins
-    A = abcd(les, r.z)
-    size = math.exp(les.normal(0, SPREAD)) * (1 + WIDER * A['diameter'])
-    z, f, share = _reading_grid()
-    d = 1 / (1 + np.exp(-STEEP * (f - MIDDLE)))
-    of_size = share @ np.exp(-0.5 * ((math.log(size) - np.log1p(WIDER * d)) / SPREAD) ** 2)
-    w, v = RHO**2 / (1 - RHO**2), OWN**-2
-    seen = [math.log(x / (1 - x)) / STEEP + MIDDLE for k, x in A.items() if k != 'diameter']
-    n = v + len(seen) * w
-    mid = (v * risk(pat['sex'], r.age, r.site, pat['weight'], pat['u']) + w * sum(seen) / RHO) / n
-    q = of_size * np.exp(-0.5 * n * (z - mid) ** 2)
-    p = float(q @ (1 / (1 + np.exp(-(a * z + b)))) / q.sum())
-    return dict(A, size=size, z_picture=(math.log(p / (1 - p)) - b) / a)
+    criteria, size = _drawn_lesion(seed, row)
+    mean, precision = _normal_belief(seed, row, criteria)
+    scores = _reading_grid()[0]
+    belief = _size_likelihood(size) * np.exp(-0.5 * precision * (scores - mean) ** 2)
+    melanoma = sigmoid(slope * scores + offset)
+    chance = float(belief @ melanoma / belief.sum())
+    z_picture = (math.log(chance / (1 - chance)) - offset) / slope
+    return dict(criteria, size=size, z_picture=z_picture)
 
 # %% ../../nbs/phantom/05_bounds.ipynb #a1f4b4b4
 def best_auc(
@@ -87,31 +113,28 @@ def best_auc(
     """The highest AUC that a score can be expected to have on a phantom set, all images counted.
     The label is drawn from `p`, a monotone function of `z`, so that no score ranks better than `z`
     (Neyman-Pearson), and none that is made from picture and record better than `z_picture`."""
-    t = _truth_for(path, kind)
-    return (
-        expected_auc(t.z, t.p) if kind == 'expected' else expected_auc(t[_SCORES[kind]], t.target)
-    )
+    truth = _truth_for(path, kind)
+    if kind == 'expected': return expected_auc(truth.z, truth.p)
+    return expected_auc(truth[_SCORES[kind]], truth.target)
 
 # %% ../../nbs/phantom/05_bounds.ipynb #bbcddc8f
 _SCORES = dict(set='z', expected='z', picture='z_picture', shortcut='p_shortcut')
 
 # %% ../../nbs/phantom/05_bounds.ipynb #73b75346
-def _truth_for(path, kind):
+def _truth_for(path, kind) -> pd.DataFrame:
+    "The truth of a set with the column that `kind` asks for."
     if kind not in _SCORES:
         raise ManifestError(f"kind must be {', '.join(map(repr, _SCORES))}, not {kind!r}")
-    t = (
-        path
-        if isinstance(path, pd.DataFrame)
-        else picture_truth(path)
-        if kind == 'picture'
-        else read_truth(path)
-    )
-    if _SCORES[kind] not in t:
+    if isinstance(path, pd.DataFrame):
+        truth = path
+    else:
+        truth = picture_truth(path) if kind == 'picture' else read_truth(path)
+    if _SCORES[kind] not in truth:
         raise ManifestError(
             f"the table has no column {_SCORES[kind]}; give the folder of the set, or what "
             f"picture_truth makes of it"
         )
-    return t
+    return truth
 
 # %% ../../nbs/phantom/05_bounds.ipynb #a5e88006
 def best_auc_ci(
@@ -123,24 +146,22 @@ def best_auc_ci(
 ) -> dict:  # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot
     """`best_auc` of a set with its interval: patients are drawn again with replacement, percentiles
     of the AUC."""
-    t = _truth_for(path, kind)
-    rng = np.random.default_rng(seed)
-    groups = [
-        g.to_numpy() for _, g in pd.Series(np.arange(len(t))).groupby(t.true_patient_id.to_numpy())
-    ]
-    z, y = t[_SCORES[kind]].to_numpy(), t.target.to_numpy()
-    aucs = []
-    for _ in range(n_boot):
-        i = np.concatenate([groups[j] for j in rng.integers(len(groups), size=len(groups))])
-        aucs.append(expected_auc(z[i], y[i]))
+    truth = _truth_for(path, kind)
+    rows_of = truth.groupby('true_patient_id').indices
+    patients = [rows_of[patient] for patient in sorted(rows_of)]
+    aucs = _resampled_aucs(truth[_SCORES[kind]], truth.target, patients, n_boot, seed)
     lo, hi = np.nanquantile(aucs, [(1 - level) / 2, (1 + level) / 2])
-    return dict(
-        auc=best_auc(t, kind),
-        lo=float(lo),
-        hi=float(hi),
-        n=len(t),
-        n_pos=int(y.sum()),
-        n_clusters=len(groups),
-        seed=seed,
-        n_boot=n_boot,
-    )
+    counts = dict(n=len(truth), n_pos=int(truth.target.sum()), n_clusters=len(patients))
+    bounds = dict(auc=best_auc(truth, kind), lo=float(lo), hi=float(hi))
+    return dict(bounds, **counts, seed=seed, n_boot=n_boot)
+
+# %% ../../nbs/phantom/05_bounds.ipynb #2750e5ba
+def _resampled_aucs(scores, is_melanoma, patients, n_boot, seed) -> list:
+    "The AUC in each sample of patients, drawn with replacement; `patients` holds their rows."
+    rng = np.random.default_rng(seed)
+    scores, is_melanoma, aucs = scores.to_numpy(), is_melanoma.to_numpy(), []
+    for _ in range(n_boot):
+        drawn = rng.integers(len(patients), size=len(patients))
+        rows = np.concatenate([patients[patient] for patient in drawn])
+        aucs.append(expected_auc(scores[rows], is_melanoma[rows]))
+    return aucs

@@ -1,0 +1,283 @@
+"""The scripts of long computations: each says what it does, and does it at a small size.
+
+They are called in this process, as `python scripts/NAME.py` would, so that torch is loaded once."""
+import importlib
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, run
+
+SCRIPTS = ROOT/'scripts'
+EXAMPLES = ROOT/'melanoma_nbdev'/'examples'
+RESULTS = ROOT/'results'
+NAMES = sorted(path.stem for path in SCRIPTS.glob('*.py') if path.stem != 'common')
+SMALL_RUN = dict(data='phantom', preset='nano', size=32, folds=2, epochs=1, threads=1, quiet=True,
+                 duplicates=False)
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch):
+    "No real images, and scripts/ is where modules are looked for first."
+    monkeypatch.delenv('MELANOMA_DATA', raising=False)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+def script(name):
+    "A script as a module."
+    return importlib.import_module(name)
+
+
+def call(monkeypatch, name, *words):
+    "A script's command line, in this process."
+    monkeypatch.setattr(sys, 'argv', [f'scripts/{name}.py', *map(str, words)])
+    script(name).main()
+
+
+# ---- what they say
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name != 'read_memory'])
+def test_help(name, monkeypatch, capsys):
+    "`--help` prints the script's own text and names the options."
+    monkeypatch.setattr(sys, 'argv', [name, '--help'])
+    with pytest.raises(SystemExit) as end: script(name).options()
+    said = capsys.readouterr().out
+    assert end.value.code == 0
+    assert f'scripts/{name}.py' in said and '--help' in said
+
+
+def test_help_from_anywhere(tmp_path):
+    "As a program, from another folder."
+    done = run([sys.executable, SCRIPTS/'external_libraries.py', '--help'], tmp_path)
+    assert done.returncode == 0 and 'compare' in done.stdout
+
+
+def test_readme_has_a_row_for_each():
+    "scripts/README.md lists every script, and no other; what it names in results/ is there."
+    rows = [line for line in (SCRIPTS/'README.md').read_text().splitlines() if line.startswith('|')]
+    listed = [hit.group(1) for row in rows if (hit := re.match(r'\| `(\w+)\.py`', row))]
+    assert sorted(listed) == NAMES
+    files = re.findall(r'`(results/[\w./-]+\w)`', '\n'.join(rows))
+    assert files
+    assert [name for name in files if not (ROOT/name).exists()] == []
+
+
+def test_results_hold_files_only():
+    "No code in results/; README.md there has a row for each folder and file."
+    assert list(RESULTS.rglob('*.py')) == []
+    text = (RESULTS/'README.md').read_text()
+    listed = set(re.findall(r'^\| `([\w./-]+?)/?`', text, re.M))
+    files = [path.relative_to(RESULTS) for path in RESULTS.rglob('*')
+             if path.is_file() and path.name != 'README.md']
+    missing = [path for path in files if not {str(path), *map(str, path.parents)} & listed]
+    assert missing == []
+    assert [name for name in listed if not (RESULTS/name).exists()] == []
+
+
+# ---- evidence
+
+def test_simulate_auc(monkeypatch, tmp_path):
+    "Coverage of each method; a second call only adds what is missing."
+    words = ['--positives', 50, '--raw', tmp_path/'raw.csv', '--dest', tmp_path]
+    call(monkeypatch, 'simulate_auc', '--sims', 1, *words)
+    first = pd.read_csv(tmp_path/'raw.csv')
+    call(monkeypatch, 'simulate_auc', '--sims', 2, *words)
+    both = pd.read_csv(tmp_path/'raw.csv')
+    pd.testing.assert_frame_equal(both.iloc[:1], first)
+    table = pd.read_csv(tmp_path/'coverage.csv')
+    assert list(table.method) == list(script('simulate_auc').METHODS)
+    assert (table.simulations == 2).all()
+
+
+def test_simulate_decisions(monkeypatch, tmp_path):
+    words = ['--sims', 2, '--positives', 200, '--icc', .3, '--dest', tmp_path]
+    call(monkeypatch, 'simulate_decisions', *words)
+    table = pd.read_csv(tmp_path/'decisions.csv')
+    assert list(table.columns) == list(pd.read_csv(RESULTS/'evidence'/'decisions.csv').columns)
+    assert len(table) == 10 and table['mean'].between(.5, 1).all()
+
+
+def test_bootstrap_speed(monkeypatch, tmp_path):
+    call(monkeypatch, 'bootstrap_speed', '--rows', 2000, 3000, '--loop', 2, '--dest', tmp_path)
+    table = pd.read_csv(tmp_path/'speed.csv')
+    assert list(table.rows) == [2000, 3000] and table.times_faster_cpu[0] > 1
+
+
+def test_external_libraries(monkeypatch, tmp_path):
+    "Steps one and three; our own figures stand for the other libraries'."
+    data, theirs = tmp_path/'check.csv', tmp_path/'other.json'
+    call(monkeypatch, 'external_libraries', 'make', data, '--patients', 60)
+    stored = pd.read_csv(RESULTS/'evidence'/'external.csv')
+    blank = dict.fromkeys(('auc', 'lo', 'hi'), .5)
+    thresholds = script('external_libraries').THRESHOLDS
+    theirs.write_text(json.dumps(blank | dict(
+        model=[0.]*len(thresholds), all=[0.]*len(thresholds),
+        versions=dict(dcurves='0', confidenceinterval='0'))))
+    call(monkeypatch, 'external_libraries', 'compare', data, theirs, '--dest', tmp_path)
+    table = pd.read_csv(tmp_path/'external.csv')
+    assert list(table.what) == list(stored.what)
+    assert np.allclose(table.difference, (table.ours - table.theirs).abs())
+
+
+def test_page_timing_summary(tmp_path):
+    "The first visit stands apart from the later ones."
+    timing = script('page_timing')
+    found = timing.summary(2., [dict(ready=seconds) for seconds in (9., 1., 3.)])
+    assert found['first_visit'] == dict(server=2., ready=9.)
+    assert found['later_visits'] == dict(ready=dict(median=2., lo=1., hi=3.))
+    images = timing.pictures(tmp_path)
+    assert images['one_image'][0].exists() and images['big_png'][0].exists()
+
+
+def test_read_memory(tmp_path):
+    image = sorted((EXAMPLES/'jpeg'/'train').glob('*.jpg'))[0]
+    done = run([sys.executable, SCRIPTS/'read_memory.py', image], ROOT)
+    assert done.returncode == 0 and ' MB ' in done.stdout, done.stderr
+
+
+# ---- imbalance
+
+def test_imbalance_compare(monkeypatch, tmp_path):
+    "The stored tables' values; the intervals have fewer resamples here."
+    call(monkeypatch, 'imbalance_compare', '--sets', 'phantom', '--n_boot', 20, '--dest', tmp_path)
+    for what in ('ranking', 'calibration', 'threshold'):
+        ours = pd.read_csv(tmp_path/f'phantom-{what}.csv')
+        stored = pd.read_csv(RESULTS/'imbalance'/f'phantom-{what}.csv')
+        assert list(ours.columns) == list(stored.columns)
+        assert list(ours.arm) == list(stored.arm)
+    assert np.allclose(ours.sensitivity, stored.sensitivity)
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    "Weights of a MobileNetV2 that has learnt nothing."
+    from melanoma_nbdev.training.models import DermModel, save_model
+    path = tmp_path_factory.mktemp('weights')/'model.safetensors'
+    save_model(DermModel('mobilenetv2_100', 1, pad_type='same'), path)
+    return path
+
+
+def test_imbalance_train(monkeypatch, tmp_path, weights):
+    words = f'--size 32 --epochs 1 --folds 2 --bs 16 --seeds 0 --limit 80 --weights {weights}'
+    words = [*words.split(), '--arms', 'bce,balanced sampler', '--out', tmp_path/'runs',
+             '--dest', tmp_path]
+    call(monkeypatch, 'imbalance_train', 'phantom', *words)
+    table = pd.read_csv(tmp_path/'phantom.csv.gz')
+    risks = table[['bce|0', 'balanced sampler|0']].to_numpy()
+    assert ((risks >= 0) & (risks <= 1)).all()
+    assert json.loads((tmp_path/'phantom.json').read_text())['n'] == len(table) == 80
+    before = (tmp_path/'phantom.csv.gz').read_bytes()
+    call(monkeypatch, 'imbalance_train', 'phantom', *words)  # all is there: nothing is trained
+    assert (tmp_path/'phantom.csv.gz').read_bytes() == before
+
+
+# ---- models and pipeline
+
+def test_model_costs(monkeypatch, capsys):
+    "What a process of its own says of one model."
+    words = ['--models', 'test_efficientnet:32:2', '--seconds', .1]
+    call(monkeypatch, 'model_costs', 'one', *words)
+    record = json.loads(capsys.readouterr().out)
+    assert set(record) | {'machine'} == set(pd.read_csv(RESULTS/'models'/'cost.csv').columns)
+    assert min(record[name] for name in ('parameters', 'gflops', 'train_images_per_s')) > 0
+
+
+def test_pipeline_speed(monkeypatch, tmp_path):
+    dest = tmp_path/'efficiency.json'
+    words = f'--data phantom --preset nano --n 60 --rounds 1 --dest {dest}'.split()
+    call(monkeypatch, 'pipeline_speed', *words)
+    found = json.loads(dest.read_text())
+    stored = json.loads((RESULTS/'pipeline'/'efficiency.json').read_text())
+    assert set(found) == set(stored) and found['images'] == 60
+
+
+def test_memory_between_folds(monkeypatch, tmp_path):
+    dest = tmp_path/'memory.json'
+    words = f'--data phantom --preset nano --size 32 --folds 2 --dest {dest}'.split()
+    call(monkeypatch, 'memory_between_folds', *words)
+    assert len(json.loads(dest.read_text())['memory_mb']) == 2
+
+
+def test_planted_leak(monkeypatch, tmp_path):
+    words = ['--n', 90, '--epochs', 1, '--out', tmp_path/'runs', '--dest', tmp_path]
+    call(monkeypatch, 'planted_leak', *words)
+    found = json.loads((tmp_path/'leak.json').read_text())
+    stored = json.loads((RESULTS/'pipeline'/'leak.json').read_text())
+    assert {name: set(record) for name, record in found.items()} == {
+        name: set(record) for name, record in stored.items()}
+
+
+def test_ray_side_by_side_trains(tmp_path):
+    "One of the three runs: seconds and hashes."
+    words = '--data phantom --preset nano --size 32 --folds 2 --epochs 1 --threads 1'.split()
+    record = script('ray_side_by_side').run(tmp_path/'run', words)
+    assert set(record) == {'seconds', 'oof_sha256', 'oof_best_sha256'}
+
+
+# ---- the truth of a synthetic set
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+    "A run on the example images, evaluated."
+    from melanoma_nbdev.core import write_json
+    from melanoma_nbdev.evidence.oof import read_oof
+    from melanoma_nbdev.report.measures import evaluate
+    from melanoma_nbdev.training.run import train_run
+    folder = tmp_path_factory.mktemp('study')/'run'
+    train_run(folder, **SMALL_RUN, meta='age,sex,site')
+    write_json(folder/'metrics.json', evaluate(read_oof(folder), folder, n_boot=20)[0])
+    return folder
+
+
+def test_distance_to_truth(monkeypatch, tmp_path, study):
+    out = tmp_path/'truth.json'
+    words = [EXAMPLES, study/'oof.csv', '--out', out, '--n_boot', 20]
+    call(monkeypatch, 'distance_to_truth', *words)
+    found = json.loads(out.read_text())
+    assert found['z']['auc'] > found['model'] and 'make_phantom' in found['commands'][0]
+    assert abs(found['picture']['auc'] - found['model'] - found['picture']['distance']) < .1
+
+
+def test_taught_backbone(monkeypatch, tmp_path, study, weights):
+    "Criteria are taught, read, and summed up beside the run."
+    taught, kept = tmp_path/'criteria', tmp_path/'kept'
+    lessons = f'--epochs 1 --size 32 --bs 16 --tta 1 --weights {weights}'.split()
+    call(monkeypatch, 'teach_criteria', '--phantom', EXAMPLES, '--out', taught, *lessons)
+    assert set(json.loads((taught/'criteria.json').read_text())['r2']) == {
+        'asymmetry', 'border', 'colours', 'structures', 'diameter'}
+    config = json.loads((study/'config.json').read_text())
+    run_folder = tmp_path/'run'
+    shutil.copytree(study, run_folder)
+    config['arch_kwargs'] = dict(pad_type='same')
+    (run_folder/'config.json').write_text(json.dumps(config))
+    call(monkeypatch, 'summarise_run', run_folder, '--phantom', EXAMPLES, '--taught', taught,
+         '--to', kept)
+    assert json.loads((kept/'summary.json').read_text())['folds'] == 2
+    assert json.loads((kept/'truth.json').read_text())['commands'][-1].startswith('python scripts/')
+    call(monkeypatch, 'criteria_readings', '--taught', taught, '--run', run_folder, '--phantom',
+         EXAMPLES, '--out', kept/'readings.json', '--tta', 1)
+    assert len(pd.read_csv(kept/'readings_oof.csv')) == json.loads(
+        (kept/'readings.json').read_text())['n']
+
+
+def test_truth_summary(monkeypatch, tmp_path):
+    "The stored table; the intervals of the gain have fewer resamples here."
+    call(monkeypatch, 'truth_summary', '--n_boot', 20, '--dest', tmp_path)
+    ours, stored = (pd.read_csv(folder/'summary.csv') for folder in (tmp_path, RESULTS/'truth'))
+    bounds = ['gain_lo', 'gain_hi']
+    pd.testing.assert_frame_equal(ours.drop(columns=bounds), stored.drop(columns=bounds))
+
+
+def test_evaluate_embedded(monkeypatch, tmp_path, study):
+    "metrics.json again from out-of-fold file and source; `optimism` is taken over."
+    folder = tmp_path/'kept'
+    folder.mkdir()
+    for name in ('config.json', 'oof.csv', 'metrics.json'): shutil.copyfile(study/name, folder/name)
+    before = json.loads((folder/'metrics.json').read_text())
+    call(monkeypatch, 'evaluate_embedded', folder, '--data', 'phantom')
+    after = json.loads((folder/'metrics.json').read_text())
+    assert after['optimism'] == before['optimism'] and after['auc'] == before['auc']
