@@ -30,6 +30,8 @@ ARGS = [
     '2',
 ]
 
+TRAINING = 'melanoma_nbdev.training.command'
+
 
 def env():
     return {
@@ -176,7 +178,7 @@ def test_two_processes_one_fold(tmp_path):
         start(
             run,
             '--full',
-            launcher=(BIN / 'torchrun', '--nproc_per_node', '2', '-m', 'melanoma_nbdev.training.command'),
+            launcher=(BIN / 'torchrun', '--nproc_per_node', '2', '-m', TRAINING),
             cwd=ROOT,
         )
     )
