@@ -211,8 +211,8 @@ def recipe_callbacks(
 ) -> list:  # Callbacks
     "The callbacks that a recipe asks for."
     wanted = (
-        (config['accumulate'] > 1, lambda: Accumulate(config['accumulate'])),
-        (config['ema'], lambda: Ema(model, config['ema'])),
+        (config['accumulate'] > 1, lambda: AccumulateGradients(config['accumulate'])),
+        (config['ema'], lambda: WeightAverage(model, config['ema'])),
         (config['freeze'], lambda: FreezeBackbone(config['freeze'])),
         (config['patience'], lambda: EarlyStop(config['patience'])),
         (config['mixup'], lambda: MixupInputs(config['mixup'])),
