@@ -32,7 +32,7 @@ from melanoma_nbdev.data.duplicates import find_duplicates
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.data.splits import add_groups, make_folds
 from melanoma_nbdev.images import to_input
-from melanoma_nbdev.training.callbacks import keep_freed_memory, mel_prob
+from melanoma_nbdev.training.callbacks import keep_freed_memory, melanoma_risks
 from melanoma_nbdev.training.learner import dihedral
 from melanoma_nbdev.training.losses import make_loss
 from melanoma_nbdev.training.models import DermModel, load_backbone
@@ -242,7 +242,7 @@ def train_arm(maps, manifest, name, given, seed):
     began, risks = time.process_time(), np.zeros(len(manifest))
     for fold in range(given.folds):
         rows, logits = train_fold(maps, manifest, ARMS[name], given, (seed, fold))
-        risks[rows] = mel_prob(logits)
+        risks[rows] = melanoma_risks(logits)
     table = dict(image_id=manifest.image_id, fold=manifest.fold, p=risks)
     write_csv(dest, pd.DataFrame(table))
     seconds = round(time.process_time() - began, 1)

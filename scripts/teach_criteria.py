@@ -30,7 +30,7 @@ from melanoma_nbdev.core import friendly, read_json, seed_everything, sha256, wr
 from melanoma_nbdev.phantom.bounds import picture_truth
 from melanoma_nbdev.training.augment import derm_tfms
 from melanoma_nbdev.training.callbacks import (
-    Bar, Checkpoint, Distributed, EpochSeed, Watch, keep_freed_memory, processes, wait_for_all)
+    EpochProgress, Checkpoint, Distributed, EpochSeed, FiniteLoss, keep_freed_memory, processes, wait_for_all)
 from melanoma_nbdev.training.learner import AdamW, predict_logits
 from melanoma_nbdev.training.models import DermModel, body_head, load_backbone, save_model
 from melanoma_nbdev.training.pipeline import AsTensor, Field, square_store
@@ -75,8 +75,8 @@ def learner(given, table, rank, world):
     "The fastai Learner, with the recipe of `melanoma_train`."
     model = DermModel(given.arch, len(CRITERIA), drop=0., **given.arch_kwargs)
     load_backbone(model, given.weights)
-    callbacks = [EpochSeed(given.seed, 0, rank=rank, world=world), Watch(),
-                 Checkpoint(given.out, None, rank == 0), Bar('criteria', rank > 0)]
+    callbacks = [EpochSeed(given.seed, 0, rank=rank, world=world), FiniteLoss(),
+                 Checkpoint(given.out, None, rank == 0), EpochProgress('criteria', rank > 0)]
     if world > 1: callbacks.append(Distributed())
     learn = Learner(
         loaders(given, table), model.to(memory_format=torch.channels_last), MSELossFlat(),

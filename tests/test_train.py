@@ -1,190 +1,246 @@
 "Runs that are killed, starved, spread over processes: the command, as a user starts it."
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
 
-import os, random, resource, signal, subprocess, sys, time
-from pathlib import Path
+import pandas as pd
+import psutil
+import pytest
+from conftest import BIN, ROOT
 
-import pandas as pd, psutil, pytest
-from conftest import ROOT
+OPTIONS = ['--data', 'phantom', '--preset', 'nano', '--size', '32', '--folds', '3',
+           '--epochs', '5', '--threads', '1', '--ema', '.9', '--accumulate', '2',
+           '--tfms', 'full', '--tta', '2']
+HIDDEN = ('MELANOMA_DATA', 'RAY_ADDRESS', 'RANK', 'WORLD_SIZE')
+ROOM = 100_000  # bytes: a table fits, the weights do not
 
-BIN = Path(sys.executable).parent
-ARGS = [
-    '--data',
-    'phantom',
-    '--preset',
-    'nano',
-    '--size',
-    '32',
-    '--folds',
-    '3',
-    '--epochs',
-    '5',
-    '--threads',
-    '1',
-    '--ema',
-    '.9',
-    '--accumulate',
-    '2',
-    '--tfms',
-    'full',
-    '--tta',
-    '2',
-]
-
-TRAINING = 'melanoma_nbdev.training.command'
+# Runs the command in a fresh interpreter, then says on the last line whether torch was loaded.
+SAY_TORCH = """
+import sys
+from melanoma_nbdev.training.command import melanoma_train
+try:
+    melanoma_train(sys.argv[1:])
+finally:
+    print('torch loaded:', 'torch' in sys.modules)
+"""
 
 
-def env():
-    return {
-        **{
-            k: v
-            for k, v in os.environ.items()
-            if k not in ('MELANOMA_DATA', 'RAY_ADDRESS', 'RANK', 'WORLD_SIZE')
-        },
-        'OMP_NUM_THREADS': '1',
-        'PYTHONUNBUFFERED': '1',
-    }
+def environment():
+    "The environment of a run: no data, no cluster, one thread, lines as they come."
+    kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+    return {**kept, 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
 
 
-def start(out, *more, launcher=(BIN / 'melanoma_train',), **kw):
-    "The command in a process group of its own, its output a pipe"
-    return subprocess.Popen(
-        [*map(str, launcher), *ARGS, '--out', str(out), *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=env(),
-        start_new_session=True,
-        **kw,
-    )
+def start(out, *more, launcher=(BIN/'melanoma_train',), **kwargs):
+    "The command in a process group of its own, its output a pipe."
+    command = [*map(str, launcher), *OPTIONS, '--out', str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env=environment(), start_new_session=True, **kwargs)
 
 
-def finish(p, limit=300):
+def finish(process, limit=300):
+    "Exit status and output of a process that ends within `limit` seconds."
     try:
-        out, _ = p.communicate(timeout=limit)
+        output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        os.killpg(p.pid, signal.SIGKILL)
-        said = p.communicate()[0][-2000:]
-        raise AssertionError(f'no end after {limit} s: {said}') from None
-    return p.returncode, out
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        raise AssertionError(f'no end after {limit} s: {output[-2000:]}') from None
+    return process.returncode, output
 
 
-def until(p, word):
-    "Read lines until one holds `word`"
+def succeed(process):
+    "The output of a process that ends well."
+    status, output = finish(process)
+    assert status == 0, output
+    return output
+
+
+def fail_plainly(process, *words):
+    "The process ends with a sentence that holds these words, and no traceback."
+    status, output = finish(process)
+    assert status == 1 and 'Traceback' not in output, output
+    for word in words:
+        assert word in output, output
+
+
+def read_until(process, word):
+    "Read lines until one holds `word`."
     seen = []
-    for line in p.stdout:
+    for line in process.stdout:
         seen.append(line)
         if word in line:
-            return seen
+            return
     raise AssertionError(f'{word!r} never came: {"".join(seen)[-2000:]}')
+
+
+def assert_same(run, whole, *names):
+    "These files of two runs are the same, byte for byte."
+    for name in names:
+        assert (run/name).read_bytes() == (whole/name).read_bytes(), f'{name} differs'
 
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    "A run that nothing disturbs, and the seconds from its first line to its end"
-    out = tmp_path_factory.mktemp('whole') / 'run'
-    p = start(out)
-    until(p, 'run ')
+    "A run that nothing disturbs, and the seconds from its first line to its end."
+    out = tmp_path_factory.mktemp('whole')/'run'
+    process = start(out)
+    read_until(process, 'run ')
     began = time.time()
-    rc, text = finish(p)
-    assert rc == 0, text
+    succeed(process)
     return out, time.time() - began
+
+
+def kill_once(run, chance, longest):
+    "Start or resume the run, and kill it some epochs and a moment later."
+    process = start(run, *(['--resume'] if (run/'config.json').exists() else []))
+    read_until(process, 'run ')
+    for _ in range(chance.randint(1, 4)):  # three times at most 12 of 15 epochs: some are left
+        read_until(process, ' epoch ')
+    time.sleep(chance.uniform(0, longest))
+    assert process.poll() is None, 'ended before it could be killed'
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def test_killed_three_times(whole, tmp_path):
     "kill -9 at three random moments, --resume each time: the same bytes"
-    out, took = whole
+    (undisturbed, seconds), run = whole, tmp_path/'run'
     seed = random.randrange(10**6)
-    rng = random.Random(seed)
-    run, killed = tmp_path / 'run', 0
-    while killed < 3:
-        p = start(run, *(['--resume'] if (run / 'config.json').exists() else []))
-        until(p, 'run ')
-        for _ in range(rng.randint(1, 4)):
-            until(
-                p, ' epoch '
-            )  # at most 12 of the run's 15 epochs in all, so that there is something to kill
-        time.sleep(rng.uniform(0, took / 15))
-        assert p.poll() is None, f'ended before it could be killed (seed {seed})'
-        killed += 1
-        os.killpg(p.pid, signal.SIGKILL)
-        p.communicate()
-        assert (
-            not (run / 'oof.csv').exists()
-            or pd.read_csv(run / 'oof.csv').shape[0] == pd.read_csv(out / 'oof.csv').shape[0]
-        ), f'half a file (seed {seed})'
-    rc, text = finish(start(run, '--resume'))
-    assert rc == 0, text
-    for f in ('oof.csv', 'oof_best.csv', *(f'fold{k}/model.safetensors' for k in range(3))):
-        assert (run / f).read_bytes() == (out / f).read_bytes(), f'{f} differs (seed {seed})'
+    print(f'moments drawn with seed {seed}')  # shown where the test fails
+    chance = random.Random(seed)
+    for _ in range(3):
+        kill_once(run, chance, seconds/15)
+        if (run/'oof.csv').exists():
+            rows = len(pd.read_csv(run/'oof.csv'))
+            assert rows == len(pd.read_csv(undisturbed/'oof.csv')), 'half a file'
+    succeed(start(run, '--resume'))
+    weights = [f'fold{fold}/model.safetensors' for fold in range(3)]
+    assert_same(run, undisturbed, 'oof.csv', 'oof_best.csv', *weights)
+
+
+def limit_room():
+    "Let this process write no file that is larger than `ROOM`."
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM))
 
 
 def test_no_room(whole, tmp_path):
-    """Where a file cannot be written whole, the run says so, keeps its finished folds, and goes on
-    when there is room"""
-    out, _ = whole
-    run = tmp_path / 'run'
-    rc, text = finish(start(run, '--only', '0'))
-    assert rc == 0, text
-    before = (run / 'fold0' / 'oof.csv').read_bytes()
-    limit = 100_000  # bytes: a table fits, the weights do not
-    rc, text = finish(
-        start(
-            run,
-            '--resume',
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        )
-    )
-    assert rc == 1 and 'make room' in text and '--resume' in text and 'Traceback' not in text, text
-    assert (
-        (run / 'fold0' / 'oof.csv').read_bytes() == before
-        and not (run / 'fold1' / 'model.safetensors').exists()
-        and not (run / 'oof.csv').exists()
-    )
-    rc, text = finish(start(run, '--resume'))
-    assert rc == 0, text
-    assert (run / 'oof.csv').read_bytes() == (out / 'oof.csv').read_bytes()
+    "No room to write: the run says so, keeps its finished folds, and goes on when there is some"
+    (undisturbed, _), run = whole, tmp_path/'run'
+    succeed(start(run, '--only', '0'))
+    before = (run/'fold0'/'oof.csv').read_bytes()
+    fail_plainly(start(run, '--resume', preexec_fn=limit_room), 'make room', '--resume')
+    assert (run/'fold0'/'oof.csv').read_bytes() == before
+    assert not (run/'fold1'/'model.safetensors').exists()
+    assert not (run/'oof.csv').exists()
+    succeed(start(run, '--resume'))
+    assert_same(run, undisturbed, 'oof.csv')
 
 
 def test_not_a_number(tmp_path):
-    rc, text = finish(start(tmp_path / 'run', '--lr', '1e30', '--head_lr', '1e30', '--only', '0'))
-    assert rc == 1 and 'lower --lr' in text and 'Traceback' not in text, text
-    assert not (tmp_path / 'run' / 'fold0' / 'checkpoint.safetensors').exists()
+    "A loss that is no number ends the run, and no checkpoint of it is written"
+    run = tmp_path/'run'
+    rates = ('--lr', '1e30', '--head_lr', '1e30')
+    fail_plainly(start(run, *rates, '--only', '0'), 'lower --lr')
+    assert not (run/'fold0'/'checkpoint.safetensors').exists()
+
+
+def fold_workers(process):
+    "The processes of Ray that train a fold."
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children
+            if child.is_running() and any('fold' in word for word in child.cmdline()[:1])]
 
 
 def test_ray_with_a_worker_killed(whole, tmp_path):
     "Two local workers, one killed in the middle: the bytes of the sequential run"
     pytest.importorskip('ray')
-    out, _ = whole
-    run = tmp_path / 'run'
-    p = start(run, '--engine', 'ray', '--workers', '2')
-    until(p, 'epoch 1/5')
-    tasks = [
-        c
-        for c in psutil.Process(p.pid).children(recursive=True)
-        if c.is_running() and any('fold' in x for x in c.cmdline()[:1])
-    ]
-    assert tasks, 'no worker of a fold was found'
-    tasks[0].kill()
-    rc, text = finish(p)
-    assert rc == 0, text
-    assert (run / 'oof.csv').read_bytes() == (out / 'oof.csv').read_bytes()
+    (undisturbed, _), run = whole, tmp_path/'run'
+    process = start(run, '--engine', 'ray', '--workers', '2')
+    read_until(process, 'epoch 1/5')
+    workers = fold_workers(process)
+    assert workers, 'no worker of a fold was found'
+    workers[0].kill()
+    succeed(process)
+    assert_same(run, undisturbed, 'oof.csv')
 
 
 def test_two_processes_one_fold(tmp_path):
     "torchrun: one run folder, written by one of the two, with every image in it"
     pytest.importorskip('accelerate')
-    run = tmp_path / 'run'
-    rc, text = finish(
-        start(
-            run,
-            '--full',
-            launcher=(BIN / 'torchrun', '--nproc_per_node', '2', '-m', TRAINING),
-            cwd=ROOT,
-        )
-    )
-    assert rc == 0, text
-    assert '2 processes' in text and text.count('fold 0 epoch 1/5') == 1, text
-    assert (
-        pd.read_csv(run / 'oof.csv').image_id.nunique() == 240
-        and (run / 'full' / 'model.safetensors').exists()
-    )
+    run = tmp_path/'run'
+    module = ('-m', 'melanoma_nbdev.training.command')
+    launcher = (BIN/'torchrun', '--nproc_per_node', '2', *module)
+    output = succeed(start(run, '--full', launcher=launcher, cwd=ROOT))
+    assert '2 processes' in output and output.count('fold 0 epoch 1/5') == 1, output
+    assert pd.read_csv(run/'oof.csv').image_id.nunique() == 240
+    assert (run/'full'/'model.safetensors').exists()
+
+
+def refusal(folder, *words):
+    "What the command says of bad input, and the seconds that it took; torch was not loaded."
+    command = [sys.executable, '-c', SAY_TORCH, '--out', str(folder/'run'), *words]
+    began = time.time()
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    seconds = time.time() - began
+    assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
+    assert done.stdout.strip() == 'torch loaded: False', done.stdout
+    assert not (folder/'run').exists(), 'a run folder was made'
+    return done.stderr, seconds
+
+
+@pytest.mark.parametrize('words, said', [
+    (('--tta', '9'), 'at most 8'),
+    (('--loss', 'weighted'), 'pos_weight=5'),
+    (('--loss_args', 'gamma'), 'name=number'),
+    (('--preset', 'nano,b9'), 'use one of b3_384'),
+    (('--seed', 'first'), '--seed is'),
+    (('--only', '7'), 'there is no fold 7'),
+    (('--engine', 'spark'), 'use one of sequential'),
+    (('--workers', '0'), 'workers is 0'),
+    (('--columns', 'image_id'), 'image_id'),
+])
+def test_wrong_option_before_torch(tmp_path, words, said):
+    "A wrong option is reported before torch is loaded, and no run folder is made"
+    message, _ = refusal(tmp_path, *words)
+    assert said in message, message
+
+
+TABLE = 'Photo Name,Finding\na.jpg,common nevus\nb.jpg,melanoma\n'
+
+
+def test_wrong_table_before_torch(tmp_path):
+    "A wrong table is reported before torch is loaded, within seconds"
+    (tmp_path/'labels.csv').write_text(TABLE)
+    refusal(tmp_path, '--data', str(tmp_path))  # the first start may compile modules
+    message, seconds = refusal(tmp_path, '--data', str(tmp_path))
+    assert 'Photo Name' in message, message
+    assert seconds < 3*max(1, os.getloadavg()[0]/os.cpu_count()), f'{seconds:.1f} s'
+
+
+def phantom_under_other_names(folder):
+    "The embedded phantom set, its table under headings and words of its own."
+    from melanoma_nbdev.data.manifest import load_manifest
+    manifest = load_manifest('phantom')
+    words = manifest.dx.map({'MEL': 'melanoma'}).fillna('harmless spot')
+    pd.DataFrame({'Photo Name': manifest.path, 'Finding': words, 'Who': manifest.patient_id}
+                 ).to_csv(folder/'labels.csv', index=False)
+
+
+def test_columns_and_labels(tmp_path):
+    "Headings and words of one's own, told on the command line; recorded in config.json"
+    phantom_under_other_names(tmp_path)
+    run = tmp_path/'run'
+    names = ('--columns', 'path=Photo Name', 'dx=Finding', 'patient_id=Who')
+    words = ('--labels', 'harmless spot=NV')
+    data = ('--data', str(tmp_path), '--epochs', '1', '--folds', '2')
+    succeed(start(run, *data, *names, *words))
+    record = json.loads((run/'config.json').read_text())
+    assert record['columns']['path'] == 'Photo Name'
+    assert record['labels'] == {'harmless spot': 'NV'}
+    assert len(pd.read_csv(run/'oof.csv')) == 240

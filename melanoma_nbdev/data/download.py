@@ -6,8 +6,13 @@
 __all__ = ['ResumingDownloader', 'fetch', 'unpack', 'get_source']
 
 # %% ../../nbs/data/11_download.ipynb #e6042ecb
-import os, time
+import os
+import shutil
+import time
+import zipfile
+import zlib
 from pathlib import Path
+
 from fastcore.basics import patch
 
 from melanoma_nbdev.core import (
@@ -19,9 +24,9 @@ from melanoma_nbdev.core import (
     write_json,
     write_text,
 )
-from .manifest import SOURCES
+from .manifest import SOURCES, Source, SourceFile
 
-# %% ../../nbs/data/11_download.ipynb #1c623207
+# %% ../../nbs/data/11_download.ipynb #e37b0348
 class ResumingDownloader:
     "A downloader for pooch that goes on where a connection broke."
 
@@ -33,112 +38,114 @@ class ResumingDownloader:
         tries: int = 6,  # Attempts without any new byte before giving up
         wait: float = 2,  # Seconds before the second attempt; doubled after each
     ):
-        self.part, self.progress, self.timeout, self.tries, self.wait = (
-            Path(part),
-            progress,
-            timeout,
-            tries,
-            wait,
-        )
+        self.part, self.progress = Path(part), progress
+        self.timeout, self.tries, self.wait = timeout, tries, wait
+        self.tag = self.part.with_name(f'{self.part.name}.etag')
 
-    def __call__(self, url, output_file, pooch):
-        "Fetch `url` into `output_file`. `ManifestError` where the server refuses or does not get further."
-        import requests
+# %% ../../nbs/data/11_download.ipynb #c1062dee
+@patch
+def _size(self: ResumingDownloader) -> int:
+    "Bytes that are here."
+    return self.part.stat().st_size if self.part.exists() else 0
 
-        left, why = self.tries, ''
-        with requests.Session() as session:
-            while left:
-                before = self.part.stat().st_size if self.part.exists() else 0
-                try:
-                    self._attempt(session, url, before)
-                    os.replace(self.part, output_file)
-                    self._tag.unlink(missing_ok=True)
-                    return
-                except (
-                    requests.ConnectionError,
-                    requests.Timeout,
-                    requests.exceptions.ChunkedEncodingError,
-                ) as e:
-                    why = _short(e)
-                got = self.part.stat().st_size if self.part.exists() else 0
-                left = self.tries if got > before else left - 1
-                if left:
-                    time.sleep(self.wait * 2 ** (self.tries - left))
-        raise ManifestError(
-            f"{url} does not get further ({why}); what arrived stays: run the command again to go on"
-        )
-
-    @property
-    def _tag(self) -> Path:
-        return self.part.with_name(self.part.name + '.etag')
-
-# %% ../../nbs/data/11_download.ipynb #f5a21809
-def _short(e: Exception) -> str:
+# %% ../../nbs/data/11_download.ipynb #7ff74b83
+def _short(error: Exception) -> str:
     "The last cause of a connection error in a few words."
-    text = str(e).lower()
-    return (
-        'the server stalled'
-        if 'timed out' in text
-        else 'the connection was cut'
-        if any(
-            w in text for w in ('incomplete', 'reset', 'aborted', 'broken', 'closed', 'ended early')
+    text = str(error).lower()
+    if 'timed out' in text:
+        return 'the server stalled'
+    cuts = ('incomplete', 'reset', 'aborted', 'broken', 'closed', 'ended early')
+    if any(word in text for word in cuts):
+        return 'the connection was cut'
+    return 'no connection to the server'
+
+# %% ../../nbs/data/11_download.ipynb #041a51f2
+@patch
+def _headers(self: ResumingDownloader, size: int) -> dict:
+    "The headers of a request when `size` bytes are here."
+    tag = self.tag.read_text() if self.tag.exists() else ''
+    headers = {'Accept-Encoding': 'identity'}
+    return headers | ({'Range': f'bytes={size}-', 'If-Range': tag} if size and tag else {})
+
+# %% ../../nbs/data/11_download.ipynb #bf619a9b
+@patch
+def _check_status(self: ResumingDownloader, response, url: str) -> None:
+    "Raise where the answer is no file: `ConnectionError` if another attempt may help."
+    import requests
+
+    if response.status_code >= 500 or response.status_code == 429:
+        raise requests.ConnectionError(f"status {response.status_code}")
+    if response.status_code == 416:
+        self.part.unlink(missing_ok=True)
+        raise requests.ConnectionError('the file ended early')
+    if not response.ok:
+        raise ManifestError(
+            f"{url}: the server answers {response.status_code} {response.reason}; see the data "
+            "set's page for its present address"
         )
-        else 'no connection to the server'
+
+# %% ../../nbs/data/11_download.ipynb #4dd1c030
+@patch
+def _save(self: ResumingDownloader, response, total: int, size: int) -> None:
+    "Write what the response brings behind the `size` bytes that are here."
+    from tqdm.auto import tqdm
+
+    name = self.part.name.removesuffix('.part')
+    look = dict(unit='B', unit_scale=True, desc=name, disable=not self.progress)
+    with (
+        open(self.part, 'ab' if size else 'wb') as file,
+        tqdm(total=total or None, initial=size, **look) as bar,
+    ):
+        for chunk in response.iter_content(1 << 15):
+            file.write(chunk)
+            bar.update(len(chunk))
+
+# %% ../../nbs/data/11_download.ipynb #898d08a1
+@patch
+def _attempt(self: ResumingDownloader, session, url: str) -> None:
+    "One request. `ConnectionError` where it does not bring the whole file."
+    import requests
+
+    size = self._size()
+    request = dict(headers=self._headers(size), stream=True, timeout=self.timeout)
+    with session.get(url, **request) as response:
+        self._check_status(response, url)
+        size = size if response.status_code == 206 else 0
+        length = int(response.headers.get('Content-Length') or 0)
+        total = length + size
+        tag = response.headers.get('ETag') or response.headers.get('Last-Modified') or ''
+        # a weak tag cannot vouch for single bytes
+        write_text(self.tag, '' if tag.startswith('W/') else tag)
+        self._save(response, total, size)
+    if total and self._size() != total:
+        raise requests.ConnectionError('the file ended early')
+
+# %% ../../nbs/data/11_download.ipynb #1c623207
+@patch
+def __call__(self: ResumingDownloader, url, output_file, pooch):
+    """Fetch `url` into `output_file`. `ManifestError` where the server refuses or does not get
+    further."""
+    import requests
+
+    broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    left, why = self.tries, ''
+    with requests.Session() as session:
+        while left:
+            before = self._size()
+            try:
+                self._attempt(session, url)
+                os.replace(self.part, output_file)
+                return self.tag.unlink(missing_ok=True)
+            except broken as error:
+                why = _short(error)
+            left = self.tries if self._size() > before else left - 1
+            if left:
+                time.sleep(self.wait * 2 ** (self.tries - left))
+    raise ManifestError(
+        f"{url} does not get further ({why}); what arrived stays: run the command again to go on"
     )
 
 # %% ../../nbs/data/11_download.ipynb #3620fbc3
-@patch
-def _attempt(self: ResumingDownloader, session, url: str, have: int) -> None:
-    "One request: the rest of the file if `have` bytes are here and the server still has the same file, else all of it."
-    import requests
-
-    tag = self._tag.read_text() if self._tag.exists() else ''
-    head = {
-        'Accept-Encoding': 'identity',
-        **({'Range': f'bytes={have}-', 'If-Range': tag} if have and tag else {}),
-    }
-    with session.get(url, headers=head, stream=True, timeout=self.timeout) as r:
-        if r.status_code >= 500 or r.status_code == 429:
-            raise requests.ConnectionError(f"status {r.status_code}")
-        if r.status_code == 416:
-            self.part.unlink(missing_ok=True)
-            raise requests.ConnectionError('the file ended early')
-        if not r.ok:
-            raise ManifestError(
-                f"{url}: the server answers {r.status_code} {r.reason}; see the data set's page for its present address"
-            )
-        more = r.status_code == 206
-        total = int(r.headers.get('Content-Length') or 0) + (have if more else 0)
-        etag = r.headers.get('ETag') or r.headers.get('Last-Modified') or ''
-        write_text(
-            self._tag, '' if etag.startswith('W/') else etag
-        )  # a weak tag cannot vouch for single bytes
-        self._save(r, total, have if more else 0)
-    if total and self.part.stat().st_size != total:
-        raise requests.ConnectionError('the file ended early')
-
-# %% ../../nbs/data/11_download.ipynb #1eb4ba51
-@patch
-def _save(self: ResumingDownloader, r, total: int, have: int) -> None:
-    "Write what the response brings behind the `have` bytes that are here."
-    from tqdm.auto import tqdm
-
-    with (
-        open(self.part, 'ab' if have else 'wb') as f,
-        tqdm(
-            total=total or None,
-            initial=have,
-            unit='B',
-            unit_scale=True,
-            desc=self.part.name.removesuffix('.part'),
-            disable=not self.progress,
-        ) as bar,
-    ):
-        for chunk in r.iter_content(1 << 15):
-            f.write(chunk)
-            bar.update(len(chunk))
-
-# %% ../../nbs/data/11_download.ipynb #6d88c1f8
 def fetch(
     url: str,  # Address
     dest: str | Path,  # Where the file is to be
@@ -146,108 +153,135 @@ def fetch(
     progress: bool = True,  # Show a bar
     **kwargs,  # Of `ResumingDownloader`
 ) -> Path:  # `dest`; the file is whole
-    "Download one file, going on where an earlier attempt broke. A file whose checksum is wrong is removed and `ManifestError` says so."
-    import pooch, requests
+    """Download one file, going on where an earlier attempt broke. A file whose checksum is wrong is
+    removed and `ManifestError` says so."""
+    import pooch
+    import requests
 
     dest = Path(dest)
     dest.parent.mkdir(parents=True, exist_ok=True)
-    part = dest.with_name(dest.name + '.part')
+    downloader = ResumingDownloader(dest.with_name(f'{dest.name}.part'), progress, **kwargs)
     pooch.get_logger().setLevel('WARNING')
+    where = dict(fname=dest.name, path=dest.parent, downloader=downloader)
     try:
-        pooch.retrieve(
-            url,
-            checksum,
-            fname=dest.name,
-            path=dest.parent,
-            downloader=ResumingDownloader(part, progress, **kwargs),
-        )
-    except ManifestError:
-        raise
-    except ValueError as e:
-        if 'hash' not in str(e).lower():
-            raise
-        raise ManifestError(
-            f"{dest.name} from {url} is not the published file (its checksum is wrong) and was removed; run the command again, and if that repeats, "
-            "something between here and the archive alters it"
-        ) from None
-    except requests.RequestException as e:
-        raise ManifestError(
-            f"{url}: {_short(e)}; what arrived stays: run the command again to go on"
-        ) from None
+        pooch.retrieve(url, checksum, **where)
+    except (ValueError, requests.RequestException) as error:
+        raise _explained(error, url, dest.name) from None
     return dest
 
-# %% ../../nbs/data/11_download.ipynb #ecfe3c4d
+# %% ../../nbs/data/11_download.ipynb #1eb4ba51
+def _explained(error: Exception, url: str, name: str) -> Exception:
+    "What a user is told about an error of a download; the error itself where nothing is known."
+    if isinstance(error, ManifestError):
+        return error
+    if isinstance(error, ValueError) and 'hash' in str(error).lower():
+        return ManifestError(
+            f"{name} from {url} is not the published file (its checksum is wrong) and was removed; "
+            "run the command again, and if that repeats, something between here and the archive "
+            "alters it"
+        )
+    if isinstance(error, OSError):
+        return ManifestError(
+            f"{url}: {_short(error)}; what arrived stays: run the command again to go on"
+        )
+    return error
+
+# %% ../../nbs/data/11_download.ipynb #1edfbdac
+def _members(archive: zipfile.ZipFile) -> list:
+    "The files of an archive, without folders and what macOS adds."
+    return [
+        member
+        for member in archive.infolist()
+        if not member.is_dir() and not member.filename.startswith('__MACOSX')
+    ]
+
+# %% ../../nbs/data/11_download.ipynb #c512fa85
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, dest: Path) -> None:
+    "Write one file of an archive below `dest`, whole or not at all, if it is not there in full."
+    path = (dest / member.filename).resolve()
+    if not path.is_relative_to(dest):
+        raise ManifestError(
+            f"{Path(archive.filename).name} holds {member.filename!r}, which would be written "
+            "outside its folder; this is not the archive's file"
+        )
+    if path.is_file() and path.stat().st_size == member.file_size:
+        return
+    with atomic_path(path) as part, archive.open(member) as packed, open(part, 'wb') as file:
+        shutil.copyfileobj(packed, file, 1 << 20)
+
+# %% ../../nbs/data/11_download.ipynb #4e213185
 def unpack(
     archive: str | Path,  # A zip file
     dest: str | Path,  # Folder to unpack into
     progress: bool = False,  # Show a bar
 ) -> int:  # Number of files in the archive
-    "Unpack a zip, each file whole or not at all; files that are there in full are not written again. `ManifestError` where the zip is damaged (its own checksums)."
-    import shutil, zipfile
+    """Unpack a zip; files that are there in full are not written again. `ManifestError` where the
+    zip is damaged (its own checksums)."""
     from tqdm.auto import tqdm
 
-    dest = Path(dest).resolve()
+    name, dest = Path(archive).name, Path(dest).resolve()
     try:
-        with zipfile.ZipFile(archive) as z:
-            todo = [
-                m for m in z.infolist() if not m.is_dir() and not m.filename.startswith('__MACOSX')
-            ]
-            for m in tqdm(
-                todo, desc=f'unpack {Path(archive).name}', unit='file', disable=not progress
-            ):
-                to = (dest / m.filename).resolve()
-                if not to.is_relative_to(dest):
-                    raise ManifestError(
-                        f"{Path(archive).name} holds {m.filename!r}, which would be written outside its folder; this is not the archive's file"
-                    )
-                if to.is_file() and to.stat().st_size == m.file_size:
-                    continue
-                with atomic_path(to) as part, z.open(m) as a, open(part, 'wb') as b:
-                    shutil.copyfileobj(a, b, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as e:
+        with zipfile.ZipFile(archive) as opened:
+            members = _members(opened)
+            bar = tqdm(members, desc=f'unpack {name}', unit='file', disable=not progress)
+            for member in bar:
+                _extract(opened, member, dest)
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise ManifestError(
-            f"{Path(archive).name} is damaged ({e}); delete it and run the command again"
+            f"{name} is damaged ({error}); delete it and run the command again"
         ) from None
-    return len(todo)
+    return len(members)
 
-# %% ../../nbs/data/11_download.ipynb #c512fa85
-def _sizes(files) -> list:
-    "Bytes of each file as its server says, None where it does not."
+# %% ../../nbs/data/11_download.ipynb #a4d021e7
+def _served_size(url: str) -> int:
+    "Bytes of a file as its server says, 0 where it does not."
     import requests
 
-    def one(url):
-        try:
-            r = requests.head(
-                url, allow_redirects=True, timeout=30, headers={'Accept-Encoding': 'identity'}
-            )
-            return int(r.headers['Content-Length']) if r.ok else None
-        except (requests.RequestException, KeyError, ValueError):
-            return None
+    plain = {'Accept-Encoding': 'identity'}
+    try:
+        response = requests.head(url, allow_redirects=True, timeout=30, headers=plain)
+        return int(response.headers['Content-Length']) if response.ok else 0
+    except (requests.RequestException, KeyError, ValueError):
+        return 0
 
-    return [one(f[1]) for f in files]
+# %% ../../nbs/data/11_download.ipynb #22c47a1a
+def _bytes_needed(dest: Path, file: SourceFile, size: int) -> int:
+    "Bytes that a file of this size still takes: an archive counts twice, what is here not at all."
+    part = dest / f'{file.name}.part'
+    here = part.stat().st_size if part.exists() else 0
+    return size * (2 if file.unpack_to else 1) - here
 
-# %% ../../nbs/data/11_download.ipynb #4e213185
-def _room(dest: Path, sizes: list, files) -> None:
-    "Raise before anything starts if the disk cannot hold the downloads, what is unpacked from them, and a little more."
-    import shutil
-
-    here = lambda f: p.stat().st_size if (p := dest / (f[0] + '.part')).exists() else 0
-    need = sum((s or 0) * (2 if f[2] else 1) - here(f) for s, f in zip(sizes, files, strict=False)) + 2**28
-    free = shutil.disk_usage(next(p for p in (dest, *dest.parents) if p.exists())).free
-    if need > free:
+# %% ../../nbs/data/11_download.ipynb #3b2b7998
+def _check_room(dest: Path, needed: int) -> None:
+    "Raise where the disk cannot hold this many bytes and a little more."
+    needed += 2**28
+    existing = next(folder for folder in (dest, *dest.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
         raise ManifestError(
-            f"{need / 1e9:,.1f} GB are needed in {dest} (downloads and what is unpacked from them) and {free / 1e9:,.1f} GB are free; free some or name another folder"
+            f"{needed / 1e9:,.1f} GB are needed in {dest} (downloads and what is unpacked from "
+            f"them) and {free / 1e9:,.1f} GB are free; free some or name another folder"
         )
 
-# %% ../../nbs/data/11_download.ipynb #2c67a795
-def get_source(
-    name: str,  # Of `SOURCES`
-    root: str | Path | None = None,  # Data folder; None: what `MELANOMA_DATA` names
-    keep: bool = False,  # Keep the zip files after unpacking
-    progress: bool = True,  # Show bars
-    **kwargs,  # Of `ResumingDownloader`
-) -> Path:  # The folder of the source
-    "Fetch a public data set, unpack it, and record what came from where under which licence. What is there is not fetched again."
+# %% ../../nbs/data/11_download.ipynb #04b496f3
+def _fetch_file(file: SourceFile, dest: Path, keep: bool, progress: bool, **kwargs) -> dict:
+    "Fetch one file of a source, unpack it if it is an archive; the facts to be recorded."
+    path = fetch(file.url, dest / file.name, file.checksum, progress, **kwargs)
+    facts = dict(
+        url=file.url,
+        bytes=path.stat().st_size,
+        sha256=sha256(path),
+        fetched=time.strftime('%Y-%m-%d'),
+    )
+    if file.unpack_to:
+        facts['unpacked'] = unpack(path, dest / file.unpack_to, progress)
+        if not keep:
+            path.unlink()
+    return facts
+
+# %% ../../nbs/data/11_download.ipynb #06960df1
+def _place_of(name: str, root: str | Path | None) -> tuple:
+    "The source of this name and the folder that it goes to."
     if name not in SOURCES:
         raise ManifestError(
             f"{name!r} is not a source that can be fetched; choose from {', '.join(SOURCES)}"
@@ -257,24 +291,26 @@ def get_source(
         raise ManifestError(
             "where to? set MELANOMA_DATA to a folder with room, or name one with --root"
         )
-    src = SOURCES[name]
-    dest = home / src.folder
+    return SOURCES[name], home / SOURCES[name].folder
+
+# %% ../../nbs/data/11_download.ipynb #097e2c89
+def get_source(
+    name: str,  # Of `SOURCES`
+    root: str | Path | None = None,  # Data folder; None: what `MELANOMA_DATA` names
+    keep: bool = False,  # Keep the zip files after unpacking
+    progress: bool = True,  # Show bars
+    **kwargs,  # Of `ResumingDownloader`
+) -> Path:  # The folder of the source
+    """Fetch a public data set, unpack it, and record what came from where under which licence. What
+    is there is not fetched again."""
+    source, dest = _place_of(name, root)
     note = dest / 'source.json'
     done = read_json(note)['files'] if note.exists() else {}
-    todo = [f for f in src.files if f[0] not in done]
-    _room(dest, _sizes(todo), todo)
-    for n, url, into, checksum in todo:
-        file = fetch(url, dest / n, checksum, progress, **kwargs)
-        facts = dict(
-            url=url,
-            bytes=file.stat().st_size,
-            sha256=sha256(file),
-            fetched=time.strftime('%Y-%m-%d'),
-        )
-        if into:
-            facts['unpacked'] = unpack(file, dest / into, progress)
-            if not keep:
-                file.unlink()
-        done[n] = facts
-        write_json(note, dict(source=src.title, licence=src.licence, url=src.url, files=done))
+    missing = [file for file in source.files if file.name not in done]
+    needed = [_bytes_needed(dest, file, _served_size(file.url)) for file in missing]
+    _check_room(dest, sum(needed))
+    about = dict(source=source.title, licence=source.licence, url=source.url)
+    for file in missing:
+        done[file.name] = _fetch_file(file, dest, keep, progress, **kwargs)
+        write_json(note, about | dict(files=done))
     return dest

@@ -22,43 +22,27 @@ from melanoma_nbdev.core import (
     package_dir,
     read_json,
     sha256,
+    sigmoid,
     write_csv,
     write_json,
 )
 from .lesion import contact_sheet, draw_lesion, picture_size, stream
 
 # %% ../../nbs/phantom/04_dataset.ipynb #85215b76
-PATIENT_STREAM, LESION_STREAM, _PHOTO, _CHOICE, _PLANT = range(
-    5
-)  # a random stream each, so that more images leave the first ones as they are
+# a random stream each, so that more images leave the first ones as they are
+PATIENT_STREAM, LESION_STREAM, _PHOTO, _CHOICE, _PLANT = range(5)
+
+# %% ../../nbs/phantom/04_dataset.ipynb #d4519d25
+_SITES = 'torso', 'lower extremity', 'upper extremity', 'head/neck', 'palms/soles', 'oral/genital'
 SITE_P = {
-    'male': {
-        'torso': 0.572,
-        'lower extremity': 0.215,
-        'upper extremity': 0.136,
-        'head/neck': 0.061,
-        'palms/soles': 0.011,
-        'oral/genital': 0.005,
-    },
-    'female': {
-        'torso': 0.457,
-        'lower extremity': 0.305,
-        'upper extremity': 0.171,
-        'head/neck': 0.053,
-        'palms/soles': 0.012,
-        'oral/genital': 0.002,
-    },
+    'male': dict(zip(_SITES, (0.572, 0.215, 0.136, 0.061, 0.011, 0.005), strict=True)),
+    'female': dict(zip(_SITES, (0.457, 0.305, 0.171, 0.053, 0.012, 0.002), strict=True)),
 }
 "Share of each body site, by sex"
-SITE_RISK = {
-    'torso': -0.06,
-    'lower extremity': -0.06,
-    'upper extremity': 0.15,
-    'head/neck': 0.4,
-    'palms/soles': -0.1,
-    'oral/genital': 0.3,
-}
+SITE_RISK = dict(zip(_SITES, (-0.06, -0.06, 0.15, 0.4, -0.1, 0.3), strict=True))
 "What a body site adds to the malignancy score"
+
+# %% ../../nbs/phantom/04_dataset.ipynb #5599305d
 MISSING = dict(site=0.0159, sex=0.002, age=0.0001)
 "Share of missing values; where sex is missing, age is missing too, as in the real table"
 
@@ -84,7 +68,7 @@ def risk(
     age: float,  # Years
     site: str,  # One of `core.SITES`
     weight: float,  # The patient's relative number of photographs
-    u: float,  # The patient's own share, standard normal
+    own: float,  # The patient's own share, standard normal
 ) -> float:
     "What is known of a lesion before it is seen: the expectation of its malignancy score `z`."
     return (
@@ -92,7 +76,7 @@ def risk(
         + 0.33 * (age - 48) / 14.5
         + SITE_RISK[site]
         - 0.27 * (math.log(weight) / 0.9 - 0.9)
-        + 0.25 * u
+        + 0.25 * own
     )
 
 # %% ../../nbs/phantom/04_dataset.ipynb #9a2f2497
@@ -102,45 +86,52 @@ def draw_latents(
 ) -> dict:
     """A lesion: `site`, `age` at the photograph (exact), `keratosis` (would be a seborrheic
     keratosis, not a nevus, if benign) and malignancy score `z`."""
-    ps = SITE_P[patient['sex']]
-    site = str(rng.choice(list(ps), p=list(ps.values())))
+    shares = SITE_P[patient['sex']]
+    site = str(rng.choice(list(shares), p=list(shares.values())))
     age = min(patient['age'] + rng.uniform(0, 2.5), 90)
     keratosis = bool(rng.random() < 1 / (1 + math.exp(2.4 - (age - 48) / 12)))
-    z = risk(patient['sex'], age, site, patient['weight'], patient['u']) + OWN * rng.normal()
-    return dict(site=site, age=float(age), keratosis=keratosis, z=float(z))
+    known = risk(patient['sex'], age, site, patient['weight'], patient['u'])
+    score = known + OWN * rng.normal()
+    return dict(site=site, age=float(age), keratosis=keratosis, z=float(score))
 
 # %% ../../nbs/phantom/04_dataset.ipynb #456725a4
 def expected_auc(
-    z: np.ndarray,  # (n,) scores
-    p: np.ndarray,  # (n,) probability that each is positive
+    scores: np.ndarray,  # (n,) higher means melanoma
+    chances: np.ndarray,  # (n,) probability that each is positive
     weight: np.ndarray | None = None,  # (n,) how much each counts; 1 where `None`
 ) -> float:  # NaN where one class is empty
-    """The AUC of `z` when labels are drawn from `p`; with `p` 0 or 1 it is the empirical AUC.
-    $\\sum_{ij} p_i (1-p_j) [z_i > z_j] \\, / \\sum_{ij} p_i (1-p_j)$, ties by half."""
-    z, p = np.asarray(z, float), np.asarray(p, float)
-    w = np.ones_like(p) if weight is None else np.asarray(weight, float)
-    _, inv = np.unique(z, return_inverse=True)
-    pos, neg = np.bincount(inv, w * p), np.bincount(inv, w * (1 - p))
-    if not pos.sum() or not neg.sum():
-        return float('nan')
-    return float((pos * (np.cumsum(neg) - neg / 2)).sum() / (pos.sum() * neg.sum()))
+    """The AUC of `scores` when labels are drawn from `chances`; with chances of 0 or 1 it is the
+    empirical AUC. $\\sum_{ij} p_i (1-p_j) [z_i > z_j] \\, / \\sum_{ij} p_i (1-p_j)$, ties by half
+    (`z` the scores, `p` the chances)."""
+    scores, chances = np.asarray(scores, float), np.asarray(chances, float)
+    weight = np.ones_like(chances) if weight is None else np.asarray(weight, float)
+    _, rank = np.unique(scores, return_inverse=True)
+    positive = np.bincount(rank, weight * chances)
+    negative = np.bincount(rank, weight * (1 - chances))
+    if not positive.sum() or not negative.sum(): return float('nan')
+    below = np.cumsum(negative) - negative / 2
+    return float((positive * below).sum() / (positive.sum() * negative.sum()))
 
 # %% ../../nbs/phantom/04_dataset.ipynb #a26cf331
 @lru_cache
 def reference_population() -> tuple:  # z (1201,) from -6 to 6, and the share of images at each
     """The distribution of `z` over images of a large population: 4,000 patients weighted by their
     photographs, the lesion's own part integrated exactly."""
-    rng, zs = np.random.default_rng(77), np.linspace(-6, 6, 1201)
-    known = []
-    for _ in range(4000):
-        p = draw_patient(rng)
-        p['weight'] *= math.exp(0.81)  # a lognormal weighted by itself is shifted by its variance
-        d = draw_latents(rng, p)
-        known.append(risk(p['sex'], d['age'], d['site'], p['weight'], p['u']))
+    rng, scores = np.random.default_rng(77), np.linspace(-6, 6, 1201)
+    known = [_reference_risk(rng) for _ in range(4000)]
     hist = np.histogram(known, bins=np.linspace(-6.005, 6.005, 1202))[0] / len(known)
-    own = np.exp(-0.5 * (zs / OWN) ** 2)
+    own = np.exp(-0.5 * (scores / OWN) ** 2)
     share = np.convolve(hist, own / own.sum(), 'same')
-    return zs, share / share.sum()
+    return scores, share / share.sum()
+
+# %% ../../nbs/phantom/04_dataset.ipynb #016b5558
+def _reference_risk(rng) -> float:
+    "The risk of a lesion of one patient, where patients come as often as they are photographed."
+    patient = draw_patient(rng)
+    patient['weight'] *= math.exp(0.81)  # a lognormal weighted by itself shifts by its variance
+    lesion = draw_latents(rng, patient)
+    own = patient['u']
+    return risk(patient['sex'], lesion['age'], lesion['site'], patient['weight'], own)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #4e68d898
 CEILING = 0.95
@@ -148,10 +139,12 @@ CEILING = 0.95
 better"""
 
 # %% ../../nbs/phantom/04_dataset.ipynb #e37eb243
-def _bisect(f, lo, hi):
+def _bisect(function, low, high) -> float:
+    "Where a growing function crosses 0."
     for _ in range(50):
-        lo, hi = ((lo + hi) / 2, hi) if f((lo + hi) / 2) < 0 else (lo, (lo + hi) / 2)
-    return (lo + hi) / 2
+        middle = (low + high) / 2
+        low, high = (middle, high) if function(middle) < 0 else (low, middle)
+    return (low + high) / 2
 
 # %% ../../nbs/phantom/04_dataset.ipynb #66a4cc24
 @lru_cache
@@ -163,11 +156,29 @@ def solve_label(
     ceiling."""
     if not 0.001 <= prevalence <= 0.9:
         raise ManifestError(f"prevalence must lie in 0.001 to 0.9, not {prevalence}")
-    z, share = reference_population()
-    p_of = lambda a, b: 1 / (1 + np.exp(-np.clip(a * z + b, -60, 60)))
-    b_of = lambda a: _bisect(lambda b: (share * p_of(a, b)).sum() - prevalence, -60, 60)
-    a = round(_bisect(lambda a: expected_auc(z, p_of(a, b_of(a)), share) - ceiling, 0.1, 15), 4)
-    return a, round(b_of(a), 4)
+    scores, share = reference_population()
+
+    def above_ceiling(slope):
+        chances = _reference_chances(slope, _offset_for(slope, prevalence))
+        return expected_auc(scores, chances, share) - ceiling
+
+    slope = round(_bisect(above_ceiling, 0.1, 15), 4)
+    return slope, round(_offset_for(slope, prevalence), 4)
+
+# %% ../../nbs/phantom/04_dataset.ipynb #7489d2aa
+def _reference_chances(slope, offset) -> np.ndarray:
+    "The probability of melanoma at each `z` of the reference population."
+    return sigmoid(np.clip(slope * reference_population()[0] + offset, -60, 60))
+
+# %% ../../nbs/phantom/04_dataset.ipynb #14463e48
+def _offset_for(slope, prevalence) -> float:
+    "The offset that gives the reference population this prevalence."
+    _, share = reference_population()
+
+    def above_prevalence(offset):
+        return (share * _reference_chances(slope, offset)).sum() - prevalence
+
+    return _bisect(above_prevalence, -60, 60)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #6f29730a
 PLANTS = dict(
@@ -185,30 +196,27 @@ AGAIN = 0.05  # share of photographs that show a lesion for the second time
 def _patients_and_lesions(n_images, n_patients, seed) -> pd.DataFrame:
     """One row an image: patient, lesion (numbers), and the lesion's latents. The first `n_patients`
     images go round; then patients come by their weight."""
-    pats = [draw_patient(stream(seed, PATIENT_STREAM, i)) for i in range(n_patients)]
-    cum = np.cumsum([p['weight'] for p in pats])
-    lesions = [[] for _ in pats]
+    patients = [draw_patient(stream(seed, PATIENT_STREAM, index)) for index in range(n_patients)]
+    reach = np.cumsum([patient['weight'] for patient in patients])
+    lesions = [[] for _ in patients]
     rows = []
-    for i in range(n_images):
-        g = stream(seed, _CHOICE, i)
-        j = i if i < n_patients else int(np.searchsorted(cum, g.random() * cum[-1]))
-        again = lesions[j] and g.random() < AGAIN
-        if again:
-            k = int(g.integers(len(lesions[j])))
-        else:
-            k = len(lesions[j])
-            lesions[j].append(draw_latents(stream(seed, LESION_STREAM, j, k), pats[j]))
-        rows.append(
-            dict(
-                photo=i,
-                patient=j,
-                lesion=k,
-                sex=pats[j]['sex'],
-                tone=pats[j]['tone'],
-                **lesions[j][k],
-            )
-        )
+    for photo in range(n_images):
+        rng = stream(seed, _CHOICE, photo)
+        index = photo
+        if photo >= n_patients: index = int(np.searchsorted(reach, rng.random() * reach[-1]))
+        patient, known = patients[index], lesions[index]
+        lesion = _choose_lesion(rng, known)
+        if lesion == len(known):
+            known.append(draw_latents(stream(seed, LESION_STREAM, index, lesion), patient))
+        row = dict(photo=photo, patient=index, lesion=lesion)
+        rows.append(dict(row, sex=patient['sex'], tone=patient['tone'], **known[lesion]))
     return pd.DataFrame(rows)
+
+# %% ../../nbs/phantom/04_dataset.ipynb #50f0a34f
+def _choose_lesion(rng, known) -> int:
+    "Number of the lesion on a patient's next photograph: now and then a known one, else a new one."
+    if known and rng.random() < AGAIN: return int(rng.integers(len(known)))
+    return len(known)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #d3436c8a
 CAMERA_P = dict(compact=0.45, slr=0.35, square=0.2)
@@ -222,25 +230,34 @@ RULER_P, RULER_PLANT = 0.12, {0: 0.08, 1: 0.6}
 "Share of images with a ruler; by target where `ruler` is planted"
 
 # %% ../../nbs/phantom/04_dataset.ipynb #53360e67
-def _photograph(seed: int, i: int, target: int, sex: str, plant) -> dict:
+def _photograph(seed: int, photo: int, target: int, sex: str, plant) -> dict:
     """What belongs to the photograph and not to the lesion: camera, ruler, hairs, and the log
     likelihood ratio that a planted shortcut gives away."""
-    g = stream(seed, _CHOICE, i, 1)
-    u, v, w, m = g.random(4)
-    pc = CAMERA_PLANT[target] if 'camera' in plant else CAMERA_P
-    camera = list(pc)[min(int(np.searchsorted(np.cumsum(list(pc.values())), u)), 2)]
-    pr = RULER_PLANT[target] if 'ruler' in plant else RULER_P
-    hairy = w < (0.45 if sex == 'male' else 0.25)
-    llr = math.log(CAMERA_PLANT[1][camera] / CAMERA_PLANT[0][camera]) if 'camera' in plant else 0.0
+    rng = stream(seed, _CHOICE, photo, 1)
+    for_camera, for_ruler, for_hair, many = rng.random(4)
+    shares = CAMERA_PLANT[target] if 'camera' in plant else CAMERA_P
+    reach = np.cumsum(list(shares.values()))
+    camera = list(shares)[min(int(np.searchsorted(reach, for_camera)), 2)]
+    ruler = bool(for_ruler < (RULER_PLANT[target] if 'ruler' in plant else RULER_P))
+    hairy = for_hair < (0.45 if sex == 'male' else 0.25)
+    hairs = int(2 + 40 * many**3) if hairy else 0
+    return dict(camera=camera, ruler=ruler, hairs=hairs, llr=_given_away(camera, ruler, plant))
+
+# %% ../../nbs/phantom/04_dataset.ipynb #bc96c2a0
+def _given_away(camera, ruler, plant) -> float:
+    "Log likelihood ratio of a melanoma, given the planted camera and ruler."
+    ratio = 0.0
+    if 'camera' in plant:
+        ratio = math.log(CAMERA_PLANT[1][camera] / CAMERA_PLANT[0][camera])
     if 'ruler' in plant:
-        llr += (
-            math.log(RULER_PLANT[1] / RULER_PLANT[0])
-            if v < pr
-            else math.log((1 - RULER_PLANT[1]) / (1 - RULER_PLANT[0]))
-        )
-    return dict(
-        camera=camera, ruler=bool(v < pr), hairs=int(2 + 40 * m**3) if hairy else 0, llr=llr
-    )
+        ratio += _log_ratios(RULER_PLANT)[0 if ruler else 1]
+    return ratio
+
+# %% ../../nbs/phantom/04_dataset.ipynb #00345bcd
+def _log_ratios(shares) -> tuple:
+    "Log likelihood ratio of a melanoma where a mark is there, and where it is not."
+    there = math.log(shares[1] / shares[0])
+    return there, math.log((1 - shares[1]) / (1 - shares[0]))
 
 # %% ../../nbs/phantom/04_dataset.ipynb #615999d1
 def phantom_table(
@@ -250,176 +267,181 @@ def phantom_table(
     prevalence: float = 0.0176,  # Expected share of images that show a melanoma
     seed: int = 0,  # The same seed gives the same rows
     plant: tuple = (),  # Any of `PLANTS`
-) -> (
-    pd.DataFrame
-):  # One row an image: the columns of `train.csv`, of `truth.csv`, and what the drawing needs
-    """The table of a phantom set, without its pictures: the same seed gives the same rows, and more
-    images leave the first ones as they are."""
+) -> pd.DataFrame:  # The columns of `train.csv`, of `truth.csv`, and what the drawing needs
+    """The table of a phantom set, one row an image, without its pictures: the same seed gives the
+    same rows, and more images leave the first ones as they are."""
     plant = _check_plant(plant)
     if not 1 <= n_patients <= n_images:
         raise ManifestError(
             f"n_patients must lie in 1 to n_images, but {n_patients} patients were asked for "
             f"{n_images} images"
         )
-    a, b = solve_label(prevalence)
-    df = _patients_and_lesions(n_images, n_patients, seed)
-    df['p'] = 1 / (1 + np.exp(-(a * df.z + b)))
-    coin = {
-        k: stream(seed, LESION_STREAM, *k, 1).random()
-        for k in sorted(set(zip(df.patient, df.lesion, strict=False)))
-    }
-    df['target'] = [
-        int(coin[k] < p)
-        for k, p in zip(zip(df.patient, df.lesion, strict=False), df.p, strict=False)
-    ]
-    ph = pd.DataFrame(
-        [
-            _photograph(seed, i, y, s, plant)
-            for i, y, s in zip(df.photo, df.target, df.sex, strict=False)
-        ]
-    )
-    df = pd.concat([df, ph], axis=1)
-    df['patient_id'] = [f'PP_{j + 1:05d}' for j in df.patient]
-    df['true_patient_id'] = df.patient_id
-    df['lesion_id'] = [
-        f'PL_{j + 1:05d}{k:03d}' for j, k in zip(df.patient, df.lesion, strict=False)
-    ]
-    df['duplicate_of'] = df['change'] = None
-    if 'leak' in plant:
-        df = _plant_leak(df, seed, plant)
-    if 'duplicates' in plant:
-        df = _plant_duplicates(df, seed)
-    if 'metadata' in plant:
-        df = _plant_metadata(df, seed)
-    return _recorded(df.reset_index(drop=True), seed, size)
+    table = _patients_and_lesions(n_images, n_patients, seed)
+    _draw_labels(table, seed, prevalence)
+    table = pd.concat([table, _photographs(table, seed, plant)], axis=1)
+    _name_patients(table)
+    planted = _plant_faults(table, seed, plant)
+    return _recorded(planted.reset_index(drop=True), seed, size)
+
+# %% ../../nbs/phantom/04_dataset.ipynb #b0edc848
+def _draw_labels(table, seed, prevalence):
+    "Add `p` and `target`: one coin a lesion, so that its photographs agree."
+    slope, offset = solve_label(prevalence)
+    table['p'] = sigmoid(slope * table.z + offset)
+    lesions = list(zip(table.patient, table.lesion, strict=True))
+    coins = {lesion: stream(seed, LESION_STREAM, *lesion, 1).random() for lesion in set(lesions)}
+    chances = zip(lesions, table.p, strict=True)
+    table['target'] = [int(coins[lesion] < chance) for lesion, chance in chances]
+
+# %% ../../nbs/phantom/04_dataset.ipynb #63f24b82
+def _photographs(table, seed, plant) -> pd.DataFrame:
+    "What belongs to the photograph, for each row."
+    photos = zip(table.photo, table.target, table.sex, strict=True)
+    return pd.DataFrame([_photograph(seed, *photo, plant) for photo in photos])
+
+# %% ../../nbs/phantom/04_dataset.ipynb #2d86085c
+def _name_patients(table):
+    "Add the ids of patients and lesions, and the columns that copies fill in."
+    table['patient_id'] = [f'PP_{patient + 1:05d}' for patient in table.patient]
+    table['true_patient_id'] = table.patient_id
+    lesions = zip(table.patient, table.lesion, strict=True)
+    table['lesion_id'] = [f'PL_{patient + 1:05d}{lesion:03d}' for patient, lesion in lesions]
+    table['duplicate_of'] = table['change'] = None
+
+# %% ../../nbs/phantom/04_dataset.ipynb #39e6e3f0
+def _plant_faults(table, seed, plant) -> pd.DataFrame:
+    "The table with the faults that change its rows or its record."
+    if 'leak' in plant: table = _plant_leak(table, seed, plant)
+    if 'duplicates' in plant: table = _plant_duplicates(table, seed)
+    if 'metadata' in plant: table = _plant_metadata(table, seed)
+    return table
 
 # %% ../../nbs/phantom/04_dataset.ipynb #956dc8b6
 def _check_plant(plant) -> tuple:
-    plant = (plant,) if isinstance(plant, str) else tuple(plant)
-    if bad := [x for x in plant if x not in PLANTS]:
-        raise ManifestError(f"cannot plant {bad[0]!r}; choose from {', '.join(PLANTS)}")
-    return tuple(x for x in PLANTS if x in plant)
+    "The faults to plant, in the order of `PLANTS`."
+    wanted = (plant,) if isinstance(plant, str) else tuple(plant)
+    if unknown := [fault for fault in wanted if fault not in PLANTS]:
+        raise ManifestError(f"cannot plant {unknown[0]!r}; choose from {', '.join(PLANTS)}")
+    return tuple(fault for fault in PLANTS if fault in wanted)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #30084a7c
-TRAIN_COLS = [
-    'image_name',
-    'patient_id',
-    'sex',
-    'age_approx',
-    'anatom_site_general_challenge',
-    'diagnosis',
-    'benign_malignant',
-    'target',
-]
+TRAIN_COLS = (
+    'image_name patient_id sex age_approx anatom_site_general_challenge diagnosis '
+    'benign_malignant target'
+).split()
 "Columns of SIIM-ISIC 2020's train.csv"
 
 # %% ../../nbs/phantom/04_dataset.ipynb #f7c1d426
-def _recorded(df, seed, size):
+def _recorded(table, seed, size) -> pd.DataFrame:
     "Names, sizes, diagnosis and what a registry would have written down, with its gaps."
-    df['image_name'] = [f'PHANTOM_{i + 1:07d}' for i in range(len(df))]
-    miss = np.array([stream(seed, _CHOICE, i, 2).random(3) for i in range(len(df))])
-    no_sex = miss[:, 0] < MISSING['sex']
-    no_age = no_sex | (miss[:, 1] < MISSING['age'])
-    df['age_approx'] = (np.round(df.age / 5) * 5).where(~no_age)
-    df['anatom_site_general_challenge'] = df.site.where(
-        df.on_record if 'on_record' in df else miss[:, 2] >= MISSING['site'], None
-    )
-    df['true_sex'] = df.sex
-    df['sex'] = df.sex.where(~no_sex, None)
-    df['diagnosis'] = np.where(
-        df.target == 1, 'melanoma', np.where(df.keratosis, 'seborrheic keratosis', 'nevus')
-    )
-    df['benign_malignant'] = np.where(df.target == 1, 'malignant', 'benign')
-    df['p_shortcut'] = 1 / (1 + np.exp(-(np.log(df.p / (1 - df.p)) + df.llr)))
-    wh = np.array(
-        [
-            _changed_size(picture_size(c, size), ch)
-            for c, ch in zip(df.camera, df.change, strict=False)
-        ]
-    )
-    df['width'], df['height'] = wh[:, 0], wh[:, 1]
-    for c in ('z', 'p', 'p_shortcut', 'tone'):
-        df[c] = df[c].round(9)  # the last digits are the machine's
-    return df
+    table['image_name'] = [f'PHANTOM_{number + 1:07d}' for number in range(len(table))]
+    _record_with_gaps(table, seed)
+    benign = np.where(table.keratosis, 'seborrheic keratosis', 'nevus')
+    table['diagnosis'] = np.where(table.target == 1, 'melanoma', benign)
+    table['benign_malignant'] = np.where(table.target == 1, 'malignant', 'benign')
+    table['p_shortcut'] = sigmoid(np.log(table.p / (1 - table.p)) + table.llr)
+    photos = zip(table.camera, table.change, strict=True)
+    sizes = [_changed_size(picture_size(camera, size), change) for camera, change in photos]
+    table['width'], table['height'] = np.array(sizes).T
+    for column in ('z', 'p', 'p_shortcut', 'tone'):
+        table[column] = table[column].round(9)  # the last digits are the machine's
+    return table
+
+# %% ../../nbs/phantom/04_dataset.ipynb #2d8743d8
+def _record_with_gaps(table, seed):
+    "Add recorded age, site and sex, with the values that a registry misses."
+    gaps = np.array([stream(seed, _CHOICE, row, 2).random(3) for row in range(len(table))])
+    no_sex = gaps[:, 0] < MISSING['sex']
+    no_age = no_sex | (gaps[:, 1] < MISSING['age'])
+    has_site = table.on_record if 'on_record' in table else gaps[:, 2] >= MISSING['site']
+    table['age_approx'] = (np.round(table.age / 5) * 5).where(~no_age)
+    table['anatom_site_general_challenge'] = table.site.where(has_site, None)
+    table['true_sex'] = table.sex
+    table['sex'] = table.sex.where(~no_sex, None)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #d808ea00
-def _changed_size(wh, change):
+def _changed_size(size, change) -> tuple:
     "Width and height after the words of `change`."
     for word in (change or '').split():
-        k, _, v = word.partition('=')
-        if k == 'resize':
-            wh = tuple(max(8, round(s * float(v))) for s in wh)
-        elif k == 'rotate' and v != '180':
-            wh = wh[::-1]
-    return wh
+        kind, _, value = word.partition('=')
+        if kind == 'resize':
+            size = tuple(max(8, round(side * float(value))) for side in size)
+        elif kind == 'rotate' and value != '180':
+            size = size[::-1]
+    return size
 
 # %% ../../nbs/phantom/04_dataset.ipynb #497dff7d
-def _plant_duplicates(df, seed, share=0.05):
+def _plant_duplicates(table, seed, share=0.05) -> pd.DataFrame:
     """Copies of `share` of the images (at least 6) as further rows, under other patients' ids;
     `change` says what the copy went through."""
-    n = max(6, round(share * len(df)))
-    g = stream(seed, _PLANT, 0)
-    who = df.drop_duplicates('patient_id').set_index('patient_id')
-    rows = []
-    if df.true_patient_id.nunique() < 2:
+    if table.true_patient_id.nunique() < 2:
         raise ManifestError(
             "duplicates go under other patients' ids: ask for n_patients of 2 or more"
         )
-    for j, i in enumerate(g.permutation(len(df))[:n]):
-        r = df.iloc[i].copy()
-        other = g.choice(who.index[who.true_patient_id != r.true_patient_id])
-        r['duplicate_of'], r['patient_id'], r['sex'], r['lesion_id'] = (
-            f'PHANTOM_{i + 1:07d}',
-            other,
-            who.sex[other],
-            f'PL_9{j:07d}',
-        )
-        r['change'] = ' '.join(_changes(g))
-        rows.append(r)
-    return pd.concat([df, pd.DataFrame(rows)], ignore_index=True)
+    rng = stream(seed, _PLANT, 0)
+    patients = table.drop_duplicates('patient_id').set_index('patient_id')
+    originals = rng.permutation(len(table))[: max(6, round(share * len(table)))]
+    copies = [_copy_of(table, row, number, patients, rng) for number, row in enumerate(originals)]
+    return pd.concat([table, pd.DataFrame(copies)], ignore_index=True)
+
+# %% ../../nbs/phantom/04_dataset.ipynb #74369dc9
+def _copy_of(table, row, number, patients, rng) -> pd.Series:
+    "A row for a copy of the image in `row`, under another patient."
+    copy = table.iloc[row].copy()
+    other = rng.choice(patients.index[patients.true_patient_id != copy.true_patient_id])
+    copy['duplicate_of'] = f'PHANTOM_{row + 1:07d}'
+    copy['patient_id'], copy['sex'] = other, patients.sex[other]
+    copy['lesion_id'] = f'PL_9{number:07d}'
+    copy['change'] = ' '.join(_changes(rng))
+    return copy
 
 # %% ../../nbs/phantom/04_dataset.ipynb #dc6d478b
-def _changes(g) -> list:
+def _changes(rng) -> list:
     "One to three of the changes that copies on the web go through."
     words = [
-        f'resize={g.uniform(0.6, 1.4):.3f}',
-        f'quality={g.integers(60, 96)}',
-        f'rotate={g.integers(1, 4) * 90}',
+        f'resize={rng.uniform(0.6, 1.4):.3f}',
+        f'quality={rng.integers(60, 96)}',
+        f'rotate={rng.integers(1, 4) * 90}',
         'flip',
-        f'colour={g.integers(1e6)}',
+        f'colour={rng.integers(1e6)}',
     ]
-    return [words[i] for i in sorted(g.permutation(5)[: g.integers(1, 4)])]
+    chosen = rng.permutation(5)[: rng.integers(1, 4)]
+    return [words[index] for index in sorted(chosen)]
 
 # %% ../../nbs/phantom/04_dataset.ipynb #cd70a5e0
 def change_copy(
-    img: Image.Image,  # The original
+    image: Image.Image,  # The original
     change: str,  # Words of `truth.csv`'s column `change`
-) -> tuple[
-    Image.Image, int | None
-]:  # The copy, and the JPEG quality to save it with (`None`: the set's own)
+) -> tuple[Image.Image, int | None]:  # The copy; its JPEG quality, `None` for the set's own
     """An image after its changes: `resize=` factor, `quality=`, `rotate=` degrees, `flip`,
     `colour=` seed of a mild change of light."""
     quality = None
     for word in change.split():
-        k, _, v = word.partition('=')
-        if k == 'resize':
-            img = img.resize(_changed_size(img.size, word), Image.BICUBIC)
-        elif k == 'rotate':
-            img = img.transpose(
-                {90: Image.ROTATE_90, 180: Image.ROTATE_180, 270: Image.ROTATE_270}[int(v)]
-            )
-        elif k == 'flip':
-            img = img.transpose(Image.FLIP_LEFT_RIGHT)
-        elif k == 'quality':
-            quality = int(v)
-        elif k == 'colour':
-            g = np.random.default_rng(int(v))
-            x = np.asarray(img, 'f4') / 255
-            x = x ** g.uniform(0.88, 1.14) * g.uniform(0.93, 1.07, 3).astype('f4')
-            img = Image.fromarray((np.clip(x, 0, 1) * 255 + 0.5).astype('u1'))
-        else:
-            raise ManifestError(f"unknown change {word!r} in truth.csv")
-    return img, quality
+        kind, _, value = word.partition('=')
+        if kind == 'quality': quality = int(value)
+        else: image = _changed(image, word)
+    return image, quality
+
+# %% ../../nbs/phantom/04_dataset.ipynb #1e331c48
+_TURNS = {'90': Image.ROTATE_90, '180': Image.ROTATE_180, '270': Image.ROTATE_270}
+
+# %% ../../nbs/phantom/04_dataset.ipynb #ab4889ce
+def _changed(image, word) -> Image.Image:
+    "An image after one change of its pixels."
+    kind, _, value = word.partition('=')
+    if kind == 'resize': return image.resize(_changed_size(image.size, word), Image.BICUBIC)
+    if kind == 'rotate': return image.transpose(_TURNS[value])
+    if kind == 'flip': return image.transpose(Image.FLIP_LEFT_RIGHT)
+    if kind == 'colour': return _tinted(image, int(value))
+    raise ManifestError(f"unknown change {word!r} in truth.csv")
+
+# %% ../../nbs/phantom/04_dataset.ipynb #83c46008
+def _tinted(image, seed) -> Image.Image:
+    "An image in a mildly different light."
+    rng = np.random.default_rng(seed)
+    pixels = np.asarray(image, 'f4') / 255
+    pixels = pixels ** rng.uniform(0.88, 1.14) * rng.uniform(0.93, 1.07, 3).astype('f4')
+    return Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype('u1'))
 
 # %% ../../nbs/phantom/04_dataset.ipynb #0841aca6
 def draw_row(
@@ -442,25 +464,34 @@ def draw_row(
     return change_copy(img, row.change) if isinstance(row.change, str) else (img, None)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #10956ae7
-def _plant_leak(df, seed, plant, share=0.1):
+def _plant_leak(table, seed, plant, share=0.1) -> pd.DataFrame:
     """Some patients get a second id: half of their images go under it, and one lesion is
     photographed again under it. Only the lesion id tells."""
-    g = stream(seed, _PLANT, 1)
-    n = int(df.patient.nunique())
+    rng = stream(seed, _PLANT, 1)
+    n_patients = int(table.patient.nunique())
     rows = []
-    for j in g.permutation(n)[: max(2, round(share * n))]:
-        alias = f'PP_{n + int(j) + 1:05d}'
-        mine = df.index[df.patient == j]
-        first = mine[0]
-        flip = [i for i in mine[1:] if g.random() < 0.5 and df.lesion[i] != df.lesion[first]]
-        df.loc[flip, 'patient_id'] = alias
-        r = df.loc[first].copy()
-        r['patient_id'] = alias
-        r['photo'] = 10**7 + int(j)
-        for k, v in _photograph(seed, r.photo, r.target, r.sex, plant).items():
-            r[k] = v
-        rows.append(r)
-    return pd.concat([df, pd.DataFrame(rows)], ignore_index=True)
+    for patient in rng.permutation(n_patients)[: max(2, round(share * n_patients))]:
+        alias = f'PP_{n_patients + int(patient) + 1:05d}'
+        first, *others = table.index[table.patient == patient]
+        moved = [
+            row
+            for row in others
+            if rng.random() < 0.5 and table.lesion[row] != table.lesion[first]
+        ]
+        table.loc[moved, 'patient_id'] = alias
+        rows.append(_photographed_again(table.loc[first], alias, seed, plant))
+    return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
+
+# %% ../../nbs/phantom/04_dataset.ipynb #16937297
+def _photographed_again(row, alias, seed, plant) -> pd.Series:
+    "A further photograph of a row's lesion, under the patient's second id."
+    again = row.copy()
+    again['patient_id'] = alias
+    again['photo'] = 10**7 + int(row.patient)
+    photo = _photograph(seed, again.photo, again.target, again.sex, plant)
+    for column, value in photo.items():
+        again[column] = value
+    return again
 
 # %% ../../nbs/phantom/04_dataset.ipynb #3b7c1e52
 SITE_PLANT = {0: 0.4, 1: 0.95}
@@ -468,64 +499,46 @@ SITE_PLANT = {0: 0.4, 1: 0.95}
 the place of `MISSING['site']`"""
 
 # %% ../../nbs/phantom/04_dataset.ipynb #c5007f9f
-def _plant_metadata(df, seed):
+def _plant_metadata(table, seed) -> pd.DataFrame:
     """`on_record`: the registry fills in a lesion's body site when its histology report comes, so
     that the gaps go with the target. What they give away is added to `llr`."""
-    u = {
-        k: stream(seed, _PLANT, 2, *k).random()
-        for k in set(zip(df.patient, df.lesion, strict=False))
-    }  # a stream of its own: nothing else of the set moves
-    on = np.array([u[k] for k in zip(df.patient, df.lesion, strict=False)]) < df.target.map(
-        SITE_PLANT
-    )
-    told = (
-        math.log(SITE_PLANT[1] / SITE_PLANT[0]),
-        math.log((1 - SITE_PLANT[1]) / (1 - SITE_PLANT[0])),
-    )
-    return df.assign(on_record=on, llr=df.llr + np.where(on, *told))
+    lesions = list(zip(table.patient, table.lesion, strict=True))
+    coins = {lesion: stream(seed, _PLANT, 2, *lesion).random() for lesion in set(lesions)}
+    on_record = np.array([coins[lesion] for lesion in lesions]) < table.target.map(SITE_PLANT)
+    given_away = np.where(on_record, *_log_ratios(SITE_PLANT))
+    return table.assign(on_record=on_record, llr=table.llr + given_away)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #77c182af
-TRUTH_COLS = [
-    'image_name',
-    'patient_id',
-    'true_patient_id',
-    'lesion_id',
-    'target',
-    'z',
-    'p',
-    'p_shortcut',
-    'keratosis',
-    'tone',
-    'camera',
-    'ruler',
-    'hairs',
-    'width',
-    'height',
-    'duplicate_of',
-    'change',
-]
+TRUTH_COLS = (
+    'image_name patient_id true_patient_id lesion_id target z p p_shortcut keratosis tone camera '
+    'ruler hairs width height duplicate_of change'
+).split()
 "Columns of truth.csv"
+
+# %% ../../nbs/phantom/04_dataset.ipynb #2db2c93d
 DRAWING = 1  # raised when the pictures of a seed change
 
-
-def _save_jpeg(path, img, quality=None):
-    with atomic_path(path) as tmp:
-        img.save(tmp, 'JPEG', quality=quality or 88, subsampling=2, optimize=True)
+# %% ../../nbs/phantom/04_dataset.ipynb #00c8cfb6
+def _save_jpeg(path, image, quality=None):
+    "Write a picture as the set's pictures are written."
+    with atomic_path(path) as unfinished:
+        image.save(unfinished, 'JPEG', quality=quality or 88, subsampling=2, optimize=True)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #4badc83f
 def arithmetic() -> dict:
     """Versions, and a hash of how this machine rounds: where all are equal, one seed gives the same
     bytes; elsewhere a pixel may differ by a grey level."""
-    x = np.linspace(-3, 3, 4099, dtype='f4')
-    fs = (
-        np.exp(x),
-        np.hypot(x, 0.3),
-        np.arctan2(x, 0.7),
-        np.exp(x.astype(float)),
-        np.cos(x.astype(float) * 5),
-        np.abs(x) ** 0.9,
+    single = np.linspace(-3, 3, 4099, dtype='f4')
+    double = single.astype(float)
+    results = (
+        np.exp(single),
+        np.hypot(single, 0.3),
+        np.arctan2(single, 0.7),
+        np.exp(double),
+        np.cos(double * 5),
+        np.abs(single) ** 0.9,
     )
-    bits = b''.join(f.tobytes() for f in fs)
+    bits = b''.join(result.tobytes() for result in results)
     return dict(numpy=np.__version__, pillow=PIL.__version__, rounding=sha256(bits)[:16])
 
 # %% ../../nbs/phantom/04_dataset.ipynb #e3362dff
@@ -542,62 +555,61 @@ def make_phantom(
     """Write a phantom set in SIIM-ISIC 2020's layout. A killed run goes on where it was; a finished
     one returns at once; a folder that holds another set is refused."""
     dest, plant = Path(dest), _check_plant(plant)
-    config = dict(
-        n_images=n_images,
-        n_patients=n_patients,
-        size=size,
-        prevalence=prevalence,
-        seed=seed,
-        plant=list(plant),
-        drawing=DRAWING,
-    )
-    if _claim(dest, config):
-        return dest
-    df = phantom_table(n_images, n_patients, size, prevalence, seed, plant)
-    for i, row in enumerate(df.itertuples(index=False)):
-        path = dest / 'jpeg' / 'train' / f'{row.image_name}.jpg'
-        if not path.exists():
-            _save_jpeg(path, *draw_row(row, seed, size))
-        if progress and (i + 1) * 10 // len(df) > i * 10 // len(df):
-            print(f'{i + 1} of {len(df)} images', flush=True)
-    for p in (dest / 'jpeg' / 'train').glob('.PHANTOM_*'):
-        p.unlink(missing_ok=True)  # what a killed run left half-written
-    write_csv(dest / 'truth.csv', df[TRUTH_COLS])
-    write_csv(
-        dest / 'ISIC_2020_Training_GroundTruth_v2.csv',
-        df.assign(age_approx=df.age_approx.astype('Int64'))[
-            TRAIN_COLS[:2] + ['lesion_id'] + TRAIN_COLS[2:]
-        ],
-    )
-    write_csv(dest / 'train.csv', df.assign(age_approx=df.age_approx.astype('Int64'))[TRAIN_COLS])
+    config = dict(n_images=n_images, n_patients=n_patients, size=size, prevalence=prevalence)
+    config.update(seed=seed, plant=list(plant), drawing=DRAWING)
+    if _claim(dest, config): return dest
+    table = phantom_table(n_images, n_patients, size, prevalence, seed, plant)
+    _write_pictures(dest / 'jpeg' / 'train', table, seed, size, progress)
+    _write_tables(dest, table)
     return dest
+
+# %% ../../nbs/phantom/04_dataset.ipynb #f025f17d
+def _write_pictures(folder, table, seed, size, progress):
+    "Draw the pictures that are not there yet, and remove what a killed run left half-written."
+    for done, row in enumerate(table.itertuples(index=False), 1):
+        path = folder / f'{row.image_name}.jpg'
+        if not path.exists(): _save_jpeg(path, *draw_row(row, seed, size))
+        if progress and done * 10 // len(table) > (done - 1) * 10 // len(table):
+            print(f'{done} of {len(table)} images', flush=True)
+    for unfinished in folder.glob('.PHANTOM_*'):
+        unfinished.unlink(missing_ok=True)
+
+# %% ../../nbs/phantom/04_dataset.ipynb #719fca3a
+def _write_tables(dest, table):
+    "Write the tables of a set; `train.csv` comes last and says that the set is whole."
+    write_csv(dest / 'truth.csv', table[TRUTH_COLS])
+    record = table.assign(age_approx=table.age_approx.astype('Int64'))
+    with_lesion = [*TRAIN_COLS[:2], 'lesion_id', *TRAIN_COLS[2:]]
+    write_csv(dest / 'ISIC_2020_Training_GroundTruth_v2.csv', record[with_lesion])
+    write_csv(dest / 'train.csv', record[TRAIN_COLS])
 
 # %% ../../nbs/phantom/04_dataset.ipynb #55a10680
 def _claim(dest, config) -> bool:
     """True where the finished set of this config is in `dest` already; takes an empty or
     half-written folder for it; refuses any other."""
-    p = dest / 'phantom.json'
-    if p.exists():
-        old = read_json(p)['config']
-        if diff := [
-            f'{k} {old.get(k)!r}, asked for {config[k]!r}'
-            for k in config
-            if old.get(k) != config[k]
-        ]:
-            raise ManifestError(
-                f"{dest} holds another phantom set ({'; '.join(diff)}); name another folder, or "
-                f"delete this one"
-            )
+    path = dest / 'phantom.json'
+    if path.exists():
+        _check_same(dest, read_json(path)['config'], config)
         return (dest / 'train.csv').exists()
     if (dest / 'train.csv').exists() or (dest / 'jpeg').exists():
         raise ManifestError(
             f"{dest} holds images or a table that no phantom set wrote; name another folder"
         )
-    a, b = solve_label(config['prevalence'])
-    write_json(
-        p, dict(config=config, label=dict(a=a, b=b, best_auc=CEILING), drawn_with=arithmetic())
-    )
+    slope, offset = solve_label(config['prevalence'])
+    label = dict(a=slope, b=offset, best_auc=CEILING)
+    write_json(path, dict(config=config, label=label, drawn_with=arithmetic()))
     return False
+
+# %% ../../nbs/phantom/04_dataset.ipynb #6fe9a4dd
+def _check_same(dest, old, config):
+    "Raise where a folder's set was made with other arguments."
+    differ = [name for name in config if old.get(name) != config[name]]
+    if differ:
+        words = [f'{name} {old.get(name)!r}, asked for {config[name]!r}' for name in differ]
+        raise ManifestError(
+            f"{dest} holds another phantom set ({'; '.join(words)}); name another folder, or "
+            f"delete this one"
+        )
 
 # %% ../../nbs/phantom/04_dataset.ipynb #19c8cc85
 EMBEDDED = dict(n_images=240, n_patients=60, size=128, prevalence=0.2, seed=27)
@@ -606,13 +618,13 @@ EMBEDDED = dict(n_images=240, n_patients=60, size=128, prevalence=0.2, seed=27)
 # %% ../../nbs/phantom/04_dataset.ipynb #d57e2fec
 def embedded_phantom() -> Path:
     "The folder of the shipped set: `make_phantom(**EMBEDDED)`."
-    p = package_dir() / 'examples'
-    if not (p / 'train.csv').exists():
+    folder = package_dir() / 'examples'
+    if not (folder / 'train.csv').exists():
         raise ManifestError(
-            f"the embedded phantom set is missing from {p}; install the package again, or write "
-            f"one with make_phantom"
+            f"the embedded phantom set is missing from {folder}; install the package again, or "
+            f"write one with make_phantom"
         )
-    return p
+    return folder
 
 # %% ../../nbs/phantom/04_dataset.ipynb #dd800cb2
 def show_phantom(
@@ -623,18 +635,19 @@ def show_phantom(
     px: int = 112,  # Side of a picture, pixels
 ) -> Image.Image:  # RGB
     "A contact sheet of a phantom set, in the order of its table."
-    t = read_truth(path)
-    if target is not None:
-        t = t[t.target == target]
-    return contact_sheet(
-        [Path(path) / 'jpeg' / 'train' / f'{i}.jpg' for i in t.image_name.head(n)], cols, px
-    )
+    truth = read_truth(path)
+    if target is not None: truth = truth[truth.target == target]
+    folder = Path(path) / 'jpeg' / 'train'
+    return contact_sheet([folder / f'{name}.jpg' for name in truth.image_name.head(n)], cols, px)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #6740b7e2
-def read_truth(path) -> pd.DataFrame:
-    p = Path(path) / 'truth.csv'
-    if not p.exists():
+def read_truth(
+    path,  # Folder of a phantom set
+) -> pd.DataFrame:  # The columns `TRUTH_COLS`, one row an image
+    "The truth of a phantom set; raises `ManifestError` for a folder that holds none."
+    file = Path(path) / 'truth.csv'
+    if not file.exists():
         raise ManifestError(
             f"{path} is not a phantom set: it has no truth.csv; make one with make_phantom"
         )
-    return pd.read_csv(p)
+    return pd.read_csv(file)

@@ -18,6 +18,7 @@ from melanoma_nbdev.training.options import (
     OPTIONS,
     check_metadata,
     check_only,
+    check_value,
     describe,
     label_classes,
     named_numbers,
@@ -144,6 +145,9 @@ def _plan_of(given: dict) -> tuple:
 def _check_before_torch(options: dict, command: dict, presets: list) -> None:
     "Say what is wrong with options or table before torch is loaded."
     checked = [run_options(preset, **options) for preset in presets]
+    for name, value in command.items():
+        if value is not None:
+            check_value(OPTIONS[name], value)
     if command['only']:
         check_only(whole_numbers(command['only'], 'only'), options['folds'])
     named = {name: options[name] for name in ('columns', 'labels') if name in options}

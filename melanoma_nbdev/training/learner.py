@@ -36,22 +36,22 @@ from melanoma_nbdev.core import (
 )
 from ..images import to_input
 from melanoma_nbdev.training.callbacks import (
-    Accumulate,
-    Bar,
+    AccumulateGradients,
+    EpochProgress,
     Checkpoint,
     Distributed,
-    Ema,
+    WeightAverage,
     EpochSeed,
-    FreezeBody,
-    MelAUC,
-    MixAll,
-    Stop,
-    Watch,
+    FreezeBackbone,
+    MelanomaAUC,
+    MixupInputs,
+    EarlyStop,
+    FiniteLoss,
     best_epoch,
     keep_freed_memory,
-    mel_prob,
+    melanoma_risks,
     processes,
-    stopped,
+    patience_is_over,
     wait_for_all,
 )
 from .losses import make_loss
@@ -156,9 +156,9 @@ def _callbacks_of_part(config: dict, part, number: int, path, metric, quiet: boo
     symmetries = config['tta'] > 1 and fold
     callbacks = [
         EpochSeed(config['seed'], number, config['pos_rate'], config['times'], rank, world),
-        Watch(),
+        FiniteLoss(),
         Checkpoint(path, metric, rank == 0, symmetries),
-        Bar(f'fold {part}' if fold else 'full', quiet or rank > 0),
+        EpochProgress(f'fold {part}' if fold else 'full', quiet or rank > 0),
     ]
     return callbacks + ([Distributed()] if world > 1 else [])
 
@@ -187,7 +187,7 @@ def make_learner(
     number = 99 if fold is None else fold
     seed_everything(config['seed'] * 1009 + number)
     dls, training = _data_of_part(config, manifest, fold)
-    model, metric = build_model(config), None if fold is None else MelAUC()
+    model, metric = build_model(config), None if fold is None else MelanomaAUC()
     learn = Learner(
         dls,
         model,
@@ -211,11 +211,11 @@ def recipe_callbacks(
 ) -> list:  # Callbacks
     "The callbacks that a recipe asks for."
     wanted = (
-        (config['accumulate'] > 1, lambda: Accumulate(config['accumulate'])),
-        (config['ema'], lambda: Ema(model, config['ema'])),
-        (config['freeze'], lambda: FreezeBody(config['freeze'])),
-        (config['patience'], lambda: Stop(config['patience'])),
-        (config['mixup'], lambda: MixAll(config['mixup'])),
+        (config['accumulate'] > 1, lambda: AccumulateGradients(config['accumulate'])),
+        (config['ema'], lambda: WeightAverage(model, config['ema'])),
+        (config['freeze'], lambda: FreezeBackbone(config['freeze'])),
+        (config['patience'], lambda: EarlyStop(config['patience'])),
+        (config['mixup'], lambda: MixupInputs(config['mixup'])),
         (config['cutmix'], lambda: CutMix(config['cutmix'])),
     )
     return [make() for on, make in wanted if on]
@@ -225,7 +225,7 @@ def _fit(learn: Learner, config: dict) -> None:
     "Train from the checkpoint to the last epoch."
     checkpoint = learn.checkpoint
     done = checkpoint.restore(learn)
-    if done < config['epochs'] and not stopped(checkpoint.rows, config['patience']):
+    if done < config['epochs'] and not patience_is_over(checkpoint.rows, config['patience']):
         learn.fit_one_cycle(
             config['epochs'],
             lr_max=[config['lr'], config['head_lr']],
@@ -344,7 +344,7 @@ def clear_end(
 # %% ../../nbs/training/26_learner.ipynb #f343561a
 def _risks(logits: np.ndarray, binary: bool) -> np.ndarray:
     "(n, c) probabilities: of melanoma alone for one logit, else of all classes."
-    return mel_prob(logits)[:, None] if binary else softmax(logits)
+    return melanoma_risks(logits)[:, None] if binary else softmax(logits)
 
 # %% ../../nbs/training/26_learner.ipynb #f31a7a73
 def oof_rows(
