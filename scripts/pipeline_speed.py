@@ -85,7 +85,7 @@ def pipeline_rates(config, manifest):
     "Images per second of this project's first epoch, and of its second."
     learn, rate = make_learner(config, manifest, 0, '.', quiet=True), Rate()
     learn.add_cb(rate)
-    for name in ('checkpoint', 'bar'): learn.remove_cb(getattr(learn, name))
+    for name in ('checkpoint', 'epoch_progress'): learn.remove_cb(getattr(learn, name))
     learn.fit(2, 1e-4)
     return rate.rates
 

@@ -30,7 +30,8 @@ from melanoma_nbdev.core import friendly, read_json, seed_everything, sha256, wr
 from melanoma_nbdev.phantom.bounds import picture_truth
 from melanoma_nbdev.training.augment import derm_tfms
 from melanoma_nbdev.training.callbacks import (
-    EpochProgress, Checkpoint, Distributed, EpochSeed, FiniteLoss, keep_freed_memory, processes, wait_for_all)
+    Checkpoint, Distributed, EpochProgress, EpochSeed, FiniteLoss, keep_freed_memory, processes,
+    wait_for_all)
 from melanoma_nbdev.training.learner import AdamW, predict_logits
 from melanoma_nbdev.training.models import DermModel, body_head, load_backbone, save_model
 from melanoma_nbdev.training.pipeline import AsTensor, Field, square_store

@@ -4,16 +4,25 @@
 
 # %% auto #0
 __all__ = ['EpochSeed', 'melanoma_risks', 'MelanomaAUC', 'FiniteLoss', 'AccumulateGradients', 'WeightAverage', 'FreezeBackbone',
-           'MixupInputs', 'patience_is_over', 'EarlyStop', 'memory_mb', 'optimizer_tensors', 'restore_optimizer',
-           'Checkpoint', 'best_epoch', 'processes', 'wait_for_all', 'accelerator', 'Distributed', 'EpochProgress',
+           'MixupInputs', 'memory_mb', 'optimizer_tensors', 'restore_optimizer', 'best_epoch', 'Checkpoint',
+           'patience_is_over', 'EarlyStop', 'processes', 'wait_for_all', 'accelerator', 'Distributed', 'EpochProgress',
            'keep_freed_memory']
 
 # %% ../../nbs/training/25_callbacks.ipynb #ce3fa648
-import ctypes, os, resource, sys, time, warnings
+import ctypes
+import os
+import resource
+import sys
+import time
+import warnings
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-import numpy as np, pandas as pd, psutil, torch
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
 
 warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)
 from fastai.callback.core import Callback, CancelBatchException, CancelFitException
@@ -25,14 +34,13 @@ from sklearn.metrics import roc_auc_score
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from ..core import RunError, atomic_path, seed_everything, write_csv
+from ..core import RunError, atomic_path, seed_everything, softmax, write_csv
 from .augment import set_epoch
 from .pipeline import sample_order
 
 # %% ../../nbs/training/25_callbacks.ipynb #00d2e0ed
 class EpochSeed(Callback):
-    """Seed each epoch from (seed, part, epoch), and draw its order of images with `sample_order`;
-    network inputs in channels-last."""
+    "Seed each epoch from (seed, part, epoch), and draw its order of images with `sample_order`."
 
     order = -8
 
@@ -45,80 +53,88 @@ class EpochSeed(Callback):
         rank: int = 0,  # Which of `world` processes this is
         world: int = 1,  # Processes that train this part together
     ):
-        self.seed, self.part, self.pos_rate, self.times, self.rank, self.world = (
-            seed * 1009 + (part + 1) * 101,
-            part,
-            pos_rate,
-            times,
-            rank,
-            world,
-        )
+        self.seed = seed * 1009 + (part + 1) * 101
+        self.pos_rate, self.times = pos_rate, times
+        self.rank, self.world = rank, world
 
     def before_fit(self):
         self.draw(0)
 
-    def before_epoch(self):
-        seed_everything(self.seed * 1000 + self.epoch + self.rank * 7919)
-        self.draw(self.epoch)
-        set_epoch(self.dls.train, self.seed, self.epoch)
+# %% ../../nbs/training/25_callbacks.ipynb #35a177fa
+@patch
+def draw(
+    self: EpochSeed,
+    epoch: int,  # Number of the epoch, from 0
+):
+    "Give the training DataLoader its order for that epoch."
+    loader = self.dls.train
+    order = sample_order(loader.targets, self.seed, epoch, self.pos_rate, self.times)
+    order = order[self.rank :: self.world][: len(order) // self.world]
+    loader.n = len(order)
+    loader.shuffle_fn = lambda _: [int(row) for row in order]
 
-    def draw(self, epoch):
-        "Give the training DataLoader its order for that epoch."
-        dl = self.dls.train
-        o = sample_order(dl.targets, self.seed, epoch, self.pos_rate, self.times)
-        o = o[self.rank :: self.world][: len(o) // self.world]
-        dl.n = len(o)
-        dl.shuffle_fn = lambda idxs: [int(i) for i in o]
+# %% ../../nbs/training/25_callbacks.ipynb #283db78a
+@patch
+def before_epoch(self: EpochSeed):
+    "Seed everything that draws, and the augmentation, by the number of the epoch."
+    seed_everything(self.seed * 1000 + self.epoch + self.rank * 7919)
+    self.draw(self.epoch)
+    set_epoch(self.dls.train, self.seed, self.epoch)
 
-    def before_batch(self):
-        self.learn.xb = tuple(
-            x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in self.xb
-        )
 
-# %% ../../nbs/training/25_callbacks.ipynb #333cf8bb
-def melanoma_risks(
-    logits: np.ndarray,  # (n, c), or (n,) or (n, 1) for one logit
-    mel: int = 0,  # Index of melanoma among c > 1
-) -> np.ndarray:  # n probabilities of melanoma
-    "The probability of melanoma that logits state: softmax, or sigmoid for one logit."
-    z = np.asarray(logits, dtype=np.float64).reshape(len(logits), -1)
-    if z.shape[1] == 1:
-        return 1 / (1 + np.exp(-z[:, 0]))
-    e = np.exp(z - z.max(1, keepdims=True))
-    return e[:, mel] / e.sum(1)
+@patch
+def before_batch(self: EpochSeed):
+    "Give the network its images in channels-last, which is faster."
+    self.learn.xb = tuple(
+        inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+        for inputs in self.xb
+    )
 
 # %% ../../nbs/training/25_callbacks.ipynb #f3f3aeb7
-class MelanomaAUC(Metric):
-    """Melanoma AUC over a whole validation epoch; NaN where a fold has only one kind. Keeps the
-    logits."""
+def melanoma_risks(
+    logits: np.ndarray,  # (n, c), or (n,) or (n, 1) for one logit
+    melanoma: int = 0,  # Index of melanoma among c > 1
+) -> np.ndarray:  # (n,) probabilities of melanoma
+    "The probability of melanoma that logits state: softmax, or the sigmoid of one logit."
+    logits = np.asarray(logits, dtype=np.float64).reshape(len(logits), -1)
+    if logits.shape[1] > 1:
+        return softmax(logits)[:, melanoma]
+    return 1 / (1 + np.exp(-logits[:, 0]))  # the bits of files that were written before
 
-    def __init__(self, mel: int = 0):
-        self.mel = mel
+# %% ../../nbs/training/25_callbacks.ipynb #43f82c50
+class MelanomaAUC(Metric):
+    "AUC over a whole validation epoch; NaN where a fold has only one kind. Keeps the logits."
+
+    name = 'mel_auc'  # its column in history.csv
+
+    def __init__(
+        self,
+        melanoma: int = 0,  # Index of melanoma among several logits
+    ):
+        self.melanoma = melanoma
 
     def reset(self):
-        self.z, self.y = [], []
+        self.batches, self.labels = [], []
 
     def accumulate(self, learn):
-        self.z.append(learn.pred.detach().float().cpu().numpy())
-        self.y.append(learn.y.detach().cpu().numpy())
+        self.batches.append(learn.pred.detach().float().cpu().numpy())
+        self.labels.append(learn.y.detach().cpu().numpy())
 
-    @property
-    def logits(self):
-        return np.concatenate(self.z).reshape(sum(map(len, self.y)), -1)
+# %% ../../nbs/training/25_callbacks.ipynb #8815a6fa
+@patch(as_prop=True)
+def logits(self: MelanomaAUC):
+    "The logits of the epoch, (n, c)."
+    return np.concatenate(self.batches).reshape(sum(map(len, self.labels)), -1)
 
-    @property
-    def value(self):
-        y, z = np.concatenate(self.y), self.logits
-        y = (y == self.mel) if z.shape[1] > 1 else y > 0.5
-        return (
-            roc_auc_score(y, melanoma_risks(z, self.mel))
-            if 0 < y.sum() < len(y) and np.isfinite(z).all()
-            else float('nan')
-        )
 
-    @property
-    def name(self):
-        return 'mel_auc'
+@patch(as_prop=True)
+def value(self: MelanomaAUC):
+    "The AUC of the epoch."
+    labels, logits = np.concatenate(self.labels), self.logits
+    is_melanoma = labels == self.melanoma if logits.shape[1] > 1 else labels > 0.5
+    if not 0 < is_melanoma.sum() < len(is_melanoma) or not np.isfinite(logits).all():
+        return float('nan')
+    return roc_auc_score(is_melanoma, melanoma_risks(logits, self.melanoma))
 
 # %% ../../nbs/training/25_callbacks.ipynb #b37bb8f2
 class FiniteLoss(Callback):
@@ -127,49 +143,62 @@ class FiniteLoss(Callback):
     order = 60
 
     def after_loss(self):
-        if self.training and (self.loss.device.type == 'cpu' or self.iter % 20 == 0):
+        looks = self.loss.device.type == 'cpu' or self.iter % 20 == 0
+        if self.training and looks:
             self.check(self.loss, f'in epoch {self.epoch + 1}, batch {self.iter + 1}')
 
     def after_epoch(self):
-        for v in self.recorder.values[-1][:2]:
-            self.check(
-                torch.as_tensor(float(v)), f'in epoch {self.epoch + 1}'
-            )  # training and validation; none in a skipped epoch
+        # training and validation; none in a skipped epoch
+        for value in self.recorder.values[-1][:2]:
+            self.check(torch.as_tensor(float(value)), f'in epoch {self.epoch + 1}')
 
-    def check(self, loss, where):
-        "Raise if that loss is no number."
-        if not torch.isfinite(loss):
-            raise RunError(
-                f"the loss is {float(loss.detach())} {where}; start again in another --out with "
-                f"lower --lr and --head_lr, or look for broken images with melanoma_data check "
-                f"and go on with --resume. Finished folds and epochs are kept"
-            )
+# %% ../../nbs/training/25_callbacks.ipynb #96d7b08c
+@patch
+def check(
+    self: FiniteLoss,
+    loss: torch.Tensor,  # One number
+    where: str,  # Epoch and batch, in words
+):
+    "Raise if that loss is no number."
+    if not torch.isfinite(loss):
+        raise RunError(
+            f"the loss is {float(loss.detach())} {where}; start again in another --out with "
+            "lower --lr and --head_lr, or look for broken images with melanoma_data check "
+            "and go on with --resume. Finished folds and epochs are kept"
+        )
 
 # %% ../../nbs/training/25_callbacks.ipynb #3a2d6258
 class AccumulateGradients(Callback):
-    "Step once per `k` batches, with the mean of their gradients."
+    "Step once per `batches` batches, with the mean of their gradients."
 
     order, run_valid = 6, False  # before mixed precision's
 
-    def __init__(self, k: int):
-        self.k = k
+    def __init__(
+        self,
+        batches: int,  # Batches per step
+    ):
+        self.batches = batches
 
-    def group(self) -> int:
+    def group_size(self) -> int:
         "The number of batches in the present group."
-        start = self.iter - self.iter % self.k
-        return min(self.k, self.n_iter - start)
+        start = self.iter - self.iter % self.batches
+        return min(self.batches, self.n_iter - start)
 
     def after_loss(self):
-        self.learn.loss_grad = self.learn.loss_grad / self.group()
+        self.learn.loss_grad = self.learn.loss_grad / self.group_size()
 
     def before_step(self):
-        if (self.iter + 1) % self.k and self.iter + 1 < self.n_iter:
+        if (self.iter + 1) % self.batches and self.iter + 1 < self.n_iter:
             raise CancelBatchException()  # skips the step and keeps the gradients
 
 # %% ../../nbs/training/25_callbacks.ipynb #a99ea064
+def _unwrapped(model):
+    "The network itself, where several processes have wrapped it."
+    return getattr(model, 'module', model)
+
+# %% ../../nbs/training/25_callbacks.ipynb #053e7c33
 class WeightAverage(Callback):
-    """Validate and keep an exponential moving average of weights and buffers (torch's
-    `AveragedModel`)."""
+    "Validate and keep an exponential moving average of weights and buffers."
 
     order = 58  # its model comes back before `Checkpoint` looks
 
@@ -178,111 +207,104 @@ class WeightAverage(Callback):
         model,  # The network that is trained
         decay: float = 0.999,  # Share of the average that a step leaves
     ):
-        self.avg = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        average = get_ema_multi_avg_fn(decay)
+        self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
     def after_step(self):
-        self.avg.update_parameters(getattr(self.learn.model, 'module', self.learn.model))
+        self.average.update_parameters(_unwrapped(self.learn.model))
 
     def before_validate(self):
-        self.own, self.learn.model = self.learn.model, self.avg.module.eval()
+        self.own, self.learn.model = self.learn.model, self.average.module.eval()
 
     def after_validate(self):
         self.learn.model = self.own
 
-# %% ../../nbs/training/25_callbacks.ipynb #39ba6dcc
+# %% ../../nbs/training/25_callbacks.ipynb #30e97eb8
 class FreezeBackbone(Callback):
-    "The backbone does not learn in the first `epochs` epochs (its batch norm goes on averaging)."
+    "The backbone does not learn in the first `epochs` epochs; its batch norm goes on averaging."
 
     order = -7
 
-    def __init__(self, epochs: int):
+    def __init__(
+        self,
+        epochs: int,  # Epochs in which the head learns alone
+    ):
         self.epochs = epochs
 
     def before_epoch(self):
-        for p in getattr(self.learn.model, 'module', self.learn.model).backbone.parameters():
-            p.requires_grad_(self.epoch >= self.epochs)
+        for parameter in _unwrapped(self.learn.model).backbone.parameters():
+            parameter.requires_grad_(self.epoch >= self.epochs)
 
-# %% ../../nbs/training/25_callbacks.ipynb #30e97eb8
+# %% ../../nbs/training/25_callbacks.ipynb #54d115f0
 class MixupInputs(MixUp):
     "fastai's `MixUp` for one or several inputs."
 
     def before_batch(self):
-        n, dev = len(self.yb[0]), self.yb[0].device
-        lam = self.distrib.sample((n,)).to(dev)
-        lam, other = torch.maximum(lam, 1 - lam), torch.randperm(n).to(dev)
-        self.lam, self.yb1 = lam, tuple(y[other] for y in self.yb)
-        self.learn.xb = tuple(
-            torch.lerp(x[other], x, lam.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1)))
-            for x in self.xb
-        )
+        n, device = len(self.yb[0]), self.yb[0].device
+        share = self.distrib.sample((n,)).to(device)
+        share, other = torch.maximum(share, 1 - share), torch.randperm(n).to(device)
+        self.lam, self.yb1 = share, tuple(labels[other] for labels in self.yb)
+        self.learn.xb = tuple(self.blend(inputs, inputs[other]) for inputs in self.xb)
 
-# %% ../../nbs/training/25_callbacks.ipynb #54d115f0
-def patience_is_over(
-    rows: list,  # Records of the epochs so far, with `mel_auc`
-    patience: int,  # Epochs to wait for a better one; 0: for ever
-) -> bool:
-    "Whether the best epoch lies `patience` or more epochs back."
-    v = [r.get('mel_auc', float('nan')) for r in rows]
-    return bool(patience and np.isfinite(v).any() and len(v) - 1 - int(np.nanargmax(v)) >= patience)
-
-# %% ../../nbs/training/25_callbacks.ipynb #a477cd9b
-class EarlyStop(Callback):
-    "End the fit where `stopped` says so; of several processes the first decides."
-
-    order = 66  # after `Checkpoint`
-
-    def __init__(self, patience: int):
-        self.patience = patience
-
-    def after_epoch(self):
-        end = torch.tensor(
-            float(patience_is_over(self.learn.checkpoint.rows, self.patience)), device=self.dls.device
-        )
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.broadcast(end, 0)
-        if end:
-            raise CancelFitException()
+    def blend(self, own, other):
+        "Each row's share of its own, the rest of the other."
+        share = self.lam.to(own.dtype).reshape(-1, *[1] * (own.ndim - 1))
+        return torch.lerp(other, own, share)
 
 # %% ../../nbs/training/25_callbacks.ipynb #c48e804e
-def memory_mb() -> dict:  # now, peak: MiB; gpu_peak where there is a GPU
-    "Resident memory of this process, now and at most so far."
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == 'darwin' else 2**10
-    )
-    out = dict(
-        memory_mb=round(psutil.Process().memory_info().rss / 2**20, 1), peak_mb=round(peak, 1)
-    )
-    return out | (
-        dict(gpu_peak_mb=round(torch.cuda.max_memory_allocated() / 2**20, 1))
-        if torch.cuda.is_available()
-        else {}
-    )
+def memory_mb() -> dict:  # memory_mb now, peak_mb; gpu_peak_mb where there is a GPU
+    "Resident memory of this process, now and at most so far, in MiB."
+    unit = 2**20 if sys.platform == 'darwin' else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    now = psutil.Process().memory_info().rss / 2**20
+    used = dict(memory_mb=round(now, 1), peak_mb=round(peak, 1))
+    if torch.cuda.is_available():
+        used['gpu_peak_mb'] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return used
 
 # %% ../../nbs/training/25_callbacks.ipynb #3149a9f4
-def optimizer_tensors(opt) -> dict:
-    "The state of a torch optimizer in fastai's `OptimWrapper` as named tensors."
+def optimizer_tensors(
+    optimizer,  # fastai's `OptimWrapper`
+) -> dict:  # 'number of the parameter|name' -> tensor
+    "The state of a torch optimizer as named tensors."
     return {
-        f'{i}|{k}': torch.as_tensor(v).detach().cpu().clone()
-        for i, s in opt.opt.state_dict()['state'].items()
-        for k, v in s.items()
+        f'{number}|{name}': torch.as_tensor(value).detach().cpu().clone()
+        for number, state in optimizer.opt.state_dict()['state'].items()
+        for name, value in state.items()
     }
 
 # %% ../../nbs/training/25_callbacks.ipynb #b8e53cfb
-def restore_optimizer(opt, tensors: dict):
-    "Put what `opt_tensors` gave back into an optimizer of the same parameters."
-    state, ps = {}, [p for g in opt.param_lists for p in g]
-    for k, v in tensors.items():
-        i, name = k.split('|')
-        p = ps[int(i)]
-        state.setdefault(int(i), {})[name] = (
-            torch.empty_like(p).copy_(v) if v.shape == p.shape else v
-        )  # in the parameter's memory format, which fused kernels take for granted
-    opt.opt.load_state_dict(dict(state=state, param_groups=opt.opt.state_dict()['param_groups']))
+def restore_optimizer(
+    optimizer,  # fastai's `OptimWrapper`, of the same parameters
+    tensors: dict,  # As `optimizer_tensors` gave them
+):
+    "Put a state back into an optimizer."
+    state, parameters = {}, [each for group in optimizer.param_lists for each in group]
+    for key, tensor in tensors.items():
+        number, name = key.split('|')
+        parameter = parameters[int(number)]
+        if tensor.shape == parameter.shape:  # fused kernels take its memory format for granted
+            tensor = torch.empty_like(parameter).copy_(tensor)
+        state.setdefault(int(number), {})[name] = tensor
+    groups = optimizer.opt.state_dict()['param_groups']
+    optimizer.opt.load_state_dict(dict(state=state, param_groups=groups))
 
 # %% ../../nbs/training/25_callbacks.ipynb #c2b8a320
+def _aucs(rows: list) -> list:
+    "The AUC of each epoch, NaN where there is none."
+    return [row.get('mel_auc', float('nan')) for row in rows]
+
+
+def best_epoch(
+    rows: list,  # Records of the epochs so far, with `mel_auc`
+) -> int:
+    "Index of the epoch with the highest melanoma AUC; the last where none has one."
+    aucs = _aucs(rows)
+    return int(np.nanargmax(aucs)) if np.isfinite(aucs).any() else len(aucs) - 1
+
+# %% ../../nbs/training/25_callbacks.ipynb #2fce9279
 class Checkpoint(Callback):
-    """After each epoch keep the validation logits (`epochs.npz`), the records (`history.csv`) and
-    what is needed to resume."""
+    "After each epoch keep validation logits, records, and what is needed to resume."
 
     order = 65
 
@@ -293,225 +315,262 @@ class Checkpoint(Callback):
         write: bool = True,  # False in all but one of several processes
         keep_best: bool = False,  # Keep the weights of the best epoch, too
     ):
-        self.path, self.metric, self.write, self.keep_best, self.rows, self.logits, self.start = (
-            Path(path),
-            metric,
-            write,
-            keep_best,
-            [],
-            [],
-            0,
-        )
+        self.path, self.metric, self.write, self.keep_best = Path(path), metric, write, keep_best
+        self.rows, self.logits, self.start = [], [], 0
 
     def before_train(self):
         self.began = time.time()
 
     def after_train(self):
-        self.rate = self.n_iter * self.dls.train.bs / max(time.time() - self.began, 1e-9)
+        seconds = max(time.time() - self.began, 1e-9)
+        self.rate = self.n_iter * self.dls.train.bs / seconds
 
     def after_epoch(self):
-        if self.epoch < self.start:
-            return  # fastai announces the epochs that it skips, too
-        v = self.recorder.values[-1]
-        self.rows.append(
-            dict(
-                epoch=self.epoch,
-                **dict(zip(self.recorder.metric_names[1:-1], v, strict=False)),
-                seconds=round(time.time() - self.recorder.start_epoch, 1),
-                images_per_s=round(self.rate, 2),
-                **memory_mb(),
-            )
-        )
-        if self.metric:
-            self.logits.append(self.metric.logits.astype(np.float32))
-        if self.write:
-            self.save()
+        if self.epoch >= self.start:  # fastai announces the epochs that it skips, too
+            self.record()
+            if self.write:
+                self.save()
 
-# %% ../../nbs/training/25_callbacks.ipynb #2fce9279
+
+def _losses_of_epoch(recorder) -> dict:
+    "Losses and metric of the last epoch by name."
+    return dict(zip(recorder.metric_names[1:-1], recorder.values[-1], strict=False))
+
+
 @patch
-def save(self: Checkpoint):
-    "Write the three files, the checkpoint last."
-    write_csv(self.path / 'history.csv', pd.DataFrame(self.rows))
+def record(self: Checkpoint):
+    "Keep the figures and logits of the epoch that ended."
+    row = dict(epoch=self.epoch, **_losses_of_epoch(self.recorder))
+    row['seconds'] = round(time.time() - self.recorder.start_epoch, 1)
+    self.rows.append(row | dict(images_per_s=round(self.rate, 2), **memory_mb()))
     if self.metric:
-        with atomic_path(self.path / 'epochs.npz') as tmp:
-            np.savez_compressed(tmp, logits=np.stack(self.logits))
-    net, ema = (
-        getattr(self.learn.model, 'module', self.learn.model),
-        getattr(self.learn, 'ema', None),
-    )
-    m = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    e = (
-        {}
-        if ema is None
-        else {k: v.detach().cpu().contiguous() for k, v in ema.avg.module.state_dict().items()}
-    )
-    best = best_epoch(self.rows) == len(self.rows) - 1
-    if self.keep_best and best:
-        with atomic_path(self.path / 'best.safetensors') as tmp:
-            save_file(e or m, tmp)
-    t = (
-        {f'm|{k}': v for k, v in m.items()}
-        | {f'e|{k}': v for k, v in e.items()}
-        | {f'o|{k}': v.contiguous() for k, v in optimizer_tensors(self.opt).items()}
-    )
-    with atomic_path(self.path / 'checkpoint.safetensors') as tmp:
-        save_file(t | dict(done=torch.tensor(len(self.rows))), tmp)
-
-# %% ../../nbs/training/25_callbacks.ipynb #8da18112
-def best_epoch(rows: list) -> int:
-    "Index of the epoch with the highest melanoma AUC; the last where none has one."
-    v = [r.get('mel_auc', float('nan')) for r in rows]
-    return int(np.nanargmax(v)) if np.isfinite(v).any() else len(v) - 1
+        self.logits.append(self.metric.logits.astype(np.float32))
 
 # %% ../../nbs/training/25_callbacks.ipynb #c762fedf
+def _cpu_tensors(module, prefix: str = '') -> dict:
+    "The weights and buffers of a module, by name."
+    state = module.state_dict().items()
+    return {prefix + name: tensor.detach().cpu().contiguous() for name, tensor in state}
+
+
 @patch
-def restore(self: Checkpoint, learn) -> int:
-    """The number of epochs that are done already, with weights, their average and optimizer as they
-    were then."""
-    f = self.path / 'checkpoint.safetensors'
-    if not f.exists():
-        return 0
+def save(self: Checkpoint):
+    "Write the files, the checkpoint last."
+    write_csv(self.path / 'history.csv', pd.DataFrame(self.rows))
+    if self.metric:
+        with atomic_path(self.path / 'epochs.npz') as part:
+            np.savez_compressed(part, logits=np.stack(self.logits))
+    network, average = _unwrapped(self.learn.model), getattr(self.learn, 'weight_average', None)
+    average = None if average is None else average.average.module
+    if self.keep_best and best_epoch(self.rows) == len(self.rows) - 1:
+        with atomic_path(self.path / 'best.safetensors') as part:
+            save_file(_cpu_tensors(network if average is None else average), part)
+    tensors = _cpu_tensors(network, 'm|') | ({} if average is None else _cpu_tensors(average, 'e|'))
+    for name, tensor in optimizer_tensors(self.opt).items():
+        tensors[f'o|{name}'] = tensor.contiguous()
+    with atomic_path(self.path / 'checkpoint.safetensors') as part:
+        save_file(tensors | dict(done=torch.tensor(len(self.rows))), part)
+
+# %% ../../nbs/training/25_callbacks.ipynb #c74f2664
+def _read_checkpoint(path: Path) -> dict:
+    "The tensors of a checkpoint. `RunError` where it cannot be read."
     try:
-        t = load_file(f)
-    except Exception as e:
+        return load_file(path)
+    except Exception as error:
         raise RunError(
-            f"{self.path.name}/checkpoint.safetensors cannot be read ({e}); delete that file, and "
-            f"the part begins anew"
+            f"{path.parent.name}/checkpoint.safetensors cannot be read ({error}); "
+            "delete that file, and the part begins anew"
         ) from None
-    done = int(t.pop('done'))
+
+
+def _of_kind(tensors: dict, kind: str) -> dict:
+    "The tensors of the network (m), its average (e) or the optimizer (o)."
+    return {name[2:]: tensor for name, tensor in tensors.items() if name.startswith(f'{kind}|')}
+
+
+def _restore_weights(learn, tensors: dict, done: int) -> None:
+    "Network, optimizer and average as they were after `done` epochs."
     learn.create_opt()
-    pick = lambda p: {k[2:]: v for k, v in t.items() if k.startswith(p + '|')}
-    learn.model.load_state_dict(pick('m'))
-    restore_optimizer(
-        learn.opt,
-        {k: v.to(learn.dls.device) if not k.endswith('|step') else v for k, v in pick('o').items()},
-    )
-    if (ema := getattr(learn, 'ema', None)) is not None:
-        ema.avg.module.load_state_dict(pick('e'))
-        ema.avg.n_averaged.fill_(done)
+    learn.model.load_state_dict(_of_kind(tensors, 'm'))
+    state = _of_kind(tensors, 'o')
+    for name in [name for name in state if not name.endswith('|step')]:
+        state[name] = state[name].to(learn.dls.device)
+    restore_optimizer(learn.opt, state)
+    if (average := getattr(learn, 'weight_average', None)) is not None:
+        average.average.module.load_state_dict(_of_kind(tensors, 'e'))
+        average.average.n_averaged.fill_(done)
+
+# %% ../../nbs/training/25_callbacks.ipynb #8b323c21
+@patch
+def restore(
+    self: Checkpoint,
+    learn,  # The Learner that goes on
+) -> int:
+    "The number of epochs that are done already; the Learner is then as it was after them."
+    path = self.path / 'checkpoint.safetensors'
+    if not path.exists():
+        return 0
+    tensors = _read_checkpoint(path)
+    done = int(tensors.pop('done'))
+    _restore_weights(learn, tensors, done)
     self.rows = pd.read_csv(self.path / 'history.csv').to_dict('records')[:done]
     if self.metric:
-        self.logits = list(np.load(self.path / 'epochs.npz', allow_pickle=False)['logits'][:done])
+        kept = np.load(self.path / 'epochs.npz', allow_pickle=False)['logits']
+        self.logits = list(kept[:done])
     self.start = done
     return done
 
-# %% ../../nbs/training/25_callbacks.ipynb #a92af83d
+# %% ../../nbs/training/25_callbacks.ipynb #a56b46f3
+def patience_is_over(
+    rows: list,  # Records of the epochs so far, with `mel_auc`
+    patience: int,  # Epochs to wait for a better one; 0: for ever
+) -> bool:
+    "Whether the best epoch lies `patience` or more epochs back."
+    known = bool(patience) and bool(np.isfinite(_aucs(rows)).any())
+    return known and len(rows) - 1 - best_epoch(rows) >= patience
+
+# %% ../../nbs/training/25_callbacks.ipynb #c1080bce
+class EarlyStop(Callback):
+    "End the fit where `patience_is_over` says so; of several processes the first decides."
+
+    order = 66  # after `Checkpoint`
+
+    def __init__(
+        self,
+        patience: int,  # Epochs to wait for a better one
+    ):
+        self.patience = patience
+
+    def after_epoch(self):
+        over = float(patience_is_over(self.learn.checkpoint.rows, self.patience))
+        over = torch.tensor(over, device=self.dls.device)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.broadcast(over, 0)
+        if over:
+            raise CancelFitException()
+
+# %% ../../nbs/training/25_callbacks.ipynb #4d111573
 def processes() -> tuple:  # (rank, world)
-    """Which of how many processes this one is, as `torchrun` and `accelerate launch` tell it; (0,
-    1) for one alone."""
+    "Which of how many processes this one is, as `torchrun` tells it; (0, 1) for one alone."
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 
-# %% ../../nbs/training/25_callbacks.ipynb #1d62ee02
+
 def wait_for_all():
     "Come back when all processes are here; at once where this one is alone."
     if processes()[1] > 1:
         accelerator().wait_for_everyone()
 
-# %% ../../nbs/training/25_callbacks.ipynb #a56b46f3
+# %% ../../nbs/training/25_callbacks.ipynb #bb94bfcf
 @cache
 def accelerator():
-    """Accelerate's `Accelerator` of this process. Raises `RunError` where the package is missing,
-    or where it does not see the other processes."""
+    """Accelerate's `Accelerator` of this process. `RunError` where the package is missing, or does
+    not see the other processes."""
     try:
         from accelerate import Accelerator, InitProcessGroupKwargs
     except ImportError:
         raise RunError(
-            "several processes for one fold need Hugging Face Accelerate: pip install "
-            "'melanoma_nbdev[accelerate]'"
+            "several processes for one fold need Hugging Face Accelerate: "
+            "pip install 'melanoma_nbdev[accelerate]'"
         ) from None
-    acc = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision='no',  # precision is fastai's business
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
-    )  # the others wait while the first predicts its fold
-    if acc.num_processes != processes()[1]:
+    waiting = InitProcessGroupKwargs(timeout=timedelta(days=1))  # while the first predicts its fold
+    cpu = not torch.cuda.is_available()
+    # precision is fastai's business
+    found = Accelerator(cpu=cpu, mixed_precision='no', kwargs_handlers=[waiting])
+    if found.num_processes != processes()[1]:
         raise RunError(
-            f"{processes()[1]} processes were started and Accelerate sees {acc.num_processes}; "
-            f"start them with torchrun or accelerate launch"
+            f"{processes()[1]} processes were started and Accelerate sees "
+            f"{found.num_processes}; start them with torchrun or accelerate launch"
         )
-    return acc
+    return found
 
-# %% ../../nbs/training/25_callbacks.ipynb #c1080bce
+# %% ../../nbs/training/25_callbacks.ipynb #84d6e7a2
 class Distributed(Callback):
-    """Each process trains on its share of every batch; gradients are averaged, and so all hold the
-    same weights."""
+    "Each process trains on its share of every batch; all hold the same weights."
 
     order = 11  # after mixed precision
 
     def before_fit(self):
-        self.acc, dl = accelerator(), self.dls.train
-        self.bs, world = dl.bs, processes()[1]
-        if dl.bs % world:
+        loader, world = self.dls.train, processes()[1]
+        self.accelerator, self.batch_size = accelerator(), loader.bs
+        if loader.bs % world:
             raise RunError(
-                f"a batch of {dl.bs} images cannot be shared evenly by {world} processes; give a "
-                f"--bs that {world} divides"
+                f"a batch of {loader.bs} images cannot be shared evenly by {world} processes; "
+                f"give a --bs that {world} divides"
             )
-        dl.bs //= world
-        self.learn.model = self.acc.prepare_model(self.model)
-
-    def after_train(self):
-        avg = [self.learn.ema.avg.module] if hasattr(self.learn, 'ema') else []
-        for m in (self.model.module, *avg):
-            for b in m.buffers():
-                torch.distributed.broadcast(b, 0)  # batch norm's averages: the first process's
+        loader.bs //= world
+        self.learn.model = self.accelerator.prepare_model(self.model)
 
     def after_fit(self):
-        self.learn.model = self.acc.unwrap_model(self.model)
-        self.dls.train.bs = self.bs
+        self.learn.model = self.accelerator.unwrap_model(self.model)
+        self.dls.train.bs = self.batch_size
 
-# %% ../../nbs/training/25_callbacks.ipynb #4d111573
+# %% ../../nbs/training/25_callbacks.ipynb #4343a57d
+@patch
+def after_train(self: Distributed):
+    "Give all processes batch norm's averages of the first."
+    networks = [self.model.module]
+    if hasattr(self.learn, 'weight_average'):
+        networks.append(self.learn.weight_average.average.module)
+    for network in networks:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+# %% ../../nbs/training/25_callbacks.ipynb #ee20dee4
 class EpochProgress(Callback):
-    """One progress bar for the epochs of a part, with loss and time left; on a terminal or in a
-    notebook only. A line per epoch in any case."""
+    "One bar for the epochs of a part, on a terminal or in a notebook; a line an epoch anywhere."
 
     order = 70
 
-    def __init__(self, part: str, quiet: bool = False):
+    def __init__(
+        self,
+        part: str,  # 'fold 0', say
+        quiet: bool = False,  # Show nothing
+    ):
         self.part, self.quiet = part, quiet
 
     def before_fit(self):
-        self.pbar = tqdm(
-            total=self.n_epoch * len(self.dls.train),
-            desc=self.part,
-            disable=True if self.quiet else None,
-            leave=False,
-            mininterval=1,
-        )
-
-    def after_batch(self):
-        if not self.training:
-            return
-        self.pbar.update(max(0, self.epoch * len(self.dls.train) + self.iter + 1 - self.pbar.n))
-        if not self.pbar.disable and self.iter % 10 == 9:
-            self.pbar.set_postfix(loss=f'{float(self.recorder.smooth_loss):.3f}', refresh=False)
+        steps, disable = self.n_epoch * len(self.dls.train), True if self.quiet else None
+        self.bar = tqdm(total=steps, desc=self.part, disable=disable, leave=False, mininterval=1)
 
     def after_epoch(self):
-        if self.quiet or self.epoch < self.learn.checkpoint.start:
-            return
-        v, s = (
-            dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1], strict=False)),
-            time.time() - self.recorder.start_epoch,
-        )
-        left = (self.n_epoch - self.epoch - 1) * s
-        tqdm.write(
-            f"{self.part} epoch {self.epoch + 1}/{self.n_epoch}: "
-            + ', '.join(f'{k} {x:.4f}' for k, x in v.items())
-            + f", {s:.0f} s"
-            + (f", {left / 60:.0f} min left in this part" if left > 120 else '')
-        )
+        if not self.quiet and self.epoch >= self.learn.checkpoint.start:
+            tqdm.write(_line_of_epoch(self.part, self.learn))
 
     def after_fit(self):
-        self.pbar.close()
+        self.bar.close()
+
+# %% ../../nbs/training/25_callbacks.ipynb #4cfd0ba5
+@patch
+def after_batch(self: EpochProgress):
+    "Move the bar; every tenth batch, show the loss."
+    if not self.training:
+        return
+    done = self.epoch * len(self.dls.train) + self.iter + 1
+    self.bar.update(max(0, done - self.bar.n))
+    if not self.bar.disable and self.iter % 10 == 9:
+        self.bar.set_postfix(loss=f'{float(self.recorder.smooth_loss):.3f}', refresh=False)
+
+
+def _line_of_epoch(part: str, learn) -> str:
+    "Losses, time and time left of the epoch that ended."
+    seconds = time.time() - learn.recorder.start_epoch
+    left = (learn.n_epoch - learn.epoch - 1) * seconds
+    values = _losses_of_epoch(learn.recorder)
+    words = [f'{name} {value:.4f}' for name, value in values.items()] + [f'{seconds:.0f} s']
+    if left > 120:
+        words.append(f'{left / 60:.0f} min left in this part')
+    return f"{part} epoch {learn.epoch + 1}/{learn.n_epoch}: {', '.join(words)}"
 
 # %% ../../nbs/training/25_callbacks.ipynb #80a1b7ab
+# M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of malloc.h -> their values
+_KEEP_BLOCKS = {-4: 0, -1: 2**31 - 1, -2: 2**27}
+
+
 @cache
-def keep_freed_memory() -> bool:
-    """Have glibc keep freed blocks for the next batch; True where that worked (Linux with glibc),
-    False elsewhere, where nothing changes."""
+def keep_freed_memory() -> bool:  # True where that worked: Linux with glibc
+    "Have glibc keep freed blocks for the next batch; elsewhere nothing changes."
     try:
         mallopt = ctypes.CDLL('libc.so.6').mallopt
     except (OSError, AttributeError):
         return False
-    return all(
-        mallopt(k, v) == 1 for k, v in ((-4, 0), (-1, 2**31 - 1), (-2, 2**27))
-    )  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of malloc.h
+    return all(mallopt(name, value) == 1 for name, value in _KEEP_BLOCKS.items())

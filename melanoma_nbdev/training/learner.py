@@ -233,7 +233,7 @@ def _fit(learn: Learner, config: dict) -> None:
             start_epoch=done,
         )
     if config['ema']:
-        learn.model = learn.ema.avg.module
+        learn.model = learn.weight_average.average.module
 
 
 def _write_part(learn: Learner, config: dict, manifest: pd.DataFrame, part, path: Path) -> None:
