@@ -6,9 +6,13 @@
 __all__ = ['CACHE_COLS', 'cached']
 
 # %% ../../nbs/data/12_cache.ipynb #0c18a61c
-import os, re, sys, time
+import errno
+import os
+import re
 from pathlib import Path
-import numpy as np, pandas as pd
+from typing import NamedTuple
+
+import pandas as pd
 from PIL import Image
 
 from ..core import ImageError, ManifestError, sha256, write_csv, write_text
@@ -16,181 +20,211 @@ from ..engine import pool_map
 from ..images import open_image, square
 
 # %% ../../nbs/data/12_cache.ipynb #f293e09f
-CACHE_COLS = ['entry', 'src_bytes', 'src_mtime_ns', 'width', 'height', 'sha256']
-"Columns of a cache's list; an entry is named after its image and the path of its original; width and height are those of the original"
+CACHE_COLS = 'entry src_bytes src_mtime_ns width height sha256'.split()
+"""Columns of a cache's list; an entry is named after its image and the path of its original; width
+and height are those of the original"""
 
 # %% ../../nbs/data/12_cache.ipynb #b7ed4703
-def _size(src: str) -> tuple | None:
-    "Width and height of an upright original, read from its head; None for DICOM."
-    if src.lower().endswith(('.dcm', '.dicom')):
-        return None
-    with Image.open(src) as im:
-        w, h = im.size
-        turned = im.getexif().get(0x0112, 1) >= 5
-    return (h, w) if turned else (w, h)
+class _Job(NamedTuple):
+    "An entry to be made."
+
+    original: str
+    entry: str
+    size: int
+    crop: str
 
 # %% ../../nbs/data/12_cache.ipynb #1c194616
-def _entry(job: tuple) -> tuple:
-    "Make one entry of the cache; returns its row of `CACHE_COLS` and None, or None and what was wrong."
-    src, dst, size, crop = job
-    try:
-        stat = os.stat(src)
-        img = open_image(src, shrink_to=2 * size)
-        side = min(size, *img.size)
-        w, h = _size(src) or img.size
-        part = Path(dst).with_name(f'.{os.getpid()}-{Path(dst).name}')
-        square(img, side, crop).save(part, 'JPEG', quality=95, subsampling=0)
-        digest = sha256(part)
-        os.replace(part, dst)
-        return (Path(dst).name, stat.st_size, stat.st_mtime_ns, w, h, digest), None
-    except FileNotFoundError:
-        return None, f"{Path(src).name}: there is no such file"
-    except ImageError as e:
-        return None, str(e)
-    except OSError as e:
-        if e.errno == 28:
-            raise ManifestError(
-                f"the disk is full at {Path(dst).parent}; free some space and run it again, what is done stays"
-            ) from None
-        return None, f"{Path(src).name}: {e}"
+def _upright_size(path: str) -> tuple | None:
+    "Width and height of an upright original, read from its head; None for DICOM."
+    if path.lower().endswith(('.dcm', '.dicom')):
+        return None
+    with Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) >= 5
+    return (height, width) if turned else (width, height)
 
 # %% ../../nbs/data/12_cache.ipynb #137eeb7b
-def _read_list(path: Path) -> pd.DataFrame:
-    "The entries that a cache lists; a line that a kill cut short is left out, of two lines for one entry the later counts."
-    if not path.is_file():
-        return pd.DataFrame(columns=CACHE_COLS).set_index('entry')
-    rows = [
-        r
-        for r in (l.split('\t') for l in path.read_text(encoding='utf-8').splitlines()[1:])
-        if len(r) == 6 and len(r[5]) == 64 and all(x.isdigit() for x in r[1:5])
-    ]
-    df = pd.DataFrame(rows, columns=CACHE_COLS).drop_duplicates('entry', keep='last')
-    return df.astype({c: 'int64' for c in CACHE_COLS[1:5]}).set_index('entry')
+def _write_entry(job: _Job) -> tuple:
+    "Make one entry; returns its row of `CACHE_COLS`."
+    facts, entry = os.stat(job.original), Path(job.entry)
+    image = open_image(job.original, shrink_to=2 * job.size)
+    width, height = _upright_size(job.original) or image.size
+    part = entry.with_name(f'.{os.getpid()}-{entry.name}')
+    small = square(image, min(job.size, *image.size), job.crop)
+    small.save(part, 'JPEG', quality=95, subsampling=0)
+    digest = sha256(part)
+    os.replace(part, entry)
+    return entry.name, facts.st_size, facts.st_mtime_ns, width, height, digest
 
 # %% ../../nbs/data/12_cache.ipynb #b25cb973
-def _intact(listed: dict, src: str, dst: str) -> bool:
+def _make_entry(job: _Job) -> tuple:
+    "The row of an entry and None, or None and what was wrong. A full disk is a `ManifestError`."
+    name = Path(job.original).name
+    try:
+        return _write_entry(job), None
+    except FileNotFoundError:
+        return None, f"{name}: there is no such file"
+    except ImageError as error:
+        return None, str(error)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            return None, f"{name}: {error}"
+        raise ManifestError(
+            f"the disk is full at {Path(job.entry).parent}; free some space and run it again, what "
+            "is done stays"
+        ) from None
+
+# %% ../../nbs/data/12_cache.ipynb #81f8d03a
+def _is_whole(cells: list) -> bool:
+    "Are these the cells of a line that nobody cut short?"
+    return len(cells) == 6 and len(cells[5]) == 64 and all(cell.isdigit() for cell in cells[1:5])
+
+# %% ../../nbs/data/12_cache.ipynb #8aa019d4
+def _read_list(path: Path) -> pd.DataFrame:
+    """The entries that a cache lists. A line that a kill cut short is left out; of two lines for
+    one entry the later counts."""
+    if not path.is_file():
+        return pd.DataFrame(columns=CACHE_COLS).set_index('entry')
+    lines = [line.split('\t') for line in path.read_text(encoding='utf-8').splitlines()[1:]]
+    rows = [cells for cells in lines if _is_whole(cells)]
+    listed = pd.DataFrame(rows, columns=CACHE_COLS).drop_duplicates('entry', keep='last')
+    return listed.astype({name: 'int64' for name in CACHE_COLS[1:5]}).set_index('entry')
+
+# %% ../../nbs/data/12_cache.ipynb #d9a63478
+def _intact(listed: dict, original: str, entry: str) -> bool:
     "Is the entry listed and whole, and is its original still the one that it was made from?"
-    row = listed.get(os.path.basename(dst))
+    row = listed.get(os.path.basename(entry))
     if row is None:
         return False
     try:
-        stat = os.stat(src)
-        return (
-            stat.st_size == row['src_bytes']
-            and stat.st_mtime_ns == row['src_mtime_ns']
-            and sha256(dst) == row['sha256']
-        )
+        facts = os.stat(original)
+        same = facts.st_size == row['src_bytes'] and facts.st_mtime_ns == row['src_mtime_ns']
+        return same and sha256(entry) == row['sha256']
     except OSError:
         return False
 
-# %% ../../nbs/data/12_cache.ipynb #926a3928
-def _alive(pid: int) -> bool:
+# %% ../../nbs/data/12_cache.ipynb #fdbf74f3
+def _open_list(path: Path):
+    "The list of a cache, open for further lines; half a line of a killed run is closed off."
+    if not path.is_file():
+        write_text(path, '\t'.join(CACHE_COLS) + '\n')
+    cut = not path.read_text(encoding='utf-8').endswith('\n')
+    file = open(path, 'a', encoding='utf-8')
+    if cut:
+        file.write('\n')
+    return file
+
+# %% ../../nbs/data/12_cache.ipynb #6229377c
+def _alive(process: int) -> bool:
     "Does the process run? One that was killed and not yet collected (a zombie) does not."
     try:
-        os.kill(pid, 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:
         return True
-    stat = Path(f'/proc/{pid}/stat')
+    stat = Path(f'/proc/{process}/stat')
     try:
         return not stat.exists() or stat.read_text().rsplit(')', 1)[1].split()[0] not in 'ZX'
     except OSError:
         return False
 
-# %% ../../nbs/data/12_cache.ipynb #f1bf6ece
+# %% ../../nbs/data/12_cache.ipynb #e6451307
 def _sweep(folder: Path) -> None:
     "Remove the unfinished files of processes that are no more."
-    for f in folder.glob('.*-*.jpg'):
-        pid = f.name[1:].split('-')[0]
-        if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)):
-            f.unlink(missing_ok=True)
+    for path in folder.glob('.*-*.jpg'):
+        process = path.name[1:].split('-')[0]
+        if process.isdigit() and int(process) != os.getpid() and not _alive(int(process)):
+            path.unlink(missing_ok=True)
 
-# %% ../../nbs/data/12_cache.ipynb #a7fd3d5a
-def cached(
-    df: pd.DataFrame,  # A manifest with paths
-    size: int = 256,  # Side of the stored squares, pixels; a smaller original is not enlarged
-    root: str | Path = '.cache',  # Where caches live; one folder a source, size and crop
-    crop: str = 'centre',  # 'centre' or 'squash', as `core.square`
-    missing: str = 'raise',  # 'raise': an image that cannot be read is an error once the others are done; 'drop': go on without it
-    workers: int | None = None,  # Processes; None: one a processor
-    progress: bool = False,  # Show a bar
-) -> pd.DataFrame:  # The manifest with `path` pointing into the cache, and `width`, `height` of the originals where they were unknown
-    "The manifest over small copies of its images. Makes what is missing or damaged, trusts what is listed and whole."
-    if df.path.isna().any():
-        raise ManifestError(
-            f"{df.path.isna().sum():,} images have no path, first: {df.image_id[df.path.isna()].iloc[0]}; load the manifest with its images"
-        )
-    if crop not in ('centre', 'squash'):
-        raise ManifestError(f"crop is {crop!r}; use 'centre' or 'squash'")
-    root = Path(root).resolve()
-    faults, out = [], []
-    for s, d in df.groupby(df.source.fillna('unnamed'), sort=False):
-        done, bad = _fill(
-            d,
-            root / f"{re.sub('[^A-Za-z0-9._-]', '_', s)}-{size}-{crop}",
-            size,
-            crop,
-            workers,
-            progress,
-        )
-        out.append(done)
-        faults += bad
-    if faults and missing == 'raise':
-        raise ImageError(
-            f"{len(faults):,} of {len(df):,} images could not be cached, first: {faults[0]}; the others are done; pass missing='drop' to go on without them"
-        )
-    out = pd.concat(out) if out else df
-    return (
-        out.loc[[i for i in df.index if i in out.index]]
-        if len(out) < len(df) or len(faults)
-        else out.reindex(df.index)
-    )
+# %% ../../nbs/data/12_cache.ipynb #307675da
+def _entry_path(folder: Path, image_id: str, original: str) -> str:
+    "Where the entry of an image lies."
+    name = re.sub('[^A-Za-z0-9._-]', '_', image_id)
+    return str(folder / f"{name}-{sha256(original.encode())[:8]}.jpg")
 
-# %% ../../nbs/data/12_cache.ipynb #81f8d03a
-def _fill(df: pd.DataFrame, folder: Path, size: int, crop: str, workers, progress) -> tuple:
+# %% ../../nbs/data/12_cache.ipynb #7d262e5b
+def _make_entries(jobs: list, folder: Path, workers: int | None, progress: bool) -> dict:
+    "Make entries and list each as it is done; entry -> what was wrong, where it could not be made."
+    book, faults = folder / 'entries.tsv', {}
+    label = f'cache {folder.name}' if progress else None
+    done = pool_map(_make_entry, jobs, workers=workers, progress=label, chunk=8)
+    with _open_list(book) as file:
+        for job, (row, fault) in zip(jobs, done, strict=True):
+            if fault:
+                faults[job.entry] = fault
+            else:
+                file.write('\t'.join(map(str, row)) + '\n')
+                file.flush()
+    listed = _read_list(book).sort_index()
+    write_csv(book, listed.reset_index()[CACHE_COLS], sep='\t')
+    return faults
+
+# %% ../../nbs/data/12_cache.ipynb #85a7a225
+def _fill(manifest: pd.DataFrame, folder: Path, size: int, crop: str, **options) -> tuple:
     "`cached` for one source: its rows that have an entry, and what was wrong with the others."
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    book = folder / 'entries.tsv'
-    known = _read_list(book)
-    dst = [
-        str(folder / f"{re.sub('[^A-Za-z0-9._-]', '_', i)}-{sha256(os.fspath(s).encode())[:8]}.jpg")
-        for i, s in zip(df.image_id, df.path, strict=False)
-    ]
-    listed = known.to_dict('index')
-    jobs = [
-        (os.fspath(s), d, size, crop) for s, d in zip(df.path, dst, strict=False) if not _intact(listed, s, d)
-    ]
-    faults = {}
-    if jobs:
-        if not book.is_file():
-            write_text(book, '\t'.join(CACHE_COLS) + '\n')
-        cut = not book.read_text(encoding='utf-8').endswith(
-            '\n'
-        )  # a killed run may have left half a line
-        with open(book, 'a', encoding='utf-8') as f:
-            if cut:
-                f.write('\n')
-            for job, (row, why) in zip(
-                jobs,
-                pool_map(
-                    _entry,
-                    jobs,
-                    workers=workers,
-                    progress=f'cache {folder.name}' if progress else None,
-                    chunk=8,
-                ), strict=False,
-            ):
-                if row:
-                    f.write('\t'.join(map(str, row)) + '\n')
-                    f.flush()
-                else:
-                    faults[job[1]] = why
-        known = _read_list(book).sort_index()
-        write_csv(book, known.reset_index()[CACHE_COLS], sep='\t')
-    out = df.assign(path=dst)
-    name = out.path.map(os.path.basename)
-    for c in ('width', 'height'):
-        out[c] = out[c].fillna(name.map(known[c]).astype('Int64'))
-    return out[~out.path.isin(list(faults))], list(faults.values())
+    originals = [os.fspath(path) for path in manifest['path']]
+    pairs = zip(manifest['image_id'], originals, strict=True)
+    entries = [_entry_path(folder, image_id, original) for image_id, original in pairs]
+    listed = _read_list(folder / 'entries.tsv').to_dict('index')
+    pairs = zip(originals, entries, strict=True)
+    jobs = [_Job(*pair, size, crop) for pair in pairs if not _intact(listed, *pair)]
+    faults = _make_entries(jobs, folder, **options) if jobs else {}
+    known = _read_list(folder / 'entries.tsv')
+    manifest = manifest.assign(path=entries)
+    names = manifest['path'].map(os.path.basename)
+    for name in ('width', 'height'):
+        manifest[name] = manifest[name].fillna(names.map(known[name]).astype('Int64'))
+    return manifest[~manifest['path'].isin(list(faults))], list(faults.values())
+
+# %% ../../nbs/data/12_cache.ipynb #e14860d1
+def _check_request(manifest: pd.DataFrame, crop: str) -> None:
+    "Raise where there is nothing to read, or no such crop."
+    lost = manifest['image_id'][manifest['path'].isna()]
+    if len(lost):
+        raise ManifestError(
+            f"{len(lost):,} images have no path, first: {lost.iloc[0]}; load the manifest with its "
+            "images"
+        )
+    if crop not in ('centre', 'squash'):
+        raise ManifestError(f"crop is {crop!r}; use 'centre' or 'squash'")
+
+# %% ../../nbs/data/12_cache.ipynb #9b16c893
+def _fill_all(manifest: pd.DataFrame, root: Path, size: int, crop: str, **options) -> tuple:
+    "The rows that have an entry, in their order, and what was wrong with the others."
+    done, faults = [], []
+    for source, rows in manifest.groupby(manifest['source'].fillna('unnamed'), sort=False):
+        folder = root / f"{re.sub('[^A-Za-z0-9._-]', '_', source)}-{size}-{crop}"
+        filled, wrong = _fill(rows, folder, size, crop, **options)
+        done.append(filled)
+        faults += wrong
+    if not done:
+        return manifest, faults
+    joined = pd.concat(done)
+    if len(joined) == len(manifest):
+        return joined.reindex(manifest.index), faults
+    return joined.loc[[row for row in manifest.index if row in joined.index]], faults
+
+# %% ../../nbs/data/12_cache.ipynb #f415e029
+def cached(
+    manifest: pd.DataFrame,  # A manifest with paths
+    size: int = 256,  # Side of the stored squares, pixels; a smaller original is not enlarged
+    root: str | Path = '.cache',  # Where caches live; one folder a source, size and crop
+    crop: str = 'centre',  # 'centre' or 'squash', as `images.square`
+    missing: str = 'raise',  # 'raise': an unreadable image is an error; 'drop': go on without it
+    workers: int | None = None,  # Processes; None: one a processor
+    progress: bool = False,  # Show a bar
+) -> pd.DataFrame:  # `path` leads into the cache; `width`, `height` of the originals are filled in
+    """The manifest over small copies of its images. Makes what is missing or damaged, trusts what
+    is listed and whole. `ImageError`, once the others are done, for an image that is unreadable."""
+    _check_request(manifest, crop)
+    where = Path(root).resolve()
+    done, faults = _fill_all(manifest, where, size, crop, workers=workers, progress=progress)
+    if faults and missing == 'raise':
+        raise ImageError(
+            f"{len(faults):,} of {len(manifest):,} images could not be cached, first: {faults[0]}; "
+            "the others are done; pass missing='drop' to go on without them"
+        )
+    return done
