@@ -268,7 +268,7 @@ def test_command_prints_the_licence_first(toy, server, capsys, monkeypatch):
 
     monkeypatch.setattr(command, 'get_source', no_room)
     with pytest.raises(SystemExit):
-        command.melanoma_data('get', 'toy', root=str(toy))
+        command.melanoma_data(['get', 'toy', '--root', str(toy)])
     said = capsys.readouterr()
     assert 'licence CC0' in said.out
     assert 'no room' in said.err

@@ -214,6 +214,17 @@ def reliability(
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evidence/33_calibration.ipynb #796a2f44
+def _draw_bins(ax, table: pd.DataFrame, floor: float, label: str) -> None:
+    "Observed shares with their intervals, cut off at `floor` where the axis is logarithmic."
+    observed = table.observed.clip(lower=floor)
+    below = (observed - table.lo.clip(lower=floor)).clip(lower=0)
+    above = (table.hi - observed).clip(lower=0)
+    text = f"{label or 'observed'} ({len(table)} bins of about {table.n.median():.0f} images)"
+    style = dict(fmt='o-', ms=4, lw=1.2, capsize=2)
+    ax.errorbar(table.predicted, observed, yerr=[below, above], label=text, **style)
+    ax.plot([floor, 1], [floor, 1], ':', color='gray', lw=1)
+
+# %% ../../nbs/evidence/33_calibration.ipynb #727004fd
 def plot_reliability(
     is_melanoma,  # (n,) targets 0/1
     risks,  # (n,) probabilities
@@ -232,20 +243,7 @@ def plot_reliability(
     logarithmic = np.mean(is_melanoma) < 0.1
     seen = table.observed[table.observed > 0]
     floor = max(min(table.predicted.min(), seen.min()) / 2, 1e-5) if logarithmic else 0
-    observed = table.observed.clip(lower=floor)
-    below = (observed - table.lo.clip(lower=floor)).clip(lower=0)
-    text = f"{label or 'observed'} ({len(table)} bins of about {table.n.median():.0f} images)"
-    ax.errorbar(
-        table.predicted,
-        observed,
-        yerr=[below, (table.hi - observed).clip(lower=0)],
-        fmt='o-',
-        ms=4,
-        lw=1.2,
-        capsize=2,
-        label=text,
-    )
-    ax.plot([floor, 1], [floor, 1], ':', color='gray', lw=1)
+    _draw_bins(ax, table, floor, label)
     if logarithmic:
         ax.set(xscale='log', yscale='log')
     ax.set(

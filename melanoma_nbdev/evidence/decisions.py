@@ -145,52 +145,54 @@ def _called(scores, threshold: float, target: dict) -> np.ndarray:
     return (scores >= threshold).astype(int)
 
 # %% ../../nbs/evidence/34_decisions.ipynb #a33912a1
+_JUDGED = {
+    True: 'out of fold: threshold of the other folds',
+    False: 'on the images that the threshold was chosen on',
+}
+
+
+def _choose_threshold(rows: pd.DataFrame, target: dict, confidence) -> float:
+    "`safe_threshold` on a table with `cluster`."
+    columns = (rows[name].to_numpy() for name in ('target', 'p_melanoma', 'cluster'))
+    return safe_threshold(*columns, **target, confidence=confidence)
+
+
+def _calls_of_others(table: pd.DataFrame, target: dict, confidence, folds: bool) -> np.ndarray:
+    "What is called by the threshold of the other folds; of all images where there are no folds."
+
+    def call(others):
+        threshold = _choose_threshold(others, target, confidence)
+        return lambda rows: _called(rows['p_melanoma'].to_numpy(), threshold, target)
+
+    return out_of_fold(table, call) if folds else call(table)(table)
+
+# %% ../../nbs/evidence/34_decisions.ipynb #9aaf7af4
 def operating_point(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them
     sensitivity: float | None = None,  # Target; give this one
     specificity: float | None = None,  # or this one
     confidence: float | None = 0.95,  # Confidence of the promise; None for none
-    prevalence: float
-    | None = None,  # Where lesions per melanoma are counted; the table's where None
+    prevalence: float | None = None,  # Where lesions per melanoma are counted; None: the table's
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
-) -> (
-    dict
-):  # target, confidence, threshold, reachable, method, judged, prevalence, and `calling_rates`
+) -> dict:  # target, confidence, threshold, reachable, method, judged, prevalence, `calling_rates`
     "A threshold from all images, and what such a threshold does on images it was not chosen on."
     target = dict(sensitivity=sensitivity, specificity=specificity)
-
-    def choose(rows):
-        columns = (rows[name].to_numpy() for name in ('target', 'p_melanoma', 'cluster'))
-        return safe_threshold(*columns, **target, confidence=confidence)
-
-    def call(others):
-        threshold = choose(others)
-        return lambda rows: _called(rows['p_melanoma'].to_numpy(), threshold, target)
-
     table = oof.assign(cluster=clusters(oof, warn=False))
-    threshold = choose(table)
-    folds = oof['fold'].nunique() > 1 and oof['fold'].notna().all()
-    called = out_of_fold(table, call) if folds else call(table)(table)
-    is_melanoma = oof['target'].to_numpy()
+    threshold = _choose_threshold(table, target, confidence)
+    folds = bool(oof['fold'].nunique() > 1 and oof['fold'].notna().all())
+    called = _calls_of_others(table, target, confidence, folds)
+    is_melanoma, cluster = oof['target'].to_numpy(), table['cluster'].to_numpy()
     prevalence = prevalence or is_melanoma.mean()
-    rates = calling_rates(
-        is_melanoma, called, table['cluster'].to_numpy(), prevalence, n_boot, seed
-    )
-    judged = (
-        'out of fold: threshold of the other folds'
-        if folds
-        else 'on the images that the threshold was chosen on'
-    )
     return dict(
         target={name: value for name, value in target.items() if value},
         confidence=confidence,
         threshold=threshold,
         reachable=bool(np.isfinite(threshold)),
         method=NO_PROMISE if confidence is None else PROMISE,
-        judged=judged,
+        judged=_JUDGED[folds],
         prevalence=float(prevalence),
-        **rates,
+        **calling_rates(is_melanoma, called, cluster, prevalence, n_boot, seed),
     )
 
 # %% ../../nbs/evidence/34_decisions.ipynb #7ece0fa4

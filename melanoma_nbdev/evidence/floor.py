@@ -473,6 +473,27 @@ def check_same_study(
         )
 
 # %% ../../nbs/evidence/36_floor.ipynb #6b2d84f7
+def _check_groups(is_melanoma: np.ndarray, cluster: np.ndarray) -> None:
+    "`RunError` where a class lies in fewer than two groups."
+    groups = min(len(np.unique(cluster[is_melanoma == label])) for label in (0, 1))
+    if groups < 2:
+        raise RunError(
+            f"one class lies in {groups} groups; an interval of the gain needs both classes "
+            "in two groups or more"
+        )
+
+
+def _gain_row(compared: dict, usual: float) -> dict:
+    "The comparison as a row of the shortcut audit."
+    gain = compared['auc']
+    fires = gain['lo'] > usual
+    row = dict(suspect='metadata beside the image', kind='record')
+    row |= dict(image=gain['b'], both=gain['a'], gain=gain['diff'], lo=gain['lo'], hi=gain['hi'])
+    row |= {name: compared[name] for name in ('n', 'n_pos', 'n_clusters')}
+    see = 'record: written after the diagnosis?' if fires else ''
+    return row | dict(verdict='fires' if fires else 'quiet', see=see)
+
+# %% ../../nbs/evidence/36_floor.ipynb #df7a6d5b
 def metadata_gain(
     image,  # Out-of-fold predictions by the image alone: a run folder, a CSV or a table
     both,  # Those by the same model with image and metadata, on the same images and folds
@@ -486,30 +507,8 @@ def metadata_gain(
     class in fewer than two groups raise `RunError`."""
     image, both = read_oof(image), read_oof(both)
     check_same_study(image, both, ('image', 'image + metadata'))
-    is_melanoma, cluster = image['target'].to_numpy(), clusters(image, warn=False)
-    groups = min(len(np.unique(cluster[is_melanoma == label])) for label in (0, 1))
-    if groups < 2:
-        raise RunError(
-            f"one class lies in {groups} groups; an interval of the gain needs both classes "
-            "in two groups or more"
-        )
+    _check_groups(image['target'].to_numpy(), clusters(image, warn=False))
     compared = compare_models(both, image, ('auc',), n_boot, seed, level)
-    gain = compared['auc']
-    fires = gain['lo'] > usual
-    row = dict(
-        suspect='metadata beside the image',
-        kind='record',
-        image=gain['b'],
-        both=gain['a'],
-        gain=gain['diff'],
-        lo=gain['lo'],
-        hi=gain['hi'],
-    )
-    row |= {name: compared[name] for name in ('n', 'n_pos', 'n_clusters')}
-    row |= dict(
-        verdict='fires' if fires else 'quiet',
-        see='record: written after the diagnosis?' if fires else '',
-    )
-    table = pd.DataFrame([row]).set_index('suspect')
+    table = pd.DataFrame([_gain_row(compared, usual)]).set_index('suspect')
     table.attrs.update(usual=usual, level=level)
     return table

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from fastcore.script import Param, call_parse, store_true
 
+# %% ../../nbs/report/41_html.ipynb #daf0dc09
 from melanoma_nbdev.core import (
     DX,
     RunError,

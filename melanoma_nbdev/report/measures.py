@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+# %% ../../nbs/report/40_measures.ipynb #c5045bb5
 from ..core import read_json
 from ..evidence.auc import auc, auc_ci, auc_record, delong
 from melanoma_nbdev.evidence.calibration import (

@@ -26,6 +26,7 @@ from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner
 from fastai.optimizer import OptimWrapper
 
+# %% ../../nbs/training/26_learner.ipynb #7aa9ea43
 from melanoma_nbdev.core import (
     ImageError,
     MelanomaError,
