@@ -24,16 +24,24 @@ from melanoma_nbdev.phantom.dataset import (
     risk,
     solve_label,
 )
-from .lesion import MIDDLE, RHO, SPREAD, STEEP, WIDER, abcd, stream
+from melanoma_nbdev.phantom.lesion import (
+    CRITERION_SLOPE,
+    DIAMETER_GAIN,
+    HALF_MET_READING,
+    READING_CORRELATION,
+    SIZE_SPREAD,
+    draw_traits,
+    random_stream,
+)
 
 # %% ../../nbs/phantom/05_bounds.ipynb #p1ctur02
 def picture_truth(
     path,  # Folder of a phantom set
 ) -> pd.DataFrame:  # `truth.csv` with seven more columns
-    """The truth of a set with what its pictures tell of it: the criteria of `abcd` (0 to 1), the
-    lesion's own `size` (1 is usual), and `z_picture`, the `z` at which melanoma is as likely as it
-    is for a reader who measures four criteria and the size without error and knows the exact
-    `risk`. Planted shortcuts apart, no score that is made from picture and record ranks better.
+    """The truth of a set with what its pictures tell of it: the criteria of `abcd_criteria`
+    (0 to 1), the lesion's own `size` (1 is usual), and `z_picture`, the `z` at which melanoma is
+    as likely as it is for a reader who measures four criteria and the size without error and
+    knows the exact `risk`. Planted shortcuts apart, no score that is made from picture and record ranks better.
     Drawn again from the set's own seed; raises `ManifestError` for a set that another release
     drew."""
     truth, config = read_truth(path), _config_of(path)
@@ -60,36 +68,37 @@ def _config_of(path) -> dict:
 def _reading_grid() -> tuple:
     "Values of `z` and of a reading of it, and the share of each reading at each `z`."
     scores, readings = np.linspace(-7, 8, 151), np.linspace(-8, 9, 171)
-    density = np.exp(-0.5 * (readings - RHO * scores[:, None]) ** 2 / (1 - RHO**2))
+    misses = readings - READING_CORRELATION * scores[:, None]
+    density = np.exp(-0.5 * misses**2 / (1 - READING_CORRELATION**2))
     return scores, readings, density / density.sum(1, keepdims=True)
 
 # %% ../../nbs/phantom/05_bounds.ipynb #1d94dea8
 def _drawn_lesion(seed, row) -> tuple:
-    "A lesion's criteria and its size, from the random numbers that `draw_lesion` begins with."
-    lesion_seed = stream(seed, LESION_STREAM, row.patient, row.lesion, 2).integers(2**63)
-    rng = np.random.default_rng(lesion_seed)
-    criteria = abcd(rng, row.z)
-    size = math.exp(rng.normal(0, SPREAD)) * (1 + WIDER * criteria['diameter'])
-    return criteria, size
+    "A lesion's criteria and its size, as `draw_lesion` draws them."
+    rng = random_stream(seed, LESION_STREAM, row.patient, row.lesion, 2)
+    criteria, own_size, _ = draw_traits(rng, row.z)
+    return criteria, own_size * (1 + DIAMETER_GAIN * criteria['diameter'])
 
 # %% ../../nbs/phantom/05_bounds.ipynb #f8e84ba3
 def _size_likelihood(size) -> np.ndarray:
     "How likely a lesion is drawn so wide, at each `z` of the grid: over all diameters."
     _, readings, share = _reading_grid()
-    diameter = sigmoid(STEEP * (readings - MIDDLE))
-    own = (math.log(size) - np.log1p(WIDER * diameter)) / SPREAD
+    diameter = sigmoid(CRITERION_SLOPE * (readings - HALF_MET_READING))
+    own = (math.log(size) - np.log1p(DIAMETER_GAIN * diameter)) / SIZE_SPREAD
     return share @ np.exp(-0.5 * own**2)
 
 # %% ../../nbs/phantom/05_bounds.ipynb #4ad123e7
 def _normal_belief(seed, row, criteria) -> tuple:
     "Mean and precision of `z` given the four criteria drawn as such and the exact risk."
-    patient = draw_patient(stream(seed, PATIENT_STREAM, row.patient))
+    patient = draw_patient(random_stream(seed, PATIENT_STREAM, row.patient))
     known = risk(patient['sex'], row.age, row.site, patient['weight'], patient['u'])
     told = [value for name, value in criteria.items() if name != 'diameter']
-    readings = [math.log(value / (1 - value)) / STEEP + MIDDLE for value in told]
-    per_reading, per_risk = RHO**2 / (1 - RHO**2), OWN**-2
+    logits = [math.log(value / (1 - value)) for value in told]
+    readings = [logit / CRITERION_SLOPE + HALF_MET_READING for logit in logits]
+    per_reading, per_risk = READING_CORRELATION**2 / (1 - READING_CORRELATION**2), OWN**-2
     precision = per_risk + len(readings) * per_reading
-    return (per_risk * known + per_reading * sum(readings) / RHO) / precision, precision
+    weighed = per_risk * known + per_reading * sum(readings) / READING_CORRELATION
+    return weighed / precision, precision
 
 # %% ../../nbs/phantom/05_bounds.ipynb #42da5582
 def _read_lesion(seed, row, slope, offset) -> dict:

@@ -26,7 +26,7 @@ from melanoma_nbdev.core import (
     write_csv,
     write_json,
 )
-from .lesion import contact_sheet, draw_lesion, picture_size, stream
+from .lesion import contact_sheet, draw_lesion, picture_size, random_stream
 
 # %% ../../nbs/phantom/04_dataset.ipynb #85215b76
 # a random stream each, so that more images leave the first ones as they are
@@ -81,7 +81,7 @@ def risk(
 
 # %% ../../nbs/phantom/04_dataset.ipynb #9a2f2497
 def draw_latents(
-    rng: np.random.Generator,  # The lesion's stream
+    rng: np.random.Generator,  # The lesion's random_stream
     patient: dict,  # From `draw_patient`
 ) -> dict:
     """A lesion: `site`, `age` at the photograph (exact), `keratosis` (would be a seborrheic
@@ -196,18 +196,19 @@ AGAIN = 0.05  # share of photographs that show a lesion for the second time
 def _patients_and_lesions(n_images, n_patients, seed) -> pd.DataFrame:
     """One row an image: patient, lesion (numbers), and the lesion's latents. The first `n_patients`
     images go round; then patients come by their weight."""
-    patients = [draw_patient(stream(seed, PATIENT_STREAM, index)) for index in range(n_patients)]
+    streams = [random_stream(seed, PATIENT_STREAM, index) for index in range(n_patients)]
+    patients = [draw_patient(stream) for stream in streams]
     reach = np.cumsum([patient['weight'] for patient in patients])
     lesions = [[] for _ in patients]
     rows = []
     for photo in range(n_images):
-        rng = stream(seed, _CHOICE, photo)
+        rng = random_stream(seed, _CHOICE, photo)
         index = photo
         if photo >= n_patients: index = int(np.searchsorted(reach, rng.random() * reach[-1]))
         patient, known = patients[index], lesions[index]
         lesion = _choose_lesion(rng, known)
         if lesion == len(known):
-            known.append(draw_latents(stream(seed, LESION_STREAM, index, lesion), patient))
+            known.append(draw_latents(random_stream(seed, LESION_STREAM, index, lesion), patient))
         row = dict(photo=photo, patient=index, lesion=lesion)
         rows.append(dict(row, sex=patient['sex'], tone=patient['tone'], **known[lesion]))
     return pd.DataFrame(rows)
@@ -233,7 +234,7 @@ RULER_P, RULER_PLANT = 0.12, {0: 0.08, 1: 0.6}
 def _photograph(seed: int, photo: int, target: int, sex: str, plant) -> dict:
     """What belongs to the photograph and not to the lesion: camera, ruler, hairs, and the log
     likelihood ratio that a planted shortcut gives away."""
-    rng = stream(seed, _CHOICE, photo, 1)
+    rng = random_stream(seed, _CHOICE, photo, 1)
     for_camera, for_ruler, for_hair, many = rng.random(4)
     shares = CAMERA_PLANT[target] if 'camera' in plant else CAMERA_P
     reach = np.cumsum(list(shares.values()))
@@ -289,7 +290,9 @@ def _draw_labels(table, seed, prevalence):
     slope, offset = solve_label(prevalence)
     table['p'] = sigmoid(slope * table.z + offset)
     lesions = list(zip(table.patient, table.lesion, strict=True))
-    coins = {lesion: stream(seed, LESION_STREAM, *lesion, 1).random() for lesion in set(lesions)}
+    coins = {}
+    for lesion in set(lesions):
+        coins[lesion] = random_stream(seed, LESION_STREAM, *lesion, 1).random()
     chances = zip(lesions, table.p, strict=True)
     table['target'] = [int(coins[lesion] < chance) for lesion, chance in chances]
 
@@ -350,7 +353,7 @@ def _recorded(table, seed, size) -> pd.DataFrame:
 # %% ../../nbs/phantom/04_dataset.ipynb #2d8743d8
 def _record_with_gaps(table, seed):
     "Add recorded age, site and sex, with the values that a registry misses."
-    gaps = np.array([stream(seed, _CHOICE, row, 2).random(3) for row in range(len(table))])
+    gaps = np.array([random_stream(seed, _CHOICE, row, 2).random(3) for row in range(len(table))])
     no_sex = gaps[:, 0] < MISSING['sex']
     no_age = no_sex | (gaps[:, 1] < MISSING['age'])
     has_site = table.on_record if 'on_record' in table else gaps[:, 2] >= MISSING['site']
@@ -378,7 +381,7 @@ def _plant_duplicates(table, seed, share=0.05) -> pd.DataFrame:
         raise ManifestError(
             "duplicates go under other patients' ids: ask for n_patients of 2 or more"
         )
-    rng = stream(seed, _PLANT, 0)
+    rng = random_stream(seed, _PLANT, 0)
     patients = table.drop_duplicates('patient_id').set_index('patient_id')
     originals = rng.permutation(len(table))[: max(6, round(share * len(table)))]
     copies = [_copy_of(table, row, number, patients, rng) for number, row in enumerate(originals)]
@@ -451,15 +454,14 @@ def draw_row(
 ) -> tuple[Image.Image, int | None]:  # The picture, and its own JPEG quality if a copy has one
     "The picture that belongs to a row of the table."
     img = draw_lesion(
-        stream(seed, LESION_STREAM, row.patient, row.lesion, 2),
+        random_stream(seed, LESION_STREAM, row.patient, row.lesion, 2),
         row.z,
         size,
         camera=row.camera,
         tone=row.tone,
         kind='keratosis' if row.keratosis else 'nevus',
-        hairs=row.hairs,
-        ruler=row.ruler,
-        photo=stream(seed, _PHOTO, row.photo),
+        marks=dict(hairs=row.hairs, ruler=row.ruler),
+        photo=random_stream(seed, _PHOTO, row.photo),
     )
     return change_copy(img, row.change) if isinstance(row.change, str) else (img, None)
 
@@ -467,7 +469,7 @@ def draw_row(
 def _plant_leak(table, seed, plant, share=0.1) -> pd.DataFrame:
     """Some patients get a second id: half of their images go under it, and one lesion is
     photographed again under it. Only the lesion id tells."""
-    rng = stream(seed, _PLANT, 1)
+    rng = random_stream(seed, _PLANT, 1)
     n_patients = int(table.patient.nunique())
     rows = []
     for patient in rng.permutation(n_patients)[: max(2, round(share * n_patients))]:
@@ -503,7 +505,7 @@ def _plant_metadata(table, seed) -> pd.DataFrame:
     """`on_record`: the registry fills in a lesion's body site when its histology report comes, so
     that the gaps go with the target. What they give away is added to `llr`."""
     lesions = list(zip(table.patient, table.lesion, strict=True))
-    coins = {lesion: stream(seed, _PLANT, 2, *lesion).random() for lesion in set(lesions)}
+    coins = {lesion: random_stream(seed, _PLANT, 2, *lesion).random() for lesion in set(lesions)}
     on_record = np.array([coins[lesion] for lesion in lesions]) < table.target.map(SITE_PLANT)
     given_away = np.where(on_record, *_log_ratios(SITE_PLANT))
     return table.assign(on_record=on_record, llr=table.llr + given_away)

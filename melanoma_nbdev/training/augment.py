@@ -22,7 +22,7 @@ from fastai.vision.core import PILImage
 from fasttransform import DisplayedTransform
 
 from ..core import MelanomaError
-from ..phantom.lesion import draw_hairs, draw_ruler, stream
+from ..phantom.lesion import draw_hairs, draw_ruler, random_stream
 
 # %% ../../nbs/training/21_augment.ipynb #e1606878
 class ShareOfBatch(DisplayedTransform):
@@ -204,7 +204,7 @@ class DrawnOnPicture(DisplayedTransform):
     def encodes(self, picture:PILImage):
         if not self.p: return picture
         thumbnail = picture.resize((32, 32), Image.Resampling.NEAREST)
-        rng = stream(self.seed, self.epoch, self.key, zlib.crc32(thumbnail.tobytes()))
+        rng = random_stream(self.seed, self.epoch, self.key, zlib.crc32(thumbnail.tobytes()))
         if rng.random() >= self.p: return picture
         return type(picture)(self.draw(picture, rng))
 

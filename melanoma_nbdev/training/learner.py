@@ -36,25 +36,6 @@ from melanoma_nbdev.core import (
     write_csv,
 )
 from ..images import to_input
-from melanoma_nbdev.training.callbacks import (
-    AccumulateGradients,
-    EpochProgress,
-    Checkpoint,
-    Distributed,
-    WeightAverage,
-    EpochSeed,
-    FreezeBackbone,
-    MelanomaAUC,
-    MixupInputs,
-    EarlyStop,
-    FiniteLoss,
-    best_epoch,
-    keep_freed_memory,
-    melanoma_risks,
-    processes,
-    patience_is_over,
-    wait_for_all,
-)
 from .losses import make_loss
 from melanoma_nbdev.training.models import (
     body_head,
@@ -69,6 +50,27 @@ from melanoma_nbdev.training.pipeline import (
     metadata_features,
     metadata_names,
     square_store,
+)
+
+# %% ../../nbs/training/26_learner.ipynb #12febf31
+from melanoma_nbdev.training.callbacks import (
+    AccumulateGradients,
+    Checkpoint,
+    Distributed,
+    EarlyStop,
+    EpochProgress,
+    EpochSeed,
+    FiniteLoss,
+    FreezeBackbone,
+    MelanomaAUC,
+    MixupInputs,
+    WeightAverage,
+    best_epoch,
+    keep_freed_memory,
+    melanoma_risks,
+    patience_is_over,
+    processes,
+    wait_for_all,
 )
 
 # %% ../../nbs/training/26_learner.ipynb #6eadb476
