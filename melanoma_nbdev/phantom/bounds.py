@@ -41,9 +41,9 @@ def picture_truth(
     """The truth of a set with what its pictures tell of it: the criteria of `abcd_criteria`
     (0 to 1), the lesion's own `size` (1 is usual), and `z_picture`, the `z` at which melanoma is
     as likely as it is for a reader who measures four criteria and the size without error and
-    knows the exact `risk`. Planted shortcuts apart, no score that is made from picture and record ranks better.
-    Drawn again from the set's own seed; raises `ManifestError` for a set that another release
-    drew."""
+    knows the exact `risk`. Planted shortcuts apart, no score that is made from picture and record
+    ranks better. Drawn again from the set's own seed; raises `ManifestError` for a set that
+    another release drew."""
     truth, config = read_truth(path), _config_of(path)
     table, label = phantom_table(**config), solve_label(config['prevalence'])
     readings = {}
