@@ -480,9 +480,7 @@ def melanoma_evaluate(  # noqa: PLR0913
     seed: Param('Seed of the bootstrap', int) = 0,
     target: Param('Column with the truth, where its name is unusual', str) = None,
     score: Param('Column with the score (higher: melanoma)', str) = None,
-    image: Param('Column with the image id', str) = None,
-    patient: Param('Column with the patient id', str) = None,
-    columns: Param('Any column by its heading, as in image_id="Image Name"', str, nargs='+') = None,
+    columns: Param('Any other column, as in image_id="Image Name"', str, nargs='+') = None,
     labels: Param('Words of the truth by their meaning, as in "mole=NV"', str, nargs='+') = None,
     truth: Param(
         'A second CSV that holds the truth (and patients), joined by image id', str
@@ -496,7 +494,7 @@ def melanoma_evaluate(  # noqa: PLR0913
     """Print how well predictions separate melanoma from the rest, and write metrics.json and a
     report."""
     source = Path(run)
-    named = dict(target=target, p_melanoma=score, image_id=image, patient_id=patient)
+    named = dict(target=target, p_melanoma=score)
     named = {name: heading for name, heading in named.items() if heading}
     named |= parse_pairs(columns, '--columns')
     table = _join_truth(source, truth, named.get('image_id')) if truth else source
@@ -515,7 +513,10 @@ def _ids_of(table: pd.DataFrame, heading: str | None) -> pd.Series:
     given = dict(image_id=heading) if heading in table else None
     found = find_columns(table, given, ('image_id', 'path'))
     if not found:
-        raise RunError("both files need a column with the image id; name it with --image")
+        raise RunError(
+            'both files need a column with the image id; '
+            'name it as in --columns image_id="Image Name"'
+        )
     ids = table[found.get('image_id', found.get('path'))]
     return ids.map(lambda name: _EXTENSION.sub('', str(name).rsplit('/', 1)[-1]))
 
