@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""What the runs on SIIM-ISIC 2020 are worth: every run of results/siim2020_300, side by side.
+
+    MELANOMA_DATA=... python scripts/siim_study.py
+
+Each folder there holds config.json and oof.csv of a run on the published folds. The facts of the
+images (age, sex, site, size, images of the patient, sampling weight) come from the source. Written
+are `metrics.json` in each folder, and beside the folders:
+
+    runs.csv      a row a run: discrimination, floor and gain, difference to the base
+    floors.csv    what is known of the same images without a pixel
+    study.json    counts, the reference's figures, and the differences that can be told apart
+
+The rank averages of the plan are made here, too (`rank2`, `rank3`), by melanoma_ensemble's rule."""
+from pathlib import Path
+
+import pandas as pd
+from common import RESULTS, parser_of
+from melanoma_nbdev.core import read_json, write_csv, write_json
+from melanoma_nbdev.data.manifest import load_manifest
+from melanoma_nbdev.evidence.auc import hanley_mcneil
+from melanoma_nbdev.evidence.discrimination import compare_models
+from melanoma_nbdev.evidence.ensemble import ensemble
+from melanoma_nbdev.evidence.floor import auc_within, camera_groups, floor_table
+from melanoma_nbdev.evidence.oof import clusters, read_oof
+from melanoma_nbdev.report.measures import FACTS, evaluate, with_facts
+
+BASE = 'lite0_192-0'
+RANKS = dict(rank2=['lite0_192-0', 'lite0_192-1'],
+             rank3=['lite0_192-0', 'lite0_192-1', 'lite0_192_aux-0'])
+"Rank averages of the plan: all finished runs, none chosen"
+MEASURES = ('auc', 'pauc80', 'sens_at_spec95', 'spec_at_sens95')
+
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('--data', default='siim2020', help='source or folder of the images')
+    parser.add_argument('--folder', type=Path, default=RESULTS/'siim2020_300',
+                        help='folder of the runs, also written to')
+    parser.add_argument('--n_boot', type=int, default=2000, help='resamples of patients')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the resamples')
+    return parser.parse_args()
+
+
+def known_of_images(data, oof):
+    "The manifest's rows of the scored images, in their order, with the folds of the runs."
+    manifest = load_manifest(data, images=False)
+    known = manifest.set_index('image_id').loc[oof.image_id].reset_index()
+    return known.assign(fold=oof.fold.to_numpy(), group=known.patient_id)
+
+
+def evaluated(folder, oof, known, given):
+    "All figures of a run, written to its metrics.json; and the predictions with facts."
+    facts = [name for name in (*FACTS, 'weight', 'patient_images') if name in known]
+    table = with_facts(oof.assign(**{name: known[name].to_numpy() for name in facts}))
+    figures = evaluate(table, n_boot=given.n_boot, seed=given.seed)[0]
+    old = folder/'metrics.json'
+    if old.exists() and 'optimism' in read_json(old):  # the best epochs lie in the run folder alone
+        figures['optimism'] = read_json(old)['optimism']
+    write_json(old, figures)
+    return figures, table
+
+
+def row_of(name, figures, table, base, given):
+    "One row of runs.csv."
+    row = dict(run=name, n=figures['n'], n_pos=figures['n_pos'], n_clusters=figures['n_clusters'])
+    for measure in MEASURES: row |= interval_columns(measure, figures[measure])
+    same = table.target, table.p_melanoma
+    cluster = clusters(table, warn=False)
+    camera = camera_groups(table)
+    for name, strata in (('within_folds', table.fold), ('within_cameras', camera)):
+        fold = None if name == 'within_folds' else table.fold
+        found = auc_within(*same, strata, cluster, fold, given.n_boot, given.seed)
+        row |= interval_columns(name, dict(value=found['auc'], lo=found['lo'], hi=found['hi']))
+    floor = figures['floor']
+    row |= interval_columns('floor', floor['auc'])
+    row |= interval_columns('image_adds', floor['image_adds'])
+    if base is None: return row
+    found = compare_models(table, base, ['auc'], given.n_boot, given.seed)['auc']
+    return row | interval_columns('minus_base', found)
+
+
+def interval_columns(name, found):
+    "A value and its bounds as three columns."
+    value = found['value'] if 'value' in found else found['diff']
+    return {name: value, f'{name}_lo': found['lo'], f'{name}_hi': found['hi']}
+
+
+def members_of(folder):
+    "Every run of the folder, and the rank averages whose members are all there."
+    runs = {path.parent.name: read_oof(path) for path in sorted(folder.glob('*/oof.csv'))
+            if path.parent.name not in RANKS}
+    for name, members in RANKS.items():
+        if set(members) <= set(runs): runs[name] = ensemble([folder/run for run in members], 'rank')
+    return runs
+
+
+def main():
+    "Evaluate every run and write the tables."
+    given = options()
+    runs = members_of(given.folder)
+    known = known_of_images(given.data, runs[BASE])
+    rows, base = [], None
+    for name in sorted(runs, key=lambda name: (name != BASE, name)):
+        folder = given.folder/name
+        folder.mkdir(exist_ok=True)
+        print(name, flush=True)
+        figures, table = evaluated(folder, runs[name], known, given)
+        rows.append(row_of(name, figures, table, base, given))
+        if name == BASE: base = table
+    write_csv(given.folder/'runs.csv', pd.DataFrame(rows).round(6))
+    write_csv(given.folder/'floors.csv', floor_table(known, n_boot=given.n_boot).round(6))
+    write_json(given.folder/'study.json', study(known, given))
+    print(pd.DataFrame(rows)[['run', 'auc', 'auc_lo', 'auc_hi', 'floor', 'image_adds']])
+
+
+def study(known, given):
+    "Counts, and how well the reference's figures are known."
+    published = read_json(RESULTS/'reference'/'anchors.json')['fast_melanoma_detection']
+    counts = published['n_melanoma'], published['n_other']
+    half = {name: 1.96*hanley_mcneil(published[name], *counts)
+            for name in ('b3_384', 'b5_384', 'b3_512', 'b5_512')}
+    return dict(n=len(known), n_pos=int(known.target.sum()), patients=known.patient_id.nunique(),
+                n_boot=given.n_boot, seed=given.seed, reference_half_interval=half)
+
+
+if __name__ == '__main__':
+    main()
