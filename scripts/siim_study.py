@@ -21,7 +21,7 @@ from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.evidence.auc import hanley_mcneil
 from melanoma_nbdev.evidence.discrimination import compare_models
 from melanoma_nbdev.evidence.ensemble import ensemble
-from melanoma_nbdev.evidence.floor import auc_within, camera_groups, floor_table
+from melanoma_nbdev.evidence.floor import FLOOR_SETS, auc_within, camera_groups, floor_table
 from melanoma_nbdev.evidence.oof import clusters, read_oof
 from melanoma_nbdev.report.measures import FACTS, evaluate, with_facts
 
@@ -110,7 +110,9 @@ def main():
         rows.append(row_of(name, figures, table, base, given))
         if name == BASE: base = table
     write_csv(given.folder/'runs.csv', pd.DataFrame(rows).round(6))
-    write_csv(given.folder/'floors.csv', floor_table(known, n_boot=given.n_boot).round(6))
+    floors = floor_table(known, seed=given.seed, n_boot=given.n_boot)
+    floors.insert(0, 'set', floors.features.map(FLOOR_SETS))
+    write_csv(given.folder/'floors.csv', floors.round(6))
     write_json(given.folder/'study.json', study(known, given))
     print(pd.DataFrame(rows)[['run', 'auc', 'auc_lo', 'auc_hi', 'floor', 'image_adds']])
 

@@ -101,6 +101,33 @@ def test_simulate_decisions(monkeypatch, tmp_path):
     assert len(table) == 10 and table['mean'].between(.5, 1).all()
 
 
+def test_siim_study(monkeypatch, tmp_path):
+    "Two runs and no third: their rank average, paired differences, a floor; measured twice, equal."
+    from melanoma_nbdev.core import package_dir, write_json
+    from melanoma_nbdev.data.manifest import load_manifest
+
+    source = package_dir()/'examples'
+    manifest = load_manifest(source, images=False)
+    folds = pd.factorize(manifest.patient_id)[0] % 3
+    for name, noise in (('lite0_192-0', .5), ('lite0_192-1', 1.)):
+        errors = np.random.default_rng(int(noise*2)).normal(0, noise, len(manifest))
+        risks = 1/(1 + np.exp(-2*manifest.target.astype(float) + 1 - errors))
+        columns = dict(group=manifest.patient_id, fold=folds, p_melanoma=risks)
+        oof = manifest[['image_id', 'patient_id', 'target']].assign(**columns)
+        (tmp_path/name).mkdir()
+        oof.to_csv(tmp_path/name/'oof.csv', index=False)
+        write_json(tmp_path/name/'config.json', dict(data='examples', seed=0))
+    words = ['--data', source, '--folder', tmp_path, '--n_boot', 50]
+    call(monkeypatch, 'siim_study', *words)
+    first = pd.read_csv(tmp_path/'runs.csv').set_index('run')
+    call(monkeypatch, 'siim_study', *words)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path/'runs.csv').set_index('run'), first)
+    assert list(first.index) == ['lite0_192-0', 'lite0_192-1', 'rank2']
+    difference = first.auc['lite0_192-1'] - first.auc['lite0_192-0']
+    assert abs(first.minus_base['lite0_192-1'] - difference) < 1e-5
+    assert (pd.read_csv(tmp_path/'floors.csv')['set'] == 'all').any()
+
+
 def test_bootstrap_speed(monkeypatch, tmp_path):
     call(monkeypatch, 'bootstrap_speed', '--rows', 2000, 3000, '--loop', 2, '--dest', tmp_path)
     table = pd.read_csv(tmp_path/'speed.csv')

@@ -165,8 +165,9 @@ def _without_pixels(
         labels, known = others['target'].to_numpy(dtype=int), encoded.loc[others.index]
         if len(np.unique(labels)) < 2 or not known.notna().any().any():
             return lambda rows: np.full(len(rows), prevalence)
-        model = _boosted(known, labels, seed)
-        return lambda rows: model.predict_proba(encoded.loc[rows.index].to_numpy())[:, 1]
+        told = known.columns[known.notna().any()]
+        model = _boosted(known[told], labels, seed)
+        return lambda rows: model.predict_proba(encoded.loc[rows.index, told].to_numpy())[:, 1]
 
     return out_of_fold(table, fit, 'the floor')
 
