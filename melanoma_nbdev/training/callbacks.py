@@ -331,7 +331,7 @@ class Checkpoint(Callback):
             if self.write:
                 self.save()
 
-
+# %% ../../nbs/training/25_callbacks.ipynb #6b8e1551
 def _losses_of_epoch(recorder) -> dict:
     "Losses and metric of the last epoch by name."
     return dict(zip(recorder.metric_names[1:-1], recorder.values[-1], strict=False))

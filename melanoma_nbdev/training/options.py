@@ -84,7 +84,7 @@ METADATA = ('age', 'sex', 'site', 'images', 'pixels')
 "Metadata that a model may be given"
 
 # %% ../../nbs/training/20_options.ipynb #90a95f8f
-_DATA = [
+_IMAGES = [
     Option(
         'data',
         str,
@@ -97,6 +97,18 @@ _DATA = [
     Option(
         'labels', dict, None, 'Words of your table: "common nevus=NV" melanoma=MEL', where='given'
     ),
+    Option('aux', str, None, 'Auxiliary data, in training only: a source or a folder'),
+    Option('limit', int, None, 'Trial run: about this many images', least=1),
+    Option(
+        'cache',
+        str,
+        None,
+        'Folder for copies of the images at this size, made once (melanoma_data cache)',
+    ),
+]
+
+# %% ../../nbs/training/20_options.ipynb #7b5f663f
+_STUDY = [
     Option(
         'preset',
         str,
@@ -105,6 +117,14 @@ _DATA = [
         several=True,
         choices=('b3_384', 'b5_384', 'b3_512', 'b5_512', 'b6_640', 'small', 'nano'),
     ),
+    Option(
+        'target',
+        str,
+        OF_PRESET,
+        'Diagnoses (score = P(melanoma)) or melanoma alone',
+        choices=('dx', 'binary'),
+    ),
+    Option('meta', list, [], 'Metadata beside the image', choices=METADATA),
     Option('folds', int, 5, 'Number of folds; a patient, lesion or duplicate is never cut', 2),
     Option(
         'seed',
@@ -120,22 +140,6 @@ _DATA = [
         True,
         'Look for copies of an image, and never cut them apart',
         where='python',
-    ),
-    Option('aux', str, None, 'Auxiliary data, in training only: a source or a folder'),
-    Option(
-        'target',
-        str,
-        OF_PRESET,
-        'Diagnoses (score = P(melanoma)) or melanoma alone',
-        choices=('dx', 'binary'),
-    ),
-    Option('meta', list, [], 'Metadata beside the image', choices=METADATA),
-    Option('limit', int, None, 'Trial run: about this many images', least=1),
-    Option(
-        'cache',
-        str,
-        None,
-        'Folder for copies of the images at this size, made once (melanoma_data cache)',
     ),
 ]
 
@@ -265,7 +269,7 @@ _COMMAND = [
 
 # %% ../../nbs/training/20_options.ipynb #528ac013
 OPTION_GROUPS = dict(
-    data=_DATA, network=_NETWORK, learning=_LEARNING, around=_AROUND, command=_COMMAND
+    data=[*_IMAGES, *_STUDY], network=_NETWORK, learning=_LEARNING, around=_AROUND, command=_COMMAND
 )
 "The table: the name of a group -> its rows"
 OPTIONS = {option.name: option for rows in OPTION_GROUPS.values() for option in rows}
@@ -298,6 +302,8 @@ _LARGE = dict(
     smoothing=0.0,
     amp=True,
 )
+
+# %% ../../nbs/training/20_options.ipynb #03b16577
 _LIGHT = _LARGE | dict(drop=0.0, samples=1, warmup=0.25, tfms='light', tta=1, amp=False)
 _B3, _B5, _B6 = (f'tf_efficientnet_b{depth}.ns_jft_in1k' for depth in (3, 5, 6))
 
