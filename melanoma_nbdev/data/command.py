@@ -79,25 +79,44 @@ def _remarks(name: str, manifest: pd.DataFrame, folder) -> list:
     return remarks
 
 # %% ../../nbs/data/15_command.ipynb #ca16adbe
-def status_of(
-    name: str,  # Of `SOURCES`
-) -> str:  # One line
-    """What is here of a source, whether its table has the published counts, and how many image
-    files there are."""
-    source, home = SOURCES[name], data_home()
-    if home is None or not (home / source.folder).is_dir():
-        return f'{name}: not here; melanoma_data get {name} ({source.licence})'
-    folder = home / source.folder
-    try:
-        manifest = load_manifest(name, images=False)
-    except ManifestError as error:
-        return f'{name}: {error}'
+def _sample_here(source, home) -> str:
+    "What is here of the sample of a set, in words; empty where there is none."
+    if home is None or not source.sample or not (home / source.sample[1]).is_dir():
+        return ''
+    manifest = load_manifest(source.name, home / source.sample[1], images=False)
+    files = _image_files(manifest, list_images(home / source.sample[1], source.images))
+    said = f'sample in {source.sample[1]}: {_say(manifest_counts(manifest))}, {files}'
+    if 'weight' not in manifest:
+        return said
+    return f"{said}; a benign image stands for {manifest['weight'].max():.2f}"
+
+# %% ../../nbs/data/15_command.ipynb #5e45d2ab
+def _set_here(name: str, folder) -> str:
+    "What is here of a set in its folder, in words."
+    source, manifest = SOURCES[name], load_manifest(name, folder, images=False)
     parts = [
         _against_published(manifest_counts(manifest), source.counts),
         *_remarks(name, manifest, folder),
         _image_files(manifest, list_images(folder, source.images)),
     ]
-    return f"{name}: {'; '.join(parts)}"
+    return '; '.join(parts)
+
+
+def status_of(
+    name: str,  # Of `SOURCES`
+) -> str:  # One line
+    """What is here of a source and of its sample, whether its table has the published counts, and
+    how many image files there are."""
+    source, home = SOURCES[name], data_home()
+    parts = []
+    try:
+        if home is not None and (home / source.folder).is_dir():
+            parts.append(_set_here(name, home / source.folder))
+        parts.append(_sample_here(source, home))
+    except ManifestError as error:
+        parts.append(str(error))
+    said = '; '.join(part for part in parts if part)
+    return f"{name}: {said or f'not here; melanoma_data get {name} ({source.licence})'}"
 
 # %% ../../nbs/data/15_command.ipynb #2a0fb003
 def _names(options) -> list:
@@ -135,7 +154,11 @@ def _get(options) -> None:
 def _check(options) -> None:
     "Check every source that is here, or the one that was named; the phantom set where none is."
     home = data_home()
-    here = [name for name in SOURCES if home and (home / SOURCES[name].folder).is_dir()]
+    here = [
+        name
+        for name, source in SOURCES.items()
+        if home and any((home / folder).is_dir() for folder in (source.folder, *source.sample[1:]))
+    ]
     for name in [options.source] if options.source else here or ['phantom']:
         check_source(name, options.report, **_own_words(options))
 

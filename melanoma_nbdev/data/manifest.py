@@ -8,6 +8,7 @@ __all__ = ['SOURCES', 'IMAGE_EXT', 'SourceFile', 'Source', 'rename_columns', 'li
 
 # %% ../../nbs/data/10_manifest.ipynb #51bafc78
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,8 @@ class Source:
     counts: dict = field(default_factory=dict)  # Published: images, melanomas, patients, lesions
     files: tuple = ()  # `SourceFile` rows
     further: tuple = ()  # (file name, columns that it adds): a second table of the same images
+    distinct: dict = field(default_factory=dict)  # Counts without duplicates: images, melanomas
+    sample: tuple = ()  # (name, folder) of a copy with every melanoma and some benign images
 
 # %% ../../nbs/data/10_manifest.ipynb #dd9345f2
 def _isic_file(year: int, name: str, unpack_to: str | None = None) -> SourceFile:
@@ -90,6 +93,8 @@ _SIIM2020 = Source(
         _isic_file(2020, 'ISIC_2020_Training_JPEG.zip', 'jpeg'),
     ),
     further=('train_cdeotte.csv', 'width height tfrecord'),
+    distinct=dict(images=32692, melanomas=581),
+    sample=('siim2020-300', 'siim-isic-2020-300'),
 )
 
 # %% ../../nbs/data/10_manifest.ipynb #925dc4f3
@@ -407,19 +412,85 @@ def _read_source(known: Source, root: Path, table: str | None, columns: dict | N
         found = found[found['image_id'].isin(list_images(root, known.images))]
     return found, known.images
 
-# %% ../../nbs/data/10_manifest.ipynb #e3d93b77
-def _known_folder(known: Source) -> Path:
-    "The folder of a public set below the data folder."
+# %% ../../nbs/data/10_manifest.ipynb #9e0266b9
+def _is_sample(
+    known: Source,
+    table: pd.DataFrame,  # Under the manifest's names
+) -> bool:
+    "Whether a table lists all distinct melanomas of a set and a part of its benign images."
+    if not known.distinct or 'tfrecord' not in table or 'target' not in table:
+        return False
+    n_melanomas = (pd.to_numeric(table['target'], errors='coerce') == 1).sum()
+    without_copies = (pd.to_numeric(table['tfrecord'], errors='coerce') >= 0).all()
+    is_part = len(table) < known.distinct['images']
+    return bool(is_part and without_copies and n_melanomas == known.distinct['melanomas'])
+
+
+def _sampling_weights(known: Source, target: pd.Series) -> np.ndarray:
+    "1 for a melanoma; for a benign image, how many distinct ones of the whole set it stands for."
+    is_melanoma = pd.to_numeric(target).to_numpy() == 1
+    n_benign = known.distinct['images'] - known.distinct['melanomas']
+    return np.where(is_melanoma, 1.0, n_benign / (~is_melanoma).sum())
+
+# %% ../../nbs/data/10_manifest.ipynb #1b09f2df
+def _images_per_patient(known: Source, root: Path) -> pd.Series | None:
+    """Patient -> distinct images in the table of the whole set, which lies in the data folder or
+    beside the sample; None where it is not there."""
+    homes = [root.parent, *([data_home()] if data_home() else [])]
+    for folder in (home / known.folder for home in homes):
+        if any((folder / name).is_file() for name in known.tables) and folder != root:
+            whole = _read_source(known, folder, None, None)[0]
+            if _is_sample(known, whole):
+                continue
+            if 'tfrecord' in whole:
+                whole = whole[whole['tfrecord'] >= 0]
+            return whole['patient_id'].value_counts()
+    return None
+
+
+def _weigh(known: Source, table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """The table of a sample with `weight` and, where the whole table is at hand,
+    `patient_images`: the images of the patient in the whole set."""
+    table = table.assign(weight=_sampling_weights(known, table['target']))
+    counts = _images_per_patient(known, root)
+    if counts is None:
+        return table
+    return table.assign(patient_images=table['patient_id'].map(counts).astype('Int64'))
+
+# %% ../../nbs/data/10_manifest.ipynb #64bf1b5b
+def _which_folder(known: Source, home: Path, whole: bool) -> Path:
+    """The folder of a set, or that of its sample; with `whole`, the sample only where there is
+    nothing else."""
+    folder = home / known.folder
+    if not known.sample:
+        return folder
+    sample = home / known.sample[1]
+    if not sample.is_dir() or (whole and folder.is_dir()):
+        return folder
+    if folder.is_dir():
+        n_files = len(list_images(folder, known.images))
+        if n_files >= known.distinct['images']:
+            return folder
+        warnings.warn(
+            f"{known.folder} holds {n_files:,} of {known.counts['images']:,} images: the sample in "
+            f"{known.sample[1]} is taken; name a folder with root= to choose",
+            stacklevel=5,
+        )
+    return sample
+
+# %% ../../nbs/data/10_manifest.ipynb #648954ba
+def _known_folder(known: Source, whole: bool = False) -> Path:
+    "The folder of a public set below the data folder, or that of its sample."
     home = data_home()
     if home is None:
         raise ManifestError(
             f"where does {known.name} lie? set MELANOMA_DATA to the data folder, pass root=, or "
             f"use 'phantom'; melanoma_data get {known.name} fetches it"
         )
-    return home / known.folder
+    return _which_folder(known, home, whole)
 
 # %% ../../nbs/data/10_manifest.ipynb #6bbd6f18
-def _source_root(source, root) -> tuple:
+def _source_root(source, root, whole: bool = False) -> tuple:
     "Which source is meant, its name for the `source` column, and the folder that it lies in."
     if str(source) == 'phantom':
         from melanoma_nbdev.phantom.dataset import embedded_phantom
@@ -427,7 +498,7 @@ def _source_root(source, root) -> tuple:
         return None, 'phantom', Path(root) if root is not None else embedded_phantom()
     known = SOURCES.get(str(source))
     if known:
-        return known, known.name, Path(root) if root is not None else _known_folder(known)
+        return known, known.name, Path(root) if root is not None else _known_folder(known, whole)
     folder = Path(root if root is not None else source).expanduser()
     if not folder.is_dir():
         raise ManifestError(
@@ -437,9 +508,9 @@ def _source_root(source, root) -> tuple:
     return None, folder.resolve().name, folder
 
 # %% ../../nbs/data/10_manifest.ipynb #d981350f
-def _open_source(source, root) -> tuple:
+def _open_source(source, root, whole: bool = False) -> tuple:
     "As `_source_root`, with the folder resolved. `ManifestError` where it is not there."
-    known, name, folder = _source_root(source, root)
+    known, name, folder = _source_root(source, root, whole)
     if not folder.is_dir():
         raise ManifestError(
             f"{folder} is not a folder; melanoma_data get {name} fetches the set, or set "
@@ -464,7 +535,8 @@ def _check_ids(table: pd.DataFrame, problems: list) -> None:
 def _check_numbers(table: pd.DataFrame, problems: list) -> None:
     "Make ages and sizes numbers, in place; what cannot be is noted."
     kinds = dict(age="an age outside 0 to 120")
-    kinds |= {name: f"a {name} that is no positive number" for name in ('width', 'height')}
+    positive = ('width', 'height', 'weight')
+    kinds |= {name: f"a {name} that is no positive number" for name in positive}
     for name, fault in kinds.items():
         if name in table:
             number = pd.to_numeric(table[name], errors='coerce')
@@ -578,8 +650,11 @@ def load_manifest(
 ) -> pd.DataFrame:  # A manifest; `path` is absolute, or NA with images=False
     "The manifest of a source. One `ManifestError` lists every problem of its table."
     _check_options(missing=missing, images=images, part=part)
-    known, name, root = _open_source(source, root)
+    whole = not images or part == 'test' or table is not None
+    known, name, root = _open_source(source, root, whole)
     rows, folders = _read(known, root, part, table, columns)
+    if known is not None and part == 'train' and _is_sample(known, rows):
+        rows, name = _weigh(known, rows, root), known.sample[0]
     manifest = _fill(rows, name, labels, problems := [])
     search = known is None
     manifest['path'] = _locate(manifest, root, folders, search) if images else pd.NA
@@ -606,15 +681,19 @@ def _check_source_names(manifests) -> None:
         seen |= names
 
 # %% ../../nbs/data/10_manifest.ipynb #cea447b9
+_ARCHIVE = [name for source in SOURCES.values() for name in (source.name, *source.sample[:1])]
+"Names of sources whose patients and lesions live in one namespace: sets and their samples"
+
+
 def _prefix_shared(table: pd.DataFrame, name: str) -> None:
     "Put the source before the ids in column `name` that collide, in place."
     pairs = table[[name, 'source']].dropna().drop_duplicates()
     shared = pairs[name].duplicated(keep=False)
-    of_archive = table['source'].isin(list(SOURCES))
+    of_archive = table['source'].isin(_ARCHIVE)
     if name == 'image_id':
         collide = table[name].isin(pairs[name][shared])
     else:
-        own = ~pairs['source'].isin(list(SOURCES))
+        own = ~pairs['source'].isin(_ARCHIVE)
         shared &= own.groupby(pairs[name]).transform('any')
         collide = table[name].isin(pairs[name][shared]) & ~of_archive
     table.loc[collide, name] = table['source'][collide] + ':' + table[name][collide].astype(str)

@@ -95,17 +95,36 @@ def _deal(groups:pd.DataFrame, k:int, seed:int)->np.ndarray:
 
 # %% ../../nbs/data/14_splits.ipynb #5bc105da
 def _deal_stratum(stratum:pd.DataFrame, load:np.ndarray, rng)->np.ndarray:
-    "Fold of each row: a run of k groups, one to each fold. Adds the images to `load`."
+    """Fold of each row: a run of k groups, one to each fold; where a rich group makes that uneven,
+    each group to the fold that has least. Adds the images to `load`."""
+    folds, images, melanomas = _deal_runs(stratum, load, rng)
+    if np.ptp(melanomas) > max(3, .2*melanomas.mean()):
+        folds, images, _ = _deal_greedily(stratum, load, rng)
+    load[:] = images
+    return folds
+
+def _deal_runs(stratum:pd.DataFrame, load:np.ndarray, rng)->tuple:
+    "Folds by runs of k groups, and the images and melanomas that each fold has then."
     k = len(load)
     images, melanomas = stratum.images.to_numpy(), stratum.melanomas.to_numpy()
-    n_melanomas, folds = np.zeros(k), []
+    load, n_melanomas, folds = load.copy(), np.zeros(k), []
     for start in range(0, len(stratum), k):
         run = slice(start, start + k)
         order = np.lexsort((rng.random(k), load, n_melanomas))[:len(images[run])]
         load[order] += images[run]
         n_melanomas[order] += melanomas[run]
         folds.append(order)
-    return np.concatenate(folds)
+    return np.concatenate(folds), load, n_melanomas
+
+def _deal_greedily(stratum:pd.DataFrame, load:np.ndarray, rng)->tuple:
+    "The same, each group to the fold with the fewest melanomas, then images."
+    load, n_melanomas, folds = load.copy(), np.zeros(len(load)), []
+    for group in stratum.itertuples():
+        fold = np.lexsort((rng.random(len(load)), load, n_melanomas))[0]
+        load[fold] += group.images
+        n_melanomas[fold] += group.melanomas
+        folds.append(fold)
+    return np.array(folds), load, n_melanomas
 
 # %% ../../nbs/data/14_splits.ipynb #d4cb0b74
 def make_folds(
@@ -241,7 +260,7 @@ def published_folds(
     if k not in (3, 5, 15):
         raise ManifestError(f"15 shards cannot be joined to {k} equal folds; use 3, 5 or 15")
     shard = pd.to_numeric(manifest.tfrecord).astype('Int64')
-    return manifest.assign(fold=(shard % k).where(shard >= 0, pd.NA).astype('Int64'))
+    return manifest.assign(fold=(shard // (15//k)).where(shard >= 0, pd.NA).astype('Int64'))
 
 # %% ../../nbs/data/14_splits.ipynb #0e875d81
 _SPLIT_COLUMNS = ['image_id', 'group', 'fold', 'split']  # `split` where a test set was held out
