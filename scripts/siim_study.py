@@ -19,9 +19,9 @@ from common import RESULTS, parser_of
 from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.evidence.auc import hanley_mcneil
-from melanoma_nbdev.evidence.discrimination import compare_models
+from melanoma_nbdev.evidence.discrimination import auc_within, compare_models
 from melanoma_nbdev.evidence.ensemble import ensemble
-from melanoma_nbdev.evidence.floor import FLOOR_SETS, auc_within, camera_groups, floor_table
+from melanoma_nbdev.evidence.floor import FLOOR_SETS, camera_groups, floor_table
 from melanoma_nbdev.evidence.oof import clusters, read_oof
 from melanoma_nbdev.report.measures import FACTS, evaluate, with_facts
 
