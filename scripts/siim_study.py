@@ -45,8 +45,7 @@ def options():
 
 def known_of_images(data, oof):
     "The manifest's rows of the scored images, in their order, with the folds of the runs."
-    manifest = load_manifest(data, images=False)
-    known = manifest.set_index('image_id').loc[oof.image_id].reset_index()
+    known = load_manifest(data).set_index('image_id').loc[oof.image_id].reset_index()
     return known.assign(fold=oof.fold.to_numpy(), group=known.patient_id)
 
 

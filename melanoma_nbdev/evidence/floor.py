@@ -76,13 +76,13 @@ def _site_codes(sites: pd.Series) -> pd.Series:
 
 
 def _images_of_patient(table: pd.DataFrame) -> pd.Series:
-    "Images of the row's patient: the column `images`, else the patient's rows in the table."
-    if 'images' in table:
-        return table['images']
+    "Images of the row's patient: the column `patient_images`, else the patient's rows here."
+    if 'patient_images' in table:
+        return table['patient_images']
     if (weights_of(table) != 1).any():
         raise ManifestError(
-            "a sample does not show how many images a patient has; give the column `images`, "
-            "counted in the full manifest, or leave the feature out"
+            "a sample does not show how many images a patient has; give the column "
+            "`patient_images`, counted in the full manifest, or leave the feature out"
         )
     return table['patient_id'].map(table['patient_id'].value_counts())
 
@@ -100,8 +100,8 @@ def encode_features(
     features='all',  # As in `feature_names`
 ) -> pd.DataFrame:  # float columns, one a feature; what is not known is NaN
     """The features as numbers. Sex and site become codes, `images` counts the rows of the image's
-    patient (or is a column of that name), `bytes` is the size of its file. `ManifestError` where
-    images are to be counted in a sample."""
+    patient (or is the column `patient_images`), `bytes` is the size of its file. `ManifestError`
+    where images are to be counted in a sample."""
     encoded = {}
     for name in feature_names(features):
         values = _ENCODERS[name](manifest) if name in _ENCODERS else manifest[name]
@@ -382,7 +382,7 @@ def known_features(
     facts = [
         name for name in feature_names('size+metadata') if name in oof and oof[name].nunique() > 1
     ]
-    whole = 'images' in oof or (weights_of(oof) == 1).all()
+    whole = 'patient_images' in oof or (weights_of(oof) == 1).all()
     images = ['images'] if facts and whole and oof['patient_id'].notna().any() else []
     return facts + images
 
