@@ -6,14 +6,19 @@ SHELL := bash
 unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8866
 NB ?=
+SITE ?= _site
 FULL := @.ci/env full
 
-.PHONY: app test lint env readme numbers export clean wheel help
+.PHONY: app site test lint env readme numbers export clean wheel help
 .DEFAULT_GOAL := app
 
 app:  ## the page in the browser; PORT=8866, the next free one if taken
 	@.ci/env light
 	@exec .venv/bin/melanoma_app --port $(PORT)
+
+site:  ## the page as static files, for any web server, in SITE=_site; needs npm while it is written
+	@.ci/env light
+	@.venv/bin/python -c 'from melanoma_nbdev.bedside.site import serve_statically; serve_statically("$(SITE)")'
 
 test:  ## notebooks and tests, counted; NB=duplicates: that notebook and its tests alone
 	@.ci/env full || { echo '0 passed, 1 failed'; exit 1; }
@@ -45,7 +50,7 @@ wheel:  ## dist/*.whl, with the model and the page in it
 	.venv/bin/python -m build --wheel
 
 clean:  ## what builds leave behind; not .venv, not runs
-	rm -rf build dist _proc _docs .pytest_cache .hypothesis .ruff_cache *.egg-info
+	rm -rf build dist _proc _docs _site .pytest_cache .hypothesis .ruff_cache *.egg-info
 	find nbs melanoma_nbdev tests .ci -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 help:  ## this list

@@ -1,0 +1,467 @@
+"The page as static files: the answers are Python's, and nothing leaves the page's origin."
+import base64
+import functools
+import hashlib
+import io
+import json
+import re
+import shutil
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image, ImageFilter
+
+from melanoma_nbdev.bedside.app import examples
+from melanoma_nbdev.bedside.inference import load_artefact
+from melanoma_nbdev.bedside.site import fetch_parts, write_site
+from melanoma_nbdev.core import ImageError, MelanomaError
+from melanoma_nbdev.images import MIN_SIDE, read_image
+
+PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
+PAGE = ROOT/'melanoma_nbdev/bedside/page'
+READY = '.mel-btn.primary'
+KEPT = "navigator.serviceWorker.ready.then(kept => kept.active.state == 'activated')"
+ENGINE = """async () => {
+    const engine = await import(new URL('engine.js', location).href);
+    const bytes = async name => new Uint8Array(await (await fetch(name)).arrayBuffer());
+    const json = async name => (await fetch(name)).json();
+    const ort = await import(new URL('lib/ort.mjs', location).href);
+    const wasmBinary = (await bytes('lib/ort.wasm')).buffer;
+    Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary});
+    const [card, facts] = [await json('card.json'), await json('facts.json')];
+    const predictor = await engine.Predictor.load(await bytes('model.onnx'), card, ort, facts);
+    const decoded = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+    const summary = ({p_melanoma, probs, decisions, conformal, warnings, cam, width, height}) => ({
+        p_melanoma, probs, conformal, warnings, cam: Array.from(cam), width, height,
+        called: decisions.map(point => point.called)});
+    window.fromPixels = async ({data, width, height}) => summary(
+        await predictor.run(engine.picture(decoded(data), width, height)));
+    window.fromFile = async data => {
+        try { return summary(await predictor.predict(decoded(data))); }
+        catch (error) { return {error: error.message, kind: error.constructor.name}; }
+    };
+}"""
+
+
+# ---- serving
+
+class Quiet(SimpleHTTPRequestHandler):
+    "A plain file server, as `python -m http.server` is one."
+    def log_message(self, *_): pass
+
+
+class Files:
+    "A folder at an address of this machine, under a prefix as a project's page has one."
+    def __init__(self, folder, prefix='melanoma/'):
+        self.root = folder
+        handler = functools.partial(Quiet, directory=folder)
+        self.server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.origin = f'http://127.0.0.1:{self.server.server_port}'
+        self.url = f'{self.origin}/{prefix}'
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(scope='session')
+def parts():
+    "The parts from npm."
+    try: return fetch_parts()
+    except MelanomaError as error: pytest.skip(f'{error}: the static page was not tried')
+
+
+@pytest.fixture(scope='session')
+def site(parts, tmp_path_factory):
+    "The static page in a folder."
+    return write_site(tmp_path_factory.mktemp('site')/'melanoma', parts=parts)
+
+
+@pytest.fixture(scope='session')
+def hosted(site):
+    "The static page at an address."
+    files = Files(site.parent)
+    yield files
+    files.stop()
+
+
+@pytest.fixture
+def visit(browser, hosted):
+    "Opens the static page; at the end no request has left its origin, and no script has failed."
+    opened = []
+
+    def _visit(url=None, width=1280):
+        context = browser.new_context(viewport=dict(width=width, height=800))
+        page = context.new_page()
+        page.requests, page.errors = [], []
+        context.on('request', lambda request: page.requests.append(request.url))
+        page.on('pageerror', lambda error: page.errors.append(str(error)))
+        page.set_default_timeout(60_000)
+        page.goto(url or hosted.url)
+        opened.append(page)
+        return page
+
+    yield _visit
+    for page in opened:
+        origin = re.match(r'https?://[^/]+', page.url).group()
+        allowed = (origin, f'blob:{origin}', 'data:')
+        away = [url for url in page.requests if not url.startswith(allowed)]
+        assert not away and not page.errors, (away, page.errors)
+        page.context.close()
+
+
+@pytest.fixture(scope='module')
+def engine(browser, hosted):
+    "A page in which `fromPixels` and `fromFile` answer."
+    page = browser.new_page()
+    page.goto(hosted.url)
+    page.evaluate(ENGINE)
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope='module')
+def predictor():
+    return load_artefact()
+
+
+def as_text(data):
+    return base64.b64encode(data).decode()
+
+
+def ranking(answer):
+    "Diagnoses, the most probable first."
+    return sorted(answer['probs'], key=lambda name: -answer['probs'][name])
+
+
+def same_answer(found, expected, card, tolerance):
+    "The largest difference of a probability; the same decisions, conformal word and order."
+    names = list(expected['probs'])
+    differences = [abs(found['probs'][name] - expected['probs'][name]) for name in names]
+    assert max(differences) < tolerance
+    p = expected['p_melanoma']
+    points = [point for point in card['operating_points'] if point['threshold'] is not None]
+    assert found['called'] == [p >= point['threshold'] for point in points]
+    assert ranking(found) == ranking(expected)
+    return max(differences)
+
+
+# ---- the engine
+
+RESIZE = """async cases => {
+    const {resize, picture, FILTERS} = await import(new URL('engine.js', location).href);
+    const noise = (seed, n) => Uint8Array.from({length: n}, (_, i) => {
+        let x = Math.imul(i + seed, 0x9E3779B1);
+        x = Math.imul(x ^ (x >>> 15), 0x85EBCA77);
+        return x >>> 24;
+    });
+    const {sha256} = await import(new URL('engine.js', location).href);
+    const found = [];
+    for (const {seed, size, box: [left, top, right, bottom], out, filter} of cases) {
+        const [width, height] = size;
+        const image = picture(noise(seed, width*height*3), width, height);
+        const box = {left, top, width: right - left, height: bottom - top};
+        found.push(await sha256(resize(image, box, ...out, FILTERS[filter]).data));
+    }
+    return found;
+}"""
+
+
+def noise(seed, width, height):
+    "The pixels that the browser draws from a seed."
+    x = (np.arange(width*height*3, dtype=np.uint32) + np.uint32(seed))*np.uint32(0x9E3779B1)
+    x = (x ^ (x >> np.uint32(15)))*np.uint32(0x85EBCA77)
+    return Image.fromarray((x >> np.uint32(24)).astype(np.uint8).reshape(height, width, 3))
+
+
+def resize_cases(n):
+    "Random sizes, boxes and results, some of them stretched, some far from square."
+    random = np.random.default_rng(16)
+    for seed in range(n):
+        width, height = (int(side) for side in np.exp(random.uniform(3.5, 6.7, 2)))
+        left, top = int(random.integers(width//2)), int(random.integers(height//2))
+        right, bottom = (int(random.integers(width//2, width)) + 1,
+                         int(random.integers(height//2, height)) + 1)
+        out = [int(side) for side in random.integers(8, 400, 2)]
+        yield dict(seed=seed, size=[width, height], box=[left, top, right, bottom], out=out,
+                   filter=('BILINEAR', 'BILINEAR', 'BOX', 'BICUBIC')[seed % 4])
+
+
+def test_resize_is_pillows(browser):
+    "Over 200 random sizes the resized bytes are those of Pillow."
+    files = Files(PAGE, '')
+    page = browser.new_page()
+    page.goto(f'{files.url}page.css')
+    cases = list(resize_cases(200))
+    found = page.evaluate(RESIZE, cases)
+    page.close()
+    files.stop()
+    for case, digest in zip(cases, found, strict=True):
+        filtering = getattr(Image.Resampling, case['filter'])
+        box = noise(case['seed'], *case['size']).crop(case['box'])
+        resized = box.resize(case['out'], filtering)
+        assert hashlib.sha256(resized.tobytes()).hexdigest() == digest, case
+
+
+def pixels_of(image):
+    return dict(data=as_text(image.tobytes()), width=image.width, height=image.height)
+
+
+def test_equal_pixels_equal_answers(engine, predictor):
+    "From the same pixels the probabilities differ by less than 0.0001, and nothing else does."
+    for path in PHANTOMS[:40]:
+        image, remarks = read_image(path)
+        expected = predictor.run([(image, remarks)])[0]
+        found = engine.evaluate('pixels => fromPixels(pixels)', pixels_of(image))
+        same_answer(found, expected, predictor.card, 1e-4)
+        assert np.abs(np.ravel(expected['cam']) - found['cam']).max() < 1e-3
+
+
+def test_files_of_the_examples(engine, predictor):
+    "From the files themselves, decoded by the browser, the answers are as close."
+    for path in PHANTOMS[:40]:
+        expected = predictor.predict(path)
+        found = engine.evaluate('data => fromFile(data)', as_text(path.read_bytes()))
+        same_answer(found, expected, predictor.card, 5e-3)
+        assert found['warnings'] == expected['warnings']
+
+
+def encoded(image, kind, **options):
+    "The bytes of a picture as a file."
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def turned_files():
+    "The same picture as several kinds of file; with orientation tags; with transparency."
+    image = Image.open(PHANTOMS[3]).convert('RGB').resize((301, 207))
+    for kind in ('PNG', 'BMP', 'GIF'): yield kind, encoded(image, kind)
+    yield 'WEBP', encoded(image, 'WEBP', lossless=True)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        yield f'turned {orientation}', encoded(image, 'JPEG', quality=95, exif=exif)
+    yield 'grey', encoded(image.convert('L'), 'PNG')
+    yield 'flat', encoded(Image.new('RGB', (80, 90), 'brown'), 'PNG')
+    yield 'long', encoded(image.resize((900, 200)), 'PNG')
+    clear = image.convert('RGBA')
+    clear.putalpha(Image.linear_gradient('L').resize(image.size))
+    yield 'transparent', encoded(clear, 'PNG')
+    yield 'transparent WebP', encoded(clear, 'WEBP', lossless=True)
+    two = [image, image.transpose(Image.Transpose.ROTATE_180)]
+    yield 'two pictures', encoded(two[0], 'GIF', save_all=True, append_images=two[1:])
+
+
+@pytest.mark.parametrize('name,data', list(turned_files()), ids=lambda value: str(value)[:20])
+def test_kinds_of_file(engine, predictor, name, data):
+    "Kinds of file, orientation and transparency: size, remarks and answer are those of Python."
+    expected = predictor.predict(data)
+    found = engine.evaluate('data => fromFile(data)', as_text(data))
+    assert 'error' not in found, found
+    assert (found['width'], found['height']) == (expected['width'], expected['height'])
+    assert found['warnings'] == expected['warnings']
+    same_answer(found, expected, predictor.card, 1e-2)
+
+
+def refused_files():
+    "Files that Python refuses, or whose colours a browser does not keep."
+    photo, small = Image.open(PHANTOMS[0]).convert('RGB'), Image.new('RGB', (MIN_SIDE - 1, 90))
+    yield 'empty', b''
+    yield 'text', b'dear doctor'
+    yield 'text in other letters', 'Schöne Grüße'.encode()
+    yield 'markup', b'<svg xmlns="http://www.w3.org/2000/svg"></svg>'
+    yield 'page', b'<!doctype html><html></html>'
+    yield 'HEIC', b'\0\0\0\x18ftypheic' + bytes(40)
+    yield 'video', b'\0\0\0\x18ftypisom' + bytes(40)
+    yield 'PDF', b'%PDF-1.7' + bytes(40)
+    yield 'small', encoded(small, 'PNG')
+    yield 'cut JPEG', PHANTOMS[0].read_bytes()[:-900]
+    yield 'cut PNG', encoded(photo, 'PNG')[:-900]
+    yield 'noise', np.random.default_rng(0).bytes(3000)
+
+
+@pytest.mark.parametrize('name,data', list(refused_files()), ids=lambda value: str(value)[:20])
+def test_refused_in_the_same_words(engine, predictor, name, data):
+    "What Python refuses is refused, by the same sentence."
+    with pytest.raises(ImageError) as error: predictor.predict(data)
+    found = engine.evaluate('data => fromFile(data)', as_text(data))
+    assert found == dict(error=str(error.value), kind='ImageError')
+
+
+@pytest.mark.parametrize('kind,mode', [('TIFF', 'RGB'), ('PPM', 'RGB'), ('JPEG', 'CMYK'),
+                                       ('PNG', 'I;16')])
+def test_stricter_than_python(engine, kind, mode):
+    "What a browser reads otherwise than Python, or not at all, is refused with what to do."
+    image = Image.open(PHANTOMS[0]).convert('RGB')
+    if mode == 'I;16': image = Image.fromarray(np.asarray(image.convert('L'), np.uint16)*257)
+    else: image = image.convert(mode)
+    found = engine.evaluate('data => fromFile(data)', as_text(encoded(image, kind)))
+    assert found['kind'] == 'ImageError' and 'save it' in found['error']
+
+
+def mutated(n):
+    "Files with flipped bits, cut ends, and pieces of other files."
+    random = np.random.default_rng(7)
+    image = Image.open(PHANTOMS[1]).convert('RGB').filter(ImageFilter.BLUR)
+    whole = [PHANTOMS[1].read_bytes(), encoded(image, 'PNG'), encoded(image, 'WEBP'),
+             encoded(image, 'GIF'), encoded(image, 'BMP')]
+    for i in range(n):
+        data = bytearray(whole[i % len(whole)])
+        how = i // len(whole) % 3
+        if how == 0:
+            for at in random.integers(0, len(data), 8): data[at] ^= 1 << int(random.integers(8))
+        elif how == 1: del data[int(random.integers(1, len(data))):]
+        else:
+            at = int(random.integers(0, len(data)))
+            data[at:at + 64] = random.bytes(64)
+        yield bytes(data)
+
+
+def test_mutated_files(engine, predictor):
+    "200 damaged files: no crash, and nothing that Python refuses is answered."
+    verdicts = []
+    for data in mutated(200):
+        try: python = predictor.predict(data)['p_melanoma'] is not None
+        except ImageError: python = False
+        found = engine.evaluate('data => fromFile(data)', as_text(data))
+        assert found.get('kind', 'ImageError') == 'ImageError', found
+        verdicts.append((python, 'error' not in found))
+    laxer = verdicts.count((False, True))
+    stricter = verdicts.count((True, False))
+    print(f'{laxer} laxer, {stricter} stricter')
+    assert laxer == 0
+
+
+# ---- the page
+
+def choose(page, paths):
+    with page.expect_file_chooser() as chooser: page.click('.mel-btn.primary')
+    chooser.value.set_files(paths)
+
+
+def until(page, condition, seconds=60):
+    "Wait until an expression is true (Playwright's own waiting needs a policy with eval)."
+    began = time.time()
+    while not page.evaluate(condition):
+        assert time.time() < began + seconds, condition
+        page.wait_for_timeout(50)
+
+
+def answered(page, n):
+    until(page, f"document.querySelectorAll('article').length == {n}")
+    page.wait_for_selector('.status a')
+
+
+@pytest.mark.parametrize('width', [360, 1440])
+def test_journey(visit, tmp_path, width):
+    "Examples, an upload, a file that is none, the table; the disclaimer is in view all along."
+    page = visit(width=width)
+    page.wait_for_selector(READY)
+    page.click('.mel-btn.second')
+    answered(page, len(examples()))
+    (tmp_path/'notes <b>.jpg').write_text('dear doctor')
+    choose(page, [PHANTOMS[5], tmp_path/'notes <b>.jpg'])
+    answered(page, len(examples()) + 2)
+    cards = page.locator('article').all()
+    assert [card.get_attribute('class') for card in cards[:2]] == ['answer', 'problem']
+    assert cards[1].locator('h3').inner_text() == 'notes <b>.jpg'
+    assert cards[0].locator('img').nth(1).evaluate('image => image.naturalWidth') == 320
+    assert page.evaluate('document.documentElement.scrollWidth - innerWidth') <= 0
+    assert 'Not a medical device' in page.locator('footer.always').inner_text()
+    with page.expect_download() as download: page.click('.status a')
+    table = Path(download.value.path()).read_text()
+    assert table.startswith('file,p_melanoma,error') and len(table.splitlines()) == 9
+    page.click('.mel-btn.third.clear')
+    until(page, "!document.querySelector('article')")
+
+
+def test_second_visit_without_a_network(browser, site, tmp_path):
+    "After one visit the page opens and answers with the server gone, and asks for nothing."
+    files = Files(site.parent)
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(files.url)
+    page.wait_for_selector(READY)
+    until(page, KEPT)
+    files.stop()
+    page.close()
+    page = context.new_page()
+    page.goto(files.url)
+    page.wait_for_selector(READY)
+    page.click('.mel-btn.second')
+    answered(page, len(examples()))
+    context.close()
+
+
+def test_a_new_edition_is_offered(browser, site, tmp_path):
+    "A reader who comes back keeps the old edition, is told of the new one, and may take it."
+    shutil.copytree(site, tmp_path/'melanoma')
+    files = Files(tmp_path)
+    page = browser.new_context().new_page()
+    page.goto(files.url)
+    page.wait_for_selector(READY)
+    until(page, KEPT)
+    old = page.get_attribute('html', 'data-version')
+    newer(site, tmp_path)
+    page.goto(files.url)
+    page.wait_for_selector('#update:not([hidden])')
+    assert page.get_attribute('html', 'data-version') == old
+    page.click('#update button')
+    page.wait_for_selector(f"html:not([data-version='{old}'])")
+    page.wait_for_selector(READY)
+    page.context.close()
+    files.stop()
+
+
+def newer(site, folder):
+    "Another edition of the page in the folder: the same model under another name."
+    model = folder/'model'
+    model.mkdir()
+    card = json.loads((site/'card.json').read_text()) | dict(name='second edition')
+    (model/'card.json').write_text(json.dumps(card))
+    shutil.copy(site/'model.onnx', model)
+    write_site(folder/'melanoma', model)
+
+
+@pytest.mark.parametrize('name', ['model.onnx', 'card.json', 'facts.json', 'lib/ort.wasm',
+                                  'manifest.json'])
+def test_a_flipped_bit_is_refused(visit, site, tmp_path, name):
+    "A bit flipped in model, card or another part: no answer, and the reason in words."
+    shutil.copytree(site, tmp_path/'melanoma')
+    data = bytearray((tmp_path/'melanoma'/name).read_bytes())
+    data[len(data)//2] ^= 1
+    (tmp_path/'melanoma'/name).write_bytes(data)
+    files = Files(tmp_path)
+    page = visit(files.url)
+    page.wait_for_selector('#note:not([hidden])')
+    words = page.inner_text('#note')
+    assert name in words and 'changed or damaged' in words and 'no answer' in words
+    assert page.locator(READY).is_hidden()
+    files.stop()
+
+
+def test_the_policy_names_no_other_origin(site):
+    "Neither policy nor page, script or style loads from another address."
+    page = (site/'index.html').read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1)
+    assert 'unsafe-eval' not in policy.replace('wasm-unsafe-eval', '') and 'http' not in policy
+    for path in [*site.glob('*.js'), *site.glob('*.css'), site/'index.html']:
+        assert not re.search(r'(?:src|href|url|import|fetch)[\s=("\']+https?://', path.read_text())
+        assert not re.search(r'(?:src|href)="/', path.read_text()), path
+
+
+def test_a_changed_part_is_not_written(parts, tmp_path, monkeypatch):
+    "A part from npm with other bytes stops the writing, and nothing is left."
+    shutil.copytree(parts, tmp_path/'parts')
+    (tmp_path/'parts'/'lib'/'ort.mjs').write_text('export default 1')
+    monkeypatch.setenv('PATH', '')
+    with pytest.raises(MelanomaError, match='npm'):
+        write_site(tmp_path/'site', parts=tmp_path/'parts')
+    assert not (tmp_path/'site').exists()
