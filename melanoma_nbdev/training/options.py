@@ -208,7 +208,7 @@ _LEARNING = [
 
 # %% ../../nbs/training/20_options.ipynb #d7efe9f2
 _AROUND = [
-    Option('ema', float, 0.0, 'Decay of averaged weights, for example 0.999; 0: none', 0, 1),
+    Option('ema', float, 0.0, 'Decay of averaged weights after a warm-up, as 0.999; 0: none', 0, 1),
     Option('freeze', int, 0, 'Epochs in which the head learns alone', least=0),
     Option(
         'patience',
