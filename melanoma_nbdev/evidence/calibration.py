@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..core import RunError, log_odds, sigmoid, softmax
 from .auc import auc, check_scores, percentile_interval, wilson
-from .discrimination import bootstrap_ratio
+from .discrimination import bootstrap_ratio, bootstrap_within, complete_folds
 from .oof import Interval, check_folds, clusters, weights_of
 
 # %% ../../nbs/evidence/33_calibration.ipynb #9bb3fdc6
@@ -462,18 +462,12 @@ def recalibrate(
     return recalibrated, parameters
 
 # %% ../../nbs/evidence/33_calibration.ipynb #0dd5a2a1
-def _auc_of_folds(oof: pd.DataFrame, risks) -> float:
-    "AUC within folds, each weighed by its pairs; the AUC of all rows where no fold has both."
-    rows = []
-    for _, here in pd.Series(risks, index=oof.index).groupby(oof['fold']):
-        is_melanoma = oof.loc[here.index, 'target'].to_numpy()
-        pairs = is_melanoma.sum() * (1 - is_melanoma).sum()
-        if pairs:
-            rows.append((pairs, auc(is_melanoma, here.to_numpy())))
-    if not rows:
-        return auc(oof['target'], risks)
-    pairs, areas = np.array(rows).T
-    return float(np.average(areas, weights=pairs))
+def _auc_of_folds(oof: pd.DataFrame) -> float:
+    "AUC over pairs of one fold; over all pairs where there are no folds."
+    folds = complete_folds(oof)
+    stratum = np.zeros(len(oof), int) if folds is None else folds
+    columns = (oof[name].to_numpy() for name in ('target', 'p_melanoma'))
+    return bootstrap_within(*columns, stratum, n_boot=1, weights=weights_of(oof))[0]
 
 
 def _calibration_row(oof: pd.DataFrame, method: str) -> dict:
@@ -496,7 +490,7 @@ def _calibration_row(oof: pd.DataFrame, method: str) -> dict:
         ece_if_calibrated=error['if_calibrated'],
         slope=line['slope'].value,
         intercept=line['intercept'].value,
-        auc=_auc_of_folds(judged, risks),
+        auc=_auc_of_folds(judged),
     )
 
 # %% ../../nbs/evidence/33_calibration.ipynb #32d096c9
@@ -541,7 +535,6 @@ def _weighted_calibration(is_melanoma, risks, weights, cluster) -> dict:
         ece_debiased=error['debiased'],
         ece_if_calibrated=error['if_calibrated'],
         mean_p=float(np.average(risks, weights=weights)),
-        auc=auc(is_melanoma, risks),
     )
 
 # %% ../../nbs/evidence/33_calibration.ipynb #c3f354a1
@@ -555,9 +548,13 @@ def at_prevalence(
     """Calibration to be expected at another prevalence: classes weighted to it, probabilities
     moved to it. What a user there gets if melanomas look the same."""
     is_melanoma, risks = check_risks(is_melanoma, risks)
-    weights = weights_or_ones(weights, len(risks))
-    old = np.average(is_melanoma, weights=weights)
-    weights = weights * np.where(is_melanoma == 1, new / old, (1 - new) / (1 - old))
-    shifted = _weighted_calibration(is_melanoma, prior_shift(risks, old, new), weights, cluster)
-    unshifted = _weighted_calibration(is_melanoma, risks, weights, cluster)
-    return dict(prevalence=float(new), **shifted, unshifted=unshifted)
+    sampled = weights_or_ones(weights, len(risks))
+    old = np.average(is_melanoma, weights=sampled)
+    moved = sampled * np.where(is_melanoma == 1, new / old, (1 - new) / (1 - old))
+
+    def judged(risks):
+        figures = _weighted_calibration(is_melanoma, risks, moved, cluster)
+        return figures | dict(auc=auc(is_melanoma, risks, sampled))
+
+    shifted = judged(prior_shift(risks, old, new))
+    return dict(prevalence=float(new), **shifted, unshifted=judged(risks))

@@ -18,7 +18,14 @@ from ..evidence.ensemble import AVERAGES
 from ..evidence.oof import Interval
 from ..images import INNER
 from .html import point_rows, template
-from .measures import GROUPS, MEASURE_NAMES, headline, in_words
+from melanoma_nbdev.report.measures import (
+    GROUPS,
+    MEASURE_NAMES,
+    ece_in_words,
+    headline,
+    in_words,
+    released_in_words,
+)
 
 # %% ../../nbs/report/42_card.ipynb #27107a16
 UNKNOWN = 'unknown (not recorded in the files of the run)'
@@ -93,10 +100,7 @@ def _of_calibration(found: dict | None) -> dict:
     "What the figures say of calibration."
     if not found:
         return {}
-    said = dict(
-        slope=in_words(found['line']['slope']),
-        ece=f"{found['ece_debiased']:.4f}",
-    )
+    said = dict(slope=in_words(found['line']['slope']), ece=ece_in_words(found))
     if 'temperature' in found:
         said['temperature'] = f"{found['temperature']['all']:.3f}"
     return said
@@ -129,6 +133,12 @@ def _of_metrics(metrics: dict) -> dict:
         said['folds'] = str(len(metrics['folds']))
     if metrics.get('floor'):
         said['floor'] = in_words(metrics['floor']['auc'])
+    if 'n_represented' in metrics:
+        counts = metrics['n_represented'], metrics['n_pos_represented']
+        said['represented'] = '{:,.0f} images with {:,.0f} melanomas'.format(*counts)
+    released = released_in_words(metrics.get('decisions'))
+    if released:
+        said['released'] = released
     diagnoses = metrics.get('diagnoses')
     if diagnoses:
         counts = [f"{code} {row['n']:,}" for code, row in diagnoses['classes'].items()]
@@ -258,6 +268,8 @@ def model_card(
         unknown=UNKNOWN,
         ensemble=_ensemble(facts['config']),
         ranks=facts['config'].get('score') == 'rank',
+        full=facts['card'].get('part', 'full') == 'full',
+        sampled='n_represented' in metrics,
         use=said.get('intended_use', USE),
         level=f"{metrics['level']:.0%}",
         headline=headline(metrics),

@@ -333,19 +333,19 @@ def make_card(
     config: dict,  # Its configuration
     part: str | int = 'full',  # Whose weights the card is for
     n_bins: int = 12,  # Bins of the reliability counts
-    n_boot: int = 1000,  # Resamples of the operating points' intervals
 ) -> dict:
     "Everything on the card but the hash, read from the run's files."
     run = Path(run)
     oof, manifest = _evidence(run)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        decisions = decision_card(oof, n_boot=n_boot)
+        decisions = decision_card(oof)
     temperature, data = float(decisions['temperature']), data_rows(manifest)
     return dict(
         **_of_configuration(config, part),
         calibration=dict(temperature=temperature, fitted='on the out-of-fold logits of all folds'),
         operating_points=decisions['operating_points'],
+        judged_on=decisions['judged_on'],
         conformal=decisions.get('conformal'),
         ood={},
         reliability=_reliability(oof, config['classes'], temperature, n_bins),

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FACTS', 'JUDGED', 'JUDGED_WITHOUT_FOLDS', 'GROUPS', 'MEASURE_NAMES', 'with_facts', 'has_folds', 'discrimination',
            'calibration', 'decisions', 'by_subgroup', 'shortcut_floor', 'optimism', 'worst_errors', 'main_rows',
-           'is_probability', 'evaluate', 'in_words', 'gain_in_words', 'headline', 'text_table', 'against_table']
+           'is_probability', 'evaluate', 'in_words', 'gain_in_words', 'ece_in_words', 'released_in_words', 'headline',
+           'text_table', 'against_table']
 
 # %% ../../nbs/report/40_measures.ipynb #967f9718
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/report/40_measures.ipynb #c5045bb5
-from ..core import read_json
+from ..core import RunError, read_json
 from ..evidence.auc import auc, auc_ci, auc_record, delong
 from melanoma_nbdev.evidence.calibration import (
     SIIM_PREVALENCE,
@@ -49,7 +50,7 @@ from melanoma_nbdev.evidence.floor import (
     floor_of_predictions,
     known_features,
 )
-from ..evidence.oof import Interval, clusters, read_oof
+from ..evidence.oof import Interval, clusters, read_oof, weights_of
 from ..evidence.subgroups import age_band, ita_group, subgroups
 
 # %% ../../nbs/report/40_measures.ipynb #f8cca162
@@ -102,6 +103,16 @@ def has_folds(
     "Whether every row has a fold and there are at least two."
     return bool(oof['fold'].nunique() > 1 and oof['fold'].notna().all())
 
+# %% ../../nbs/report/40_measures.ipynb #a3c65b9f
+def _retrieved(oof: pd.DataFrame, n_boot: int, seed: int) -> dict:
+    "Retrieval at 1, 3 and 5, where it is defined; a warning where a sample does not allow it."
+    try:
+        shares = {str(k): top_k(oof, k, n_boot, seed) for k in (1, 3, 5)}
+    except RunError as error:
+        warnings.warn(f'retrieval was left out: {error}', stacklevel=2)
+        return {}
+    return {k: share for k, share in shares.items() if np.isfinite(share.value)}
+
 # %% ../../nbs/report/40_measures.ipynb #a517794d
 def discrimination(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them
@@ -116,23 +127,25 @@ def discrimination(
     figures['delong'] = delong(is_melanoma, scores)
     figures['obuchowski'] = delong(is_melanoma, scores, clusters(oof, warn=False))
     figures['balanced_accuracy'] = balanced_accuracy(oof, n_boot, seed)
-    retrieved = {str(k): top_k(oof, k, n_boot, seed) for k in (1, 3, 5)}
-    figures['top_k'] = {k: share for k, share in retrieved.items() if np.isfinite(share.value)}
+    figures['top_k'] = _retrieved(oof, n_boot, seed)
     figures['folds'] = _fold_aucs(oof)
     diagnoses = summarise_dx(oof, n_boot, seed)
     return figures | (dict(diagnoses=diagnoses) if diagnoses else {})
 
 # %% ../../nbs/report/40_measures.ipynb #5e81ae92
-def _as_it_is(is_melanoma: np.ndarray, risks: np.ndarray, cluster: np.ndarray) -> dict:
+def _as_it_is(oof: pd.DataFrame) -> dict:
     "Calibration of the scores as they are."
-    error = calibration_error(is_melanoma, risks)
+    data = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
+    cluster, weights = clusters(oof, warn=False), weights_of(oof)
+    error = calibration_error(*data, weights=weights, cluster=cluster)
     return dict(
-        brier_parts(is_melanoma, risks),
+        brier_parts(*data, weights),
         ece=error['ece'],
         ece_debiased=error['debiased'],
+        ece_if_calibrated=error['if_calibrated'],
         ece_n_bins=error['n_bins'],
-        line=calibration_line(is_melanoma, risks, cluster),
-        reliability=reliability(is_melanoma, risks, cluster).to_dict('records'),
+        line=calibration_line(*data, cluster, weights),
+        reliability=reliability(*data, cluster, weights=weights).to_dict('records'),
     )
 
 # %% ../../nbs/report/40_measures.ipynb #8f3b1485
@@ -152,14 +165,14 @@ def calibration(
 ) -> dict:  # The entry `calibration` of `metrics.json`
     """Calibration of the scores as they are, after each recalibration out of fold, and to be
     expected at SIIM-ISIC 2020's prevalence."""
-    is_melanoma, risks = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
-    figures = _as_it_is(is_melanoma, risks, clusters(oof, warn=False))
+    figures = _as_it_is(oof)
     if has_folds(oof):
         figures |= _recalibrated(oof)
     best = figures.get('best_method', 'none')
-    if best != 'none':
-        risks = recalibrate(oof, best)[0]['p_melanoma'].to_numpy()
-    return figures | dict(at_siim=at_prevalence(is_melanoma, risks))
+    judged = oof if best == 'none' else recalibrate(oof, best)[0]
+    columns = (judged[name].to_numpy() for name in ('target', 'p_melanoma'))
+    grouped = dict(weights=weights_of(oof), cluster=clusters(oof, warn=False))
+    return figures | dict(at_siim=at_prevalence(*columns, **grouped))
 
 # %% ../../nbs/report/40_measures.ipynb #3b5ccab5
 JUDGED = 'temperature-scaled score, out of fold'
@@ -167,7 +180,7 @@ JUDGED_WITHOUT_FOLDS = 'score as it is, on the images themselves (no folds in th
 "On what decisions are judged, in words"
 
 
-def _operating_points(oof: pd.DataFrame, options: dict) -> list:
+def _operating_points(oof: pd.DataFrame) -> list:
     "95% sensitivity and 95% specificity, with and without promise, at two prevalences."
     asked = [
         dict({name: 0.95}, confidence=confidence, prevalence=prevalence)
@@ -175,24 +188,22 @@ def _operating_points(oof: pd.DataFrame, options: dict) -> list:
         for name in ('sensitivity', 'specificity')
         for confidence in (0.95, None)
     ]
-    return [operating_point(oof, **point, **options) for point in asked]
+    return [operating_point(oof, **point) for point in asked]
 
 # %% ../../nbs/report/40_measures.ipynb #d84936bf
 def decisions(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them
-    n_boot: int = 1000,  # Resamples
-    seed: int = 0,  # Seed
 ) -> dict:  # The entry `decisions` of `metrics.json`
     "Operating points, conformal sets and decision curve, judged out of fold where there are folds."
-    folds, options = has_folds(oof), dict(n_boot=n_boot, seed=seed)
-    figures = decision_card(oof, **options) if folds else {}
+    folds = has_folds(oof)
+    figures = decision_card(oof) if folds else {}
     scaled = recalibrate(oof)[0] if folds else oof
-    figures['points'] = _operating_points(scaled, options)
+    figures['points'] = _operating_points(scaled)
     if scaled['p_melanoma'].between(0, 1).all():
-        figures['curve'] = decision_curve(scaled, **options).to_dict('records')
+        figures['curve'] = decision_curve(scaled).to_dict('records')
     if folds:
         columns = [by for by in ('sex', 'age_band', 'skin_tone') if by in scaled]
-        tables = {by: conformal_table(scaled, by, **options) for by in columns}
+        tables = {by: conformal_table(scaled, by) for by in columns}
         figures['conformal_by'] = {by: table.to_dict('records') for by, table in tables.items()}
     return dict(figures, clinic=CLINIC, judged=JUDGED if folds else JUDGED_WITHOUT_FOLDS)
 
@@ -340,7 +351,7 @@ def _parts(oof: pd.DataFrame, n_boot: int, seed: int) -> dict:
     probability, unit = is_probability(oof), oof['p_melanoma'].between(0, 1).all()
     if probability:
         parts['calibration'] = lambda: calibration(oof)
-    parts['decisions'] = lambda: decisions(oof, min(n_boot, 1000), seed) if probability else None
+    parts['decisions'] = lambda: decisions(oof) if probability else None
     parts['subgroups'] = lambda: by_subgroup(oof, n_boot, seed)
     if has_folds(oof) and unit:
         parts['floor'] = lambda: shortcut_floor(oof, n_boot, seed)
@@ -382,10 +393,12 @@ def _compute(oof: pd.DataFrame, parts: dict, progress: bool) -> tuple:
         warnings.simplefilter('always')
         clusters(oof)
         for name, compute in parts.items():
-            if progress: _report_progress(name)
+            if progress:
+                _report_progress(name)
             found = compute()
             figures |= found if name == 'discrimination' else {name: found}
-    if progress: _report_progress('')
+    if progress:
+        _report_progress('')
     ours = [warning for warning in caught if issubclass(warning.category, UserWarning)]
     return figures, sorted({str(warning.message) for warning in ours})
 
@@ -436,8 +449,11 @@ def in_words(
     record: dict | None,  # A figure with its bounds, from the figures or from `metrics.json`
     digits: int = 3,  # Digits behind the point
 ) -> str:
-    "`0.912 (0.903 to 0.921)`, or `n/a`."
-    return f'{Interval.of(record):.{digits}f}' if record else 'n/a'
+    "`0.912 (0.903 to 0.921)`, `n/a`, or `at least 0.950; expected 0.967 (...)` of a promise."
+    text = f'{Interval.of(record):.{digits}f}' if record else 'n/a'
+    if text == 'n/a' or not record.get('bound'):
+        return text
+    return f"at least {record['bound']:.{digits}f}; expected {text}"
 
 # %% ../../nbs/report/40_measures.ipynb #d988c2e7
 def gain_in_words(
@@ -458,17 +474,56 @@ def _diagnosis_rows(diagnoses: dict) -> list:
         ('balanced multi-class accuracy', in_words(diagnoses['balanced_accuracy'])),
     ]
 
+# %% ../../nbs/report/40_measures.ipynb #289c89c5
+def ece_in_words(
+    found: dict,  # `calibration`, from the figures or from `metrics.json`
+) -> str:
+    "The debiased calibration error, and beside it what right risks would give."
+    text = f"{found['ece_debiased']:.4f}"
+    if 'ece_if_calibrated' not in found:
+        return text
+    return f"{text} (right risks would give about {found['ece_if_calibrated']:.4f})"
+
 # %% ../../nbs/report/40_measures.ipynb #70cc59e1
 def _calibration_rows(found: dict) -> list:
     "Rows on calibration."
     rows = [
         ('Brier score (of which miscalibration)', f"{found['brier']:.4f} ({found['mcb']:.4f})"),
-        ('expected calibration error, debiased', f"{found['ece_debiased']:.4f}"),
+        ('expected calibration error, debiased', ece_in_words(found)),
         ('calibration slope', in_words(found['line']['slope'])),
     ]
     if 'temperature' in found:
         rows.append(('temperature', f"{found['temperature']['all']:.3f}"))
     return rows
+
+# %% ../../nbs/report/40_measures.ipynb #9e122ed7
+def released_in_words(
+    decided: dict | None,  # `decisions`, from the figures or from `metrics.json`
+) -> str | None:  # None where no conformal answer was judged
+    "`105 of 1,113: 0.094 (0.078 to 0.113)`: melanomas that the conformal answer calls benign."
+    judged = ((decided or {}).get('conformal') or {}).get('judged') or {}
+    if 'released' not in judged:
+        return None
+    bounds = {name: judged[f'released_share_{name}'] for name in ('lo', 'hi')}
+    share = in_words(dict(value=judged['released_share'], **bounds))
+    return f"{judged['released']:,} of {judged['n_pos']:,}: {share}"
+
+
+def _released_rows(decided: dict | None) -> list:
+    "The row on melanomas that are released without review."
+    text = released_in_words(decided)
+    return [('melanomas released without review', text)] if text else []
+
+
+def _represented(figures: dict) -> list:
+    "The line on the images that a weighted sample stands for."
+    if 'n_represented' not in figures:
+        return []
+    return [
+        f"a sample: it stands for {figures['n_represented']:,.0f} images with "
+        f"{figures['n_pos_represented']:,.0f} melanomas ({figures['prevalence']:.2%}), and so do "
+        'the figures'
+    ]
 
 # %% ../../nbs/report/40_measures.ipynb #865cb6b5
 def headline(
@@ -485,6 +540,7 @@ def headline(
         rows += _diagnosis_rows(figures['diagnoses'])
     if figures.get('calibration'):
         rows += _calibration_rows(figures['calibration'])
+    rows += _released_rows(figures.get('decisions'))
     floor = figures.get('floor')
     if floor:
         rows += [
@@ -505,9 +561,10 @@ def text_table(
     width = max(len(name) for name, _ in rows)
     lines = [
         f"{figures['n']} images of {figures['n_clusters']} patients or groups, "
-        f"{figures['n_pos']} melanomas ({figures['prevalence']:.2%})"
+        f"{figures['n_pos']} melanomas ({figures['n_pos'] / max(figures['n'], 1):.2%})",
+        *_represented(figures),
+        *(f'  {name:<{width}}  {text}' for name, text in rows),
     ]
-    lines += [f'  {name:<{width}}  {text}' for name, text in rows]
     lines.append(
         f"{figures['level']:.0%} intervals from {figures['n_boot']} resamples of whole "
         f"patients or groups, seed {figures['seed']}"
