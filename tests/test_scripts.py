@@ -93,6 +93,16 @@ def test_simulate_auc(monkeypatch, tmp_path):
     assert (table.simulations == 2).all()
 
 
+def test_simulate_intervals(monkeypatch, tmp_path):
+    "The part that is asked for, a row a setting and method; no interval here is without width."
+    words = ['--sets', 6, '--n_boot', 50, '--dest', tmp_path]
+    call(monkeypatch, 'simulate_intervals', 'perfect', *words)
+    table = pd.read_csv(tmp_path/'perfect.csv')
+    assert [path.name for path in tmp_path.iterdir()] == ['perfect.csv']
+    assert set(table.method) == {'here', 'percentile'} and (table.sets == 6).all()
+    assert (table.no_width[table.method == 'here'] == 0).all()
+
+
 def test_simulate_decisions(monkeypatch, tmp_path):
     words = ['--sims', 2, '--positives', 200, '--icc', .3, '--dest', tmp_path]
     call(monkeypatch, 'simulate_decisions', *words)

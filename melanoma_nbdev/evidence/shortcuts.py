@@ -15,14 +15,16 @@ from ..core import ManifestError, RunError
 from ..data.splits import audit_folds
 from ..engine import pool_map
 from .auc import auc, auc_ci
+from .discrimination import auc_within
 from melanoma_nbdev.evidence.floor import (
     USUAL_GAIN,
     camera_groups,
     check_same_study,
+    counts_images,
     encode_features,
     metadata_gain,
 )
-from .oof import align_tables, clusters, read_oof
+from .oof import align_tables, clusters, read_oof, weights_of
 from ..images import open_image
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #37268b7c
@@ -136,19 +138,25 @@ def rate_in_other_folds(
     by,  # (n,) level of each row
     prior: float = 20.0,  # Weight of the overall rate, in images
 ) -> np.ndarray:  # (n,) rate of melanoma among rows of that level in the other folds
-    "A nominal feature as a score: the level's rate elsewhere, drawn towards the rate of all."
+    """A nominal feature as a score: the level's rate elsewhere, drawn towards the rate of all. Over
+    all pairs it ranks a little backwards where it tells nothing, for a level with many melanomas in
+    one fold has few elsewhere: compare it within folds (`auc_within`)."""
     table = pd.DataFrame(
         dict(
             target=manifest['target'].to_numpy(float),
             fold=manifest['fold'].to_numpy(int),
             level=np.asarray(by, dtype=object),
+            images=weights_of(manifest),
         )
     )
-    of_level = table.groupby('level')['target'].agg(['sum', 'size'])
-    of_both = table.groupby(['level', 'fold'])['target'].agg(['sum', 'size'])
+    table['melanomas'] = table['target'] * table['images']
+    counted = ['melanomas', 'images']
+    of_level = table.groupby('level')[counted].sum()
+    of_both = table.groupby(['level', 'fold'])[counted].sum()
     own = of_both.loc[pd.MultiIndex.from_frame(table[['level', 'fold']])].to_numpy()
     melanomas, images = (of_level.loc[table['level']].to_numpy() - own).T
-    return (melanomas + prior * table['target'].mean()) / (images + prior)
+    overall = table['melanomas'].sum() / table['images'].sum()
+    return (melanomas + prior * overall) / (images + prior)
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #1134b6e2
 def _in_order(pixels: pd.DataFrame, mark: str, manifest: pd.DataFrame) -> np.ndarray:
@@ -176,14 +184,17 @@ def list_suspects(
     pixels: pd.DataFrame | None = None,  # From `pixel_scores`; no rows on pixels where None
 ) -> dict:  # name -> (kind, scores (n,), whether both directions count)
     """What is to be looked at, as scores. A nominal suspect is scored out of fold, so that only
-    an AUC above 0.5 means anything."""
-    known = encode_features(manifest, 'all+file')
+    an AUC above 0.5 means anything. A sample has no row on images per patient unless its column
+    `patient_images` has them."""
+    counted = counts_images(manifest)
+    known = encode_features(manifest, 'all+file' if counted else 'size+metadata+file')
     found = _of_the_photograph(manifest, known, pixels)
     gaps = manifest[['sex', 'age', 'site']].isna().sum(axis=1).to_numpy(float)
     found['missing values'] = 'record', gaps, True
     if pixels is not None:
         found['hair'] = 'patient', _in_order(pixels, 'hair', manifest), True
-    names = dict(bytes='file size', sex='sex', age='age', images='images per patient')
+    names = dict(bytes='file size', sex='sex', age='age')
+    names |= dict(images='images per patient') if counted else {}
     for column, name in names.items():
         found[name] = 'patient', known[column].to_numpy(), True
     sites = rate_in_other_folds(manifest, manifest['site'].fillna('?'))
@@ -227,7 +238,7 @@ def _gain_rows(manifest, image, both, **kwargs) -> list:
     return [dict(row, count=pd.NA) for row in rows.to_dict('records')]
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #b166d962
-def _with_spread(is_melanoma, scores, cluster) -> tuple:
+def _with_spread(is_melanoma, scores, cluster, weights) -> tuple:
     """The rows, and one more in a class whose scores are all alike: resampling a class without
     spread is too sure (few gaps, by chance none of a melanoma)."""
     for label in (0, 1):
@@ -237,23 +248,37 @@ def _with_spread(is_melanoma, scores, cluster) -> tuple:
             is_melanoma = np.append(is_melanoma, label)
             scores = np.append(scores, np.median(others))
             cluster = np.append(cluster, cluster.max() + 1)
-    return is_melanoma, scores, cluster
+            weights = np.append(weights, weights[is_melanoma[:-1] == label].mean())
+    return is_melanoma, scores, cluster, weights
 
 # %% ../../nbs/evidence/37_shortcuts.ipynb #d4cfaca3
-def _suspect_row(suspect: tuple, is_melanoma, cluster, options: dict) -> dict:
+def _bounds(scores, data: tuple, both_directions: bool, options: dict) -> tuple:
+    "AUC of a suspect with its bounds; of pairs in one fold where it is scored out of fold."
+    is_melanoma, cluster, weights, fold = data
+    if not both_directions:
+        given = dict(fold=fold, weights=weights, **options)
+        found = auc_within(is_melanoma, scores, np.zeros(len(scores)), cluster, **given)
+        return found['auc'], found['lo'], found['hi']
+    value = auc(is_melanoma, scores, weights)
+    *rows, weights = _with_spread(is_melanoma, scores, cluster, weights)
+    bounds = auc_ci(*rows, **options, weights=weights)
+    return value, bounds.lo, bounds.hi
+
+# %% ../../nbs/evidence/37_shortcuts.ipynb #690f3ee7
+def _suspect_row(suspect: tuple, data: tuple, options: dict) -> dict:
     "One row of the audit, without the suspect's name."
     kind, scores, both_directions = suspect
     known = ~np.isnan(scores)
     row = dict(kind=kind, n=int(known.sum()), count=pd.NA, verdict='constant')
-    is_melanoma, scores = is_melanoma[known], scores[known]
+    is_melanoma, cluster, weights, fold = (column[known] for column in data)
+    scores = scores[known]
     if not _varies(scores) or not 0 < is_melanoma.sum() < len(scores):
         return row
-    own = pd.factorize(cluster[known])[0]
-    bounds = auc_ci(*_with_spread(is_melanoma, scores, own), **options)
-    fires = bounds.lo > 0.5 or (both_directions and bounds.hi < 0.5)
+    own = is_melanoma, pd.factorize(cluster)[0], weights, fold
+    value, lo, hi = _bounds(scores, own, both_directions, options)
+    fires = lo > 0.5 or (both_directions and hi < 0.5)
     verdict = 'reported' if kind == 'patient' else _verdict(fires)
-    value = auc(is_melanoma, scores)
-    return row | dict(auc=value, lo=bounds.lo, hi=bounds.hi, verdict=verdict)
+    return row | dict(auc=value, lo=lo, hi=hi, verdict=verdict)
 
 
 def _varies(scores: np.ndarray) -> bool:
@@ -278,9 +303,12 @@ def shortcut_audit(
 ) -> pd.DataFrame:  # suspect, kind, auc, (gain,) lo, hi, count, n, verdict
     """Which suspects tell the label, and what the folds cut. Verdicts: fires, quiet, reported,
     constant; bounds at the corrected level. With predictions there is a column `gain`, and lo
-    and hi of that row belong to it."""
+    and hi of that row belong to it. Where few values are missing, that row alone fires more often
+    than its level says; the level of all rows together holds. Sampling weights count."""
     given = dict(oof_image=None, oof_both=None, usual=USUAL_GAIN) | predictions
-    is_melanoma, cluster = manifest['target'].to_numpy(dtype=int), clusters(manifest, warn=False)
+    columns = (manifest[name].to_numpy(dtype=int) for name in ('target', 'fold'))
+    is_melanoma, fold = columns
+    data = is_melanoma, clusters(manifest, warn=False), weights_of(manifest), fold
     found = list_suspects(manifest, pixels)
     looks = _n_looks(found, given['oof_image'] is not None)
     options = dict(n_boot=n_boot, seed=seed, level=1 - (1 - level) / looks)
@@ -289,7 +317,7 @@ def shortcut_audit(
     )
     rows = _fold_rows(manifest, duplicates)
     for name, suspect in found.items():
-        rows.append(dict(suspect=name, **_suspect_row(suspect, is_melanoma, cluster, options)))
+        rows.append(dict(suspect=name, **_suspect_row(suspect, data, options)))
     columns = ['suspect', 'kind', 'auc', *['gain'] * len(gain), 'lo', 'hi', 'count', 'n', 'verdict']
     table = pd.DataFrame(rows + gain)[columns].set_index('suspect')
     table.attrs.update(looks=looks, level=options['level'])
