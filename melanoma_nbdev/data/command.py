@@ -37,15 +37,20 @@ def manifest_counts(
     return {name: count for name, count in counts.items() if count or name in always}
 
 
+def _counted(count: int, name: str) -> str:
+    "A count with its word, which loses its plural's s behind 1."
+    return f"{count:,} {name.removesuffix('s') if count == 1 else name}"
+
+
 def _say(counts: dict) -> str:
     "The counts in words."
-    return ', '.join(f'{count:,} {name}' for name, count in counts.items())
+    return ', '.join(_counted(count, name) for name, count in counts.items())
 
 # %% ../../nbs/data/15_command.ipynb #5e1c0a34
 def _against_published(counts: dict, published: dict) -> str:
     "The counts, and whether they are the published ones."
     wrong = [
-        f'{count:,} {name} published'
+        f'{_counted(count, name)} published'
         for name, count in published.items()
         if counts.get(name) != count
     ]
@@ -60,8 +65,8 @@ def _image_files(manifest: pd.DataFrame, found: dict) -> str:
         return 'no image files'
     if len(with_file) == len(manifest):
         return 'all image files'
-    counts = _say(manifest_counts(with_file))
-    return f"image files for {counts.replace(' images', '', 1)}"
+    images, rest = _say(manifest_counts(with_file)).split(', ', 1)
+    return f'image files for {images.split()[0]}, {rest}'
 
 # %% ../../nbs/data/15_command.ipynb #ffb42009
 def _remarks(name: str, manifest: pd.DataFrame, folder) -> list:
@@ -69,13 +74,13 @@ def _remarks(name: str, manifest: pd.DataFrame, folder) -> list:
     remarks = []
     if 'tfrecord' in manifest:
         kept = manifest[manifest['tfrecord'] >= 0]
-        melanomas = int(kept['target'].sum())
-        remarks.append(f'after removing duplicates {len(kept):,} images, {melanomas} melanomas')
+        counts = dict(images=len(kept), melanomas=int(kept['target'].sum()))
+        remarks.append(f'after removing duplicates {_say(counts)}')
     test_tables = ('test.csv', 'ISIC_2020_Test_Metadata.csv')
     if name == 'siim2020' and any((folder / table).is_file() for table in test_tables):
         test = load_manifest(name, images=False, part='test')
-        patients = test['patient_id'].nunique()
-        remarks.append(f'test {len(test):,} images, {patients} patients')
+        counts = dict(images=len(test), patients=int(test['patient_id'].nunique()))
+        remarks.append(f'test {_say(counts)}')
     return remarks
 
 # %% ../../nbs/data/15_command.ipynb #ca16adbe
@@ -173,12 +178,10 @@ def check_source(
     manifest = load_manifest(name, missing='drop', **kwargs)
     faults = check_images(manifest, report=report or None, progress=True)
     listed = f'; listed in {report}' if report else ''
-    print(
-        f'{name}: {_say(manifest_counts(manifest))}; {len(faults):,} images cannot be read{listed}'
-    )
+    unreadable = f"{_counted(len(faults), 'images')} cannot be read"
+    print(f'{name}: {_say(manifest_counts(manifest))}; {unreadable}{listed}')
     if len(faults):
-        problem = f"{len(faults):,} images cannot be read, first: {faults['reason'][0]}"
-        raise_problems([problem], name)
+        raise_problems([f"{unreadable}, first: {faults['reason'][0]}"], name)
 
 # %% ../../nbs/data/15_command.ipynb #610b212f
 def _cache(options) -> None:
@@ -186,7 +189,8 @@ def _cache(options) -> None:
     root = options.root or '.cache'
     manifest = load_manifest(options.source, missing='drop', **_own_words(options))
     copies = cached(manifest, options.size, root, options.crop, progress=True)
-    print(f'{options.source}: {len(copies):,} images at {options.size} pixels under {root}')
+    counted = _counted(len(copies), 'images')
+    print(f'{options.source}: {counted} at {options.size} pixels under {root}')
 
 
 def _phantom(options) -> None:
@@ -199,7 +203,7 @@ def _phantom(options) -> None:
     make_phantom(
         root,
         n_images=options.n,
-        n_patients=max(2, options.n // 4),
+        n_patients=min(options.n, max(2, options.n // 4)),
         size=options.size,
         prevalence=options.prevalence,
         seed=options.seed,

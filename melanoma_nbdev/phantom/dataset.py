@@ -108,7 +108,8 @@ def expected_auc(
     _, rank = np.unique(scores, return_inverse=True)
     positive = np.bincount(rank, weight * chances)
     negative = np.bincount(rank, weight * (1 - chances))
-    if not positive.sum() or not negative.sum(): return float('nan')
+    if not positive.sum() or not negative.sum():
+        return float('nan')
     below = np.cumsum(negative) - negative / 2
     return float((positive * below).sum() / (positive.sum() * negative.sum()))
 
@@ -204,7 +205,8 @@ def _patients_and_lesions(n_images, n_patients, seed) -> pd.DataFrame:
     for photo in range(n_images):
         rng = random_stream(seed, _CHOICE, photo)
         index = photo
-        if photo >= n_patients: index = int(np.searchsorted(reach, rng.random() * reach[-1]))
+        if photo >= n_patients:
+            index = int(np.searchsorted(reach, rng.random() * reach[-1]))
         patient, known = patients[index], lesions[index]
         lesion = _choose_lesion(rng, known)
         if lesion == len(known):
@@ -216,7 +218,8 @@ def _patients_and_lesions(n_images, n_patients, seed) -> pd.DataFrame:
 # %% ../../nbs/phantom/04_dataset.ipynb #50f0a34f
 def _choose_lesion(rng, known) -> int:
     "Number of the lesion on a patient's next photograph: now and then a known one, else a new one."
-    if known and rng.random() < AGAIN: return int(rng.integers(len(known)))
+    if known and rng.random() < AGAIN:
+        return int(rng.integers(len(known)))
     return len(known)
 
 # %% ../../nbs/phantom/04_dataset.ipynb #d3436c8a
@@ -314,9 +317,12 @@ def _name_patients(table):
 # %% ../../nbs/phantom/04_dataset.ipynb #39e6e3f0
 def _plant_faults(table, seed, plant) -> pd.DataFrame:
     "The table with the faults that change its rows or its record."
-    if 'leak' in plant: table = _plant_leak(table, seed, plant)
-    if 'duplicates' in plant: table = _plant_duplicates(table, seed)
-    if 'metadata' in plant: table = _plant_metadata(table, seed)
+    if 'leak' in plant:
+        table = _plant_leak(table, seed, plant)
+    if 'duplicates' in plant:
+        table = _plant_duplicates(table, seed)
+    if 'metadata' in plant:
+        table = _plant_metadata(table, seed)
     return table
 
 # %% ../../nbs/phantom/04_dataset.ipynb #956dc8b6
@@ -421,8 +427,10 @@ def change_copy(
     quality = None
     for word in change.split():
         kind, _, value = word.partition('=')
-        if kind == 'quality': quality = int(value)
-        else: image = _changed(image, word)
+        if kind == 'quality':
+            quality = int(value)
+        else:
+            image = _changed(image, word)
     return image, quality
 
 # %% ../../nbs/phantom/04_dataset.ipynb #1e331c48
@@ -432,10 +440,14 @@ _TURNS = {'90': Image.ROTATE_90, '180': Image.ROTATE_180, '270': Image.ROTATE_27
 def _changed(image, word) -> Image.Image:
     "An image after one change of its pixels."
     kind, _, value = word.partition('=')
-    if kind == 'resize': return image.resize(_changed_size(image.size, word), Image.BICUBIC)
-    if kind == 'rotate': return image.transpose(_TURNS[value])
-    if kind == 'flip': return image.transpose(Image.FLIP_LEFT_RIGHT)
-    if kind == 'colour': return _tinted(image, int(value))
+    if kind == 'resize':
+        return image.resize(_changed_size(image.size, word), Image.BICUBIC)
+    if kind == 'rotate' and value in _TURNS:
+        return image.transpose(_TURNS[value])
+    if kind == 'flip':
+        return image.transpose(Image.FLIP_LEFT_RIGHT)
+    if kind == 'colour':
+        return _tinted(image, int(value))
     raise ManifestError(f"unknown change {word!r} in truth.csv")
 
 # %% ../../nbs/phantom/04_dataset.ipynb #83c46008
@@ -476,9 +488,7 @@ def _plant_leak(table, seed, plant, share=0.1) -> pd.DataFrame:
         alias = f'PP_{n_patients + int(patient) + 1:05d}'
         first, *others = table.index[table.patient == patient]
         moved = [
-            row
-            for row in others
-            if rng.random() < 0.5 and table.lesion[row] != table.lesion[first]
+            row for row in others if rng.random() < 0.5 and table.lesion[row] != table.lesion[first]
         ]
         table.loc[moved, 'patient_id'] = alias
         rows.append(_photographed_again(table.loc[first], alias, seed, plant))
@@ -559,8 +569,10 @@ def make_phantom(
     dest, plant = Path(dest), _check_plant(plant)
     config = dict(n_images=n_images, n_patients=n_patients, size=size, prevalence=prevalence)
     config.update(seed=seed, plant=list(plant), drawing=DRAWING)
-    if _claim(dest, config): return dest
+    if _holds(dest, config):
+        return dest
     table = phantom_table(n_images, n_patients, size, prevalence, seed, plant)
+    _claim(dest, config)
     _write_pictures(dest / 'jpeg' / 'train', table, seed, size, progress)
     _write_tables(dest, table)
     return dest
@@ -570,7 +582,8 @@ def _write_pictures(folder, table, seed, size, progress):
     "Draw the pictures that are not there yet, and remove what a killed run left half-written."
     for done, row in enumerate(table.itertuples(index=False), 1):
         path = folder / f'{row.image_name}.jpg'
-        if not path.exists(): _save_jpeg(path, *draw_row(row, seed, size))
+        if not path.exists():
+            _save_jpeg(path, *draw_row(row, seed, size))
         if progress and done * 10 // len(table) > (done - 1) * 10 // len(table):
             print(f'{done} of {len(table)} images', flush=True)
     for unfinished in folder.glob('.PHANTOM_*'):
@@ -586,9 +599,9 @@ def _write_tables(dest, table):
     write_csv(dest / 'train.csv', record[TRAIN_COLS])
 
 # %% ../../nbs/phantom/04_dataset.ipynb #55a10680
-def _claim(dest, config) -> bool:
-    """True where the finished set of this config is in `dest` already; takes an empty or
-    half-written folder for it; refuses any other."""
+def _holds(dest, config) -> bool:
+    """True where the finished set of this config is in `dest`, False where the folder is empty or
+    half-written; any other is refused."""
     path = dest / 'phantom.json'
     if path.exists():
         _check_same(dest, read_json(path)['config'], config)
@@ -597,10 +610,17 @@ def _claim(dest, config) -> bool:
         raise ManifestError(
             f"{dest} holds images or a table that no phantom set wrote; name another folder"
         )
+    return False
+
+# %% ../../nbs/phantom/04_dataset.ipynb #b2f311f9
+def _claim(dest, config):
+    "Take an empty folder for the set of this config; a half-written one is taken already."
+    path = dest / 'phantom.json'
+    if path.exists():
+        return
     slope, offset = solve_label(config['prevalence'])
     label = dict(a=slope, b=offset, best_auc=CEILING)
     write_json(path, dict(config=config, label=label, drawn_with=arithmetic()))
-    return False
 
 # %% ../../nbs/phantom/04_dataset.ipynb #6fe9a4dd
 def _check_same(dest, old, config):
@@ -633,14 +653,17 @@ def show_phantom(
     path,  # Folder of a phantom set
     n: int = 24,  # Pictures
     target: int | None = None,  # 0 benign or 1 melanoma alone
-    cols: int = 8,  # Pictures in a row
-    px: int = 112,  # Side of a picture, pixels
+    columns: int = 8,  # Pictures in a row
+    side: int = 112,  # Side of a picture, pixels
 ) -> Image.Image:  # RGB
     "A contact sheet of a phantom set, in the order of its table."
     truth = read_truth(path)
-    if target is not None: truth = truth[truth.target == target]
+    if target is not None:
+        truth = truth[truth.target == target]
     folder = Path(path) / 'jpeg' / 'train'
-    return contact_sheet([folder / f'{name}.jpg' for name in truth.image_name.head(n)], cols, px)
+    return contact_sheet(
+        [folder / f'{name}.jpg' for name in truth.image_name.head(n)], columns, side
+    )
 
 # %% ../../nbs/phantom/04_dataset.ipynb #6740b7e2
 def read_truth(
