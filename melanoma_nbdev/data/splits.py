@@ -255,8 +255,9 @@ def published_folds(
 )->pd.DataFrame: # The same rows with `fold`; NA for the duplicates that the shards leave out
     "The manifest with the folds of the published shards. `ManifestError` without them."
     if 'tfrecord' not in manifest:
-        raise ManifestError("there is no column 'tfrecord'; it is in train_cdeotte.csv, "
-                            "which belongs beside the table of siim2020")
+        raise ManifestError("the source has no published folds: there is no column 'tfrecord'. "
+                            "siim2020 has it from train_cdeotte.csv, which belongs beside its "
+                            "table; for any other source give a number of folds")
     if k not in (3, 5, 15):
         raise ManifestError(f"15 shards cannot be joined to {k} equal folds; use 3, 5 or 15")
     shard = pd.to_numeric(manifest.tfrecord).astype('Int64')

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..core import friendly, parse_pairs
 from ..data.manifest import load_manifest
+from ..data.splits import published_folds
 from melanoma_nbdev.training.options import (
     OPTION_GROUPS,
     OPTIONS,
@@ -103,7 +104,18 @@ def _add_option(group, option) -> None:
         group.add_argument(name, action='store_true', default=None, help=text)
     else:
         kind = option.kind if option.kind in (int, float) and not option.several else str
-        group.add_argument(name, type=kind, help=text)
+        group.add_argument(name, type=_or_word(kind, option.words), help=text)
+
+
+def _or_word(kind, words: tuple):
+    "What reads a value of the command line: a number, or one of the words."
+    if not words:
+        return kind
+
+    def number_or_word(text):
+        return text if text in words else kind(text)
+
+    return number_or_word
 
 # %% ../../nbs/training/28_command.ipynb #9f5e1a5d
 def option_parser() -> argparse.ArgumentParser:  # With every option of the table but Python's own
@@ -152,6 +164,8 @@ def _check_before_torch(options: dict, command: dict, presets: list) -> None:
         check_only(whole_numbers(command['only'], 'only'), options['folds'])
     named = {name: options[name] for name in ('columns', 'labels') if name in options}
     manifest = load_manifest(options['data'], missing='drop', **named)
+    if options['folds'] == 'published':
+        published_folds(manifest)
     for config in checked:
         label_classes(manifest, config['target'])
         check_metadata(manifest, config, will_measure=bool(config['cache']))

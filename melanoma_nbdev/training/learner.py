@@ -381,13 +381,15 @@ def oof_rows(
     manifest: pd.DataFrame,  # Rows with group and fold
     logits: np.ndarray,  # (n, c)
     classes: list,  # c codes; ['MEL'] for one logit
-) -> pd.DataFrame:  # Columns OOF_COLS, source, p_<dx>, logit_<dx>
+) -> pd.DataFrame:  # Columns OOF_COLS, source, weight of a sample, p_<dx>, logit_<dx>
     "The rows of an out-of-fold file, rounded to seven significant digits."
     logits = np.asarray(logits, dtype=np.float64).reshape(len(manifest), -1)
     risks = _risks(logits, list(classes) == ['MEL'])
     rows = manifest[['image_id', 'patient_id', 'group', 'fold', 'target']].assign(
         p_melanoma=risks[:, list(classes).index('MEL')], source=manifest['source']
     )
+    if 'weight' in manifest:  # an image of a set that is no sample stands for itself
+        rows['weight'] = manifest['weight'].fillna(1.0).astype(float)
     rows = rows.reset_index(drop=True)
     numbers = ['p_melanoma']
     for prefix, values in (('p', risks), ('logit', logits)):

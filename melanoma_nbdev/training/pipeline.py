@@ -298,6 +298,8 @@ def _one_hot(values:pd.Series, words)->list:
 def _images_of_patient(manifest:pd.DataFrame)->list:
     "Columns of the logarithm of the number of the patient's images."
     n_images = manifest.patient_id.map(manifest.patient_id.value_counts())
+    if 'patient_images' in manifest:  # of a sample: counted in the whole set
+        n_images = manifest.patient_images.fillna(n_images)
     return _scaled(np.log(n_images.astype(float)), 3, 1)
 
 def _pixels_of_image(manifest:pd.DataFrame)->list:

@@ -35,14 +35,16 @@ from melanoma_nbdev.core import (
 from ..data.cache import cached
 from ..data.duplicates import find_duplicates
 from ..data.manifest import load_manifest
-from ..data.splits import add_groups, audit_folds, make_folds
+from ..data.splits import add_groups, audit_folds, make_folds, published_folds
 from ..engine import Task, run_tasks
 from ..images import INNER
 from .callbacks import processes, wait_for_all
 from .learner import build_model, clear_end, make_config, train_part
 from melanoma_nbdev.training.options import (
+    PUBLISHED_FOLDS,
     check_metadata,
     check_only,
+    fold_count,
     label_classes,
     preset_options,
 )
@@ -64,10 +66,28 @@ def limit_rows(
 # %% ../../nbs/training/27_run.ipynb #pr3par30
 def _with_folds(config: dict, manifest: pd.DataFrame) -> pd.DataFrame:
     "The manifest with groups and folds."
-    manifest = add_groups(manifest, _copies(config, manifest))
+    published = config['folds'] == 'published'
+    if published:
+        manifest = _as_published(manifest, _copies(config, manifest))
+    else:
+        manifest = add_groups(manifest, _copies(config, manifest))
     if config['limit']:
-        manifest = limit_rows(manifest, config['limit'], config['folds'], config['seed'])
-    return make_folds(manifest, k=config['folds'], seed=config['seed'])
+        count = fold_count(config['folds'])
+        manifest = limit_rows(manifest, config['limit'], count, config['seed'])
+    return manifest if published else make_folds(manifest, config['folds'], config['seed'])
+
+
+def _as_published(manifest: pd.DataFrame, copies) -> pd.DataFrame:
+    """The manifest with the published folds and groups over patients and lesions; what the shards
+    leave out is dropped, and a warning counts copies that these folds cut."""
+    manifest = published_folds(add_groups(manifest), PUBLISHED_FOLDS)
+    manifest = manifest[manifest['fold'].notna()].reset_index(drop=True)
+    cut = int(audit_folds(manifest, copies, strict=False)['pairs_cut'].iloc[-1])
+    if cut:
+        warnings.warn(
+            f"the published folds cut {cut} pairs of images that show one picture", stacklevel=4
+        )
+    return manifest
 
 
 def _copies(config: dict, manifest: pd.DataFrame):
@@ -300,7 +320,7 @@ def collect(
     manifest = pd.read_csv(
         run / 'manifest.csv', usecols=['image_id', 'fold'], dtype={'image_id': str}
     )
-    folders = [run / f'fold{fold}' for fold in range(config['folds'])]
+    folders = [run / f'fold{fold}' for fold in range(fold_count(config['folds']))]
     if not all((folder / 'model.safetensors').exists() for folder in folders):
         return None
     scored = manifest['image_id'][manifest['fold'] >= 0]
@@ -348,7 +368,7 @@ def plan_run(
         with clear_end(run):
             open_run(run, config, manifest, resume)
     wait_for_all()
-    folds = range(config['folds']) if only is None else only
+    folds = range(fold_count(config['folds'])) if only is None else only
     return config, _tasks(config, manifest, run, [*folds, *(['full'] if full else [])], quiet)
 
 # %% ../../nbs/training/27_run.ipynb #tra1nru0
