@@ -39,7 +39,7 @@ from ..data.manifest import load_manifest
 from ..evidence.calibration import plot_reliability, recalibrate
 from ..evidence.decisions import plot_decision
 from ..evidence.discrimination import compare_models, plot_pr, plot_roc, summarise
-from ..evidence.oof import Interval, clusters, read_oof, read_table
+from ..evidence.oof import Interval, clusters, read_oof, read_table, weights_of
 from ..evidence.subgroups import estimate_ita
 from ..images import open_image
 from melanoma_nbdev.report.measures import (
@@ -196,7 +196,7 @@ def draw_figures(
     if not 0 < oof['target'].sum() < len(oof): return drawn
     is_melanoma, scores = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
     columns = is_melanoma, scores, clusters(oof, warn=False)
-    options = dict(n_boot=n_boot, seed=figures['seed'])
+    options = dict(n_boot=n_boot, seed=figures['seed'], weights=weights_of(oof))
     for name, plot in dict(roc=plot_roc, pr=plot_pr).items():
         drawn[name] = svg(plot(*columns, ax=_axes(4.8, 4.8), **options))
     if figures.get('calibration'):
@@ -331,6 +331,7 @@ def _heterogeneity_rows(figures: dict) -> list:
             chi2=group['test']['chi2'],
             df=group['test']['df'],
             p=group['test']['p'],
+            p_holm=group['test'].get('p_holm'),
             levels=', '.join(group['test']['levels']),
         )
         for by, group in groups.items()
@@ -382,7 +383,8 @@ def _write_pictures(folder: Path, oof: pd.DataFrame, seed: int) -> list:
     "ROC and PR as PNG beside the page, for papers and slides; the names of the files."
     cluster, names = clusters(oof, warn=False), []
     for name, plot in dict(roc=plot_roc, pr=plot_pr).items():
-        axes = plot(oof['target'], oof['p_melanoma'], cluster, ax=_axes(4.8, 4.8), seed=seed)
+        options = dict(ax=_axes(4.8, 4.8), seed=seed, weights=weights_of(oof))
+        axes = plot(oof['target'], oof['p_melanoma'], cluster, **options)
         names.append(f'{name}.png')
         with atomic_path(folder / names[-1]) as part:
             axes.figure.savefig(part, dpi=150, format='png', metadata=dict(Software=None))

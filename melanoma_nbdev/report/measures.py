@@ -51,7 +51,7 @@ from melanoma_nbdev.evidence.floor import (
     known_features,
 )
 from ..evidence.oof import Interval, clusters, read_oof, weights_of
-from ..evidence.subgroups import age_band, ita_group, subgroups
+from ..evidence.subgroups import age_band, holm, ita_group, subgroups
 
 # %% ../../nbs/report/40_measures.ipynb #f8cca162
 FACTS = ('sex', 'age', 'site', 'site_detail', 'dx', 'source', 'width', 'height', 'ita')
@@ -224,19 +224,22 @@ def by_subgroup(
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
 ) -> dict:  # Column -> rows and test: the entry `subgroups` of `metrics.json`
-    "AUC in each level of each column that is there, with the heterogeneity test."
+    """AUC in each level of each column that is there, with the heterogeneity test; `p_holm` allows
+    for the number of columns."""
     found = {}
     for by in GROUPS:
         if by not in oof or oof[by].nunique() < 2:
             continue
         table, test = subgroups(oof, by, n_boot, seed)
         found[by] = dict(rows=table.to_dict('records'), test=test)
+    for by, p_value in holm({by: one['test']['p'] for by, one in found.items()}).items():
+        found[by]['test']['p_holm'] = p_value
     return found
 
 # %% ../../nbs/report/40_measures.ipynb #b661c28c
 def _gain(compared: dict) -> dict:
-    "Difference, bounds and p of a paired comparison of AUCs."
-    return {name: compared['auc'][name] for name in ('diff', 'lo', 'hi', 'p')}
+    "Difference, bounds and p of a paired comparison of AUCs, over pairs of one fold."
+    return {name: compared['auc_within_folds'][name] for name in ('diff', 'lo', 'hi', 'p')}
 
 # %% ../../nbs/report/40_measures.ipynb #d24a611c
 def shortcut_floor(
@@ -252,7 +255,7 @@ def shortcut_floor(
     alone = compare_models(oof, floor, ['auc'], n_boot, seed)
     return dict(
         auc=summarise(floor, n_boot, seed)['auc'],
-        with_image=both['auc']['a'],
+        with_image=both['auc_within_folds']['a'],
         image_adds=_gain(both),
         image_over_floor=_gain(alone),
         features=known_features(oof),
@@ -434,6 +437,7 @@ def evaluate(
 # %% ../../nbs/report/40_measures.ipynb #fd140b0e
 MEASURE_NAMES = dict(
     auc='AUC',
+    auc_within_folds='AUC, pairs of one fold',
     pauc80='partial AUC above 80% sensitivity (0 to 0.2)',
     ap='average precision',
     sens_at_spec90='sensitivity at 90% specificity',
