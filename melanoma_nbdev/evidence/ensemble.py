@@ -29,9 +29,9 @@ from melanoma_nbdev.core import (
     write_csv,
     write_json,
 )
-from .auc import auc_ci
-from .discrimination import compare_models
-from .oof import Interval, clusters, read_oof
+from .auc import auc_ci, check_weights
+from .discrimination import bootstrap_within, compare_models, complete_folds
+from .oof import Interval, clusters, read_oof, weights_of
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #ec386b70
 def _oof_file(run) -> Path:
@@ -128,6 +128,8 @@ _DISAGREEMENTS = dict(
     "judged on; train both with the same data, --folds and --seed",
     group="group {images} with different other images (first {first}), so the two do not agree "
     "about what no fold may cut; make both from one manifest",
+    weight="weigh {images} differently (first {first}: {one} and {other}); give both the `weight` "
+    "of one sample",
 )
 
 
@@ -143,7 +145,7 @@ def _refuse(kind: str, pair: str, ids: pd.Series, differs: np.ndarray, values: l
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #803a999d
 def _check_same_study(first: pd.DataFrame, second: pd.DataFrame, pair: str) -> None:
-    "`RunError` where two tables on the same images disagree about truth, folds or groups."
+    "`RunError` where tables on the same images disagree about truth, folds, groups or weights."
     tables = first, second
     truths = [table['target'].to_numpy() for table in tables]
     folds = [np.array([_fold_label(fold) for fold in table['fold']]) for table in tables]
@@ -151,6 +153,9 @@ def _check_same_study(first: pd.DataFrame, second: pd.DataFrame, pair: str) -> N
     _refuse('truth', pair, first['image_id'], truths[0] != truths[1], truths)
     _refuse('fold', pair, first['image_id'], folds[0] != folds[1], folds)
     _refuse('group', pair, first['image_id'], _regrouped(first, second), groups)
+    sampling = [weights_of(table) for table in tables]
+    differs = ~np.isclose(*sampling, rtol=1e-9)
+    _refuse('weight', pair, first['image_id'], differs, sampling)
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #d9e759b2
 def _lacking(name: str, table: pd.DataFrame, other_name: str, other: pd.DataFrame) -> list:
@@ -190,22 +195,36 @@ AVERAGES = dict(
 "What may be averaged: `how` -> in words"
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #0cde875f
+def _weighted_ranks(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    "The share of the weight below each score, and half of that at the score itself."
+    level = np.unique(scores, return_inverse=True)[1]
+    at = np.bincount(level, weights=weights)
+    return ((at.cumsum() - at / 2) / at.sum())[level]
+
+# %% ../../nbs/evidence/38_ensemble.ipynb #661fd15b
 def fold_ranks(
     scores,  # (n,) scores
     fold,  # (n,) fold of each image
+    sampling=None,  # (n,) sampling weights; one each where None
 ) -> np.ndarray:  # (n,) between 0 and 1, neither of them reached
-    "The rank of each score among those of its fold, (rank - 1/2)/n; ties share their mean rank."
-    labels = [_fold_label(one) for one in fold]
-    of_fold = pd.Series(np.asarray(scores, dtype=float)).groupby(labels)
-    return ((of_fold.rank(method='average') - 0.5) / of_fold.transform('size')).to_numpy()
+    """The rank of each score among those of its fold, (rank - 1/2)/n; ties share their mean rank,
+    an image of a sample counts with its weight. Folds that differ in their share of melanomas are
+    made alike, and the AUC over all pairs falls with it; stratified folds lose next to nothing."""
+    labels, scores = np.array([_fold_label(one) for one in fold]), np.asarray(scores, dtype=float)
+    sampling = check_weights(sampling, len(scores))
+    sampling, ranks = np.ones(len(scores)) if sampling is None else sampling, np.empty(len(scores))
+    for label in np.unique(labels):
+        here = labels == label
+        ranks[here] = _weighted_ranks(scores[here], sampling[here])
+    return ranks
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #d8771f7b
-def _on_scale(scores: np.ndarray, fold, how: str) -> np.ndarray:
+def _on_scale(scores: np.ndarray, fold, how: str, sampling) -> np.ndarray:
     "(n, m) what `how` averages: probabilities, log odds or ranks."
     if how == 'logit':
         return log_odds(np.clip(scores, 1e-12, 1 - 5e-8), 1e-12)
     if how == 'rank':
-        return np.stack([fold_ranks(of_member, fold) for of_member in scores.T], 1)
+        return np.stack([fold_ranks(of_member, fold, sampling) for of_member in scores.T], 1)
     return scores
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #1082a3f1
@@ -229,13 +248,14 @@ def average_scores(
     fold,  # (n,) fold of each image; used by 'rank'
     how: str = 'mean',  # A name in `AVERAGES`
     weights=None,  # (m,) weights, given and not fitted; equal where None
+    sampling=None,  # (n,) sampling weights of the images, used by 'rank'; one each where None
 ) -> np.ndarray:  # (n,) in 0..1
     """The weighted average of the members' scores. `RunError` for weights that are not one finite
     number of at least 0 a member, or are all 0."""
     if how not in AVERAGES:
         raise RunError(f"how is {how!r}; use {', '.join(AVERAGES)}")
     shares = _shares(weights, scores.shape[1])
-    average = (_on_scale(scores, fold, how) * shares).sum(1)
+    average = (_on_scale(scores, fold, how, sampling) * shares).sum(1)
     return sigmoid(average) if how == 'logit' else average
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #7ee59a47
@@ -275,15 +295,18 @@ def combine_members(
     members: dict,  # Name -> table on the same images, as `align_members` gives them
     how: str = 'mean',  # A name in `AVERAGES`
     weights=None,  # (m,) weights; equal where None
-) -> pd.DataFrame:  # `OOF_COLS`, `source` where it is there; `score_scale` = 'rank' for 'rank'
+) -> pd.DataFrame:  # `OOF_COLS`, `source` and `weight` where there; `score_scale` for 'rank'
     """The out-of-fold table of the ensemble, scores with seven significant digits, as every run
     writes them. The 'mean' of members with the same diagnoses has `p_<dx>` for each."""
     first = next(iter(members.values()))
-    risks = average_scores(_stacked(members, 'p_melanoma'), first['fold'], how, weights)
+    sampling = weights_of(first)
+    risks = _stacked(members, 'p_melanoma')
+    risks = average_scores(risks, first['fold'], how, weights, sampling)
     if how != 'rank':
         for name, table in members.items():
             _check_risks(name, table, how)
-    average = first[OOF_COLS + ['source'] * ('source' in first)].assign(p_melanoma=risks)
+    kept = OOF_COLS + [name for name in ('source', 'weight') if name in first]
+    average = first[kept].assign(p_melanoma=risks)
     average.attrs = {}
     for code in _common_classes(members) if how == 'mean' else []:
         risks = _stacked(members, f'p_{code}')
@@ -314,6 +337,15 @@ def _against(
         paired = compare_models(*both, ['auc'], n_boot, seed, level)['auc']
     return dict(diff=paired['diff'], diff_lo=paired['lo'], diff_hi=paired['hi'], p=paired['p'])
 
+# %% ../../nbs/evidence/38_ensemble.ipynb #a28e5e97
+def _within_folds(table: pd.DataFrame) -> float:
+    "AUC over pairs of one fold; NaN without complete folds."
+    folds = complete_folds(table)
+    if folds is None:
+        return float('nan')
+    columns = (table[name].to_numpy() for name in ('target', 'p_melanoma'))
+    return bootstrap_within(*columns, folds, n_boot=1, weights=weights_of(table))[0]
+
 # %% ../../nbs/evidence/38_ensemble.ipynb #9a3b6e0b
 def member_table(
     members: dict,  # Name -> table on the same images, as `align_members` gives them
@@ -321,20 +353,20 @@ def member_table(
     n_boot: int = 2000,  # Resamples of whole groups
     seed: int = 0,  # Seed
     level: float = 0.95,  # Coverage
-) -> pd.DataFrame:  # Members, then 'ensemble'; auc, lo, hi; diff, diff_lo, diff_hi, p in pairs
-    """AUC of members and ensemble with clustered intervals, and each one's difference from the
-    best member (NaN for the best itself). The resamples are the same for all. `RunError` where only
-    one class is there."""
+) -> pd.DataFrame:  # Members, then 'ensemble'; auc, lo, hi, within; diff, diff_lo, diff_hi, p
+    """AUC of members and ensemble with clustered intervals, `within` over pairs of one fold, and
+    each one's paired difference from the best member (NaN for the best itself). The resamples are
+    the same for all. `RunError` where only one class is there."""
     if not 0 < oof['target'].sum() < len(oof):
         raise RunError(
             f"only one class among {len(oof)} images: there is no AUC to compare; give "
             "predictions of melanomas and benign lesions"
         )
-    cluster, options = clusters(oof), (n_boot, seed, level)
+    cluster, options, sampling = clusters(oof), (n_boot, seed, level), weights_of(oof)
     rows = {}
     for name, table in {**members, 'ensemble': oof}.items():
-        known = auc_ci(table['target'], table['p_melanoma'], cluster, *options)
-        rows[name] = dict(auc=known.value, lo=known.lo, hi=known.hi)
+        known = auc_ci(table['target'], table['p_melanoma'], cluster, *options, sampling)
+        rows[name] = dict(auc=known.value, lo=known.lo, hi=known.hi, within=_within_folds(table))
     best = max(members, key=lambda name: rows[name]['auc'])
     for name, table in {**members, 'ensemble': oof}.items():
         nothing = dict.fromkeys(('diff', 'diff_lo', 'diff_hi', 'p'), np.nan)
@@ -464,11 +496,13 @@ def ensemble_text(
     width, groups = max(map(len, table.index)), clusters(oof, warn=False).max() + 1
     lines = [
         f"{len(oof)} images, {int(oof.target.sum())} melanomas, {groups} patients or groups; "
-        "AUC (95% interval), difference from the best member in pairs"
+        "AUC (95% interval), AUC over pairs of one fold, difference from the best member in pairs"
     ]
     for row in table.itertuples():
         known = Interval(row.auc, row.lo, row.hi)
-        lines.append(f'  {row.Index:<{width}}  {known:.3f}  {_difference_in_words(row)}')
+        within = '' if np.isnan(row.within) else f'{row.within:.3f}  '
+        words = f'{known:.3f}  {within}{_difference_in_words(row)}'
+        lines.append(f'  {row.Index:<{width}}  {words}')
     lines.append(_average_in_words(record['how'], record['weights']))
     over_all, benign = (_range_in_words(agreement[name]) for name in ('all', 'benign'))
     lines.append(
