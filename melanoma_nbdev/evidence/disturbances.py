@@ -222,6 +222,18 @@ def _both_versions(images, disturb, seed: int, number: int) -> tuple:
     return changed, controls, float(np.mean(sizes))
 
 # %% ../../nbs/evidence/39_disturbances.ipynb #cd6f2913
+def _excess(crossed: dict, was_above: np.ndarray, level: float) -> dict:
+    "How much more crosses under the disturbance than under its noise, in each direction."
+    row = {}
+    for name, of in (('upwards', ~was_above), ('downwards', was_above)):
+        if of.any():
+            pair = (crossed[kind][of] for kind in ('disturbance', 'noise'))
+            found = paired_share_difference(*pair, level)
+            row |= {f'{name}_excess': found.value}
+            row |= {f'{name}_excess_lo': found.lo, f'{name}_excess_hi': found.hi}
+    return row
+
+
 def crossing_table(
     predict,  # List of RGB pictures -> (n,) P(melanoma)
     images: list,  # RGB pictures of different lesions
@@ -230,22 +242,22 @@ def crossing_table(
     seed: int = 0,  # Seed
     level: float = 0.95,  # Coverage
 ) -> pd.DataFrame:
-    """A row a disturbance and one for its noise: shares that crossed in both directions with
-    bounds, mean shift and median movement of the log-odds, and `excess` over the noise.
+    """A row a disturbance and one for its noise: shares that crossed in both directions and their
+    excess over the noise, with bounds; mean shift and median movement of the log-odds.
     `MelanomaError` without pictures."""
     if not len(images):
         raise MelanomaError("there is no picture to disturb; give at least one")
     before, rows = np.asarray(predict(images), float), []
+    was_above = before >= threshold
     for number, (name, disturb) in enumerate(disturbances.items()):
         changed, controls, size = _both_versions(images, disturb, seed, number)
         crossed = {}
         for kind, pictures in (('disturbance', changed), ('noise', controls)):
             after = np.asarray(predict(pictures), float)
-            crossed[kind] = (before >= threshold) != (after >= threshold)
+            crossed[kind] = was_above != (after >= threshold)
             row = dict(disturbance=name, kind=kind, rms=size, n=len(images))
             rows.append(row | _row(before, after, threshold, level))
-        excess = paired_share_difference(crossed['disturbance'], crossed['noise'], level)
-        rows[-2] |= dict(excess=excess.value, excess_lo=excess.lo, excess_hi=excess.hi)
+        rows[-2] |= _excess(crossed, was_above, level)
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evidence/39_disturbances.ipynb #c455d8ed
