@@ -26,26 +26,7 @@ PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 PAGE = ROOT/'melanoma_nbdev/bedside/page'
 READY = '.mel-btn.primary'
 KEPT = "navigator.serviceWorker.ready.then(kept => kept.active.state == 'activated')"
-ENGINE = """async () => {
-    const engine = await import(new URL('engine.js', location).href);
-    const bytes = async name => new Uint8Array(await (await fetch(name)).arrayBuffer());
-    const json = async name => (await fetch(name)).json();
-    const ort = await import(new URL('lib/ort.mjs', location).href);
-    const wasmBinary = (await bytes('lib/ort.wasm')).buffer;
-    Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary});
-    const [card, facts] = [await json('card.json'), await json('facts.json')];
-    const predictor = await engine.Predictor.load(await bytes('model.onnx'), card, ort, facts);
-    const decoded = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-    const summary = ({p_melanoma, probs, decisions, conformal, warnings, cam, width, height}) => ({
-        p_melanoma, probs, conformal, warnings, cam: Array.from(cam), width, height,
-        called: decisions.map(point => point.called)});
-    window.fromPixels = async ({data, width, height}) => summary(
-        await predictor.run(engine.picture(decoded(data), width, height)));
-    window.fromFile = async data => {
-        try { return summary(await predictor.predict(decoded(data))); }
-        catch (error) { return {error: error.message, kind: error.constructor.name}; }
-    };
-}"""
+ENGINE = (ROOT/'scripts'/'site_probe.js').read_text()
 
 
 # ---- serving

@@ -37,12 +37,14 @@ def _signatures()->list:
     return [dict(start=start, signature=signature.decode('latin-1'),
                  meaning=what_is_it(bytes(start) + signature)) for start, signature in _PROBES]
 
-def site_facts()->dict: # As JSON takes it
+def site_facts(
+    views:int=1, # Symmetries that Python averages where the card does not say
+)->dict: # As JSON takes it
     "What `engine.js` has to know of Python's constants and sentences."
     meanings = dict(svg=what_is_it(b'<svg'), html=what_is_it(b'<html'),
                     text=what_is_it(b'words'), unknown=what_is_it(bytes(8)))
     return dict(max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, min_side=MIN_SIDE, small_side=100,
-                inner=INNER, dx=DX, signatures=_signatures(), meanings=meanings)
+                inner=INNER, dx=DX, views=views, signatures=_signatures(), meanings=meanings)
 
 # %% ../../nbs/bedside/53_site.ipynb #29cbb85e
 def npm_table()->pd.DataFrame: # part (path in node_modules), to (path in the site), sha256
@@ -113,17 +115,18 @@ def _examples_into(folder:Path)->list:
         rows.append(dict(label=label, file=f'examples/{Path(path).name}', remark=remark))
     return rows
 
-def _model_into(folder:Path, model:Path):
-    "Copy an artefact that opens; `ArtefactError` for one that does not."
-    load_artefact(model)
+def _model_into(folder:Path, model:Path)->int:
+    "Copy an artefact that opens; the symmetries that are averaged. `ArtefactError` if it does not."
+    predictor = load_artefact(model)
     for name in ('model.onnx', 'card.json'): shutil.copyfile(model/name, folder/name)
+    return getattr(predictor, 'views', 1)
 
-def _page_into(folder:Path):
+def _page_into(folder:Path, views:int):
     "Copy scripts, styles and licences."
     for name in ('engine.js', 'page.css'): shutil.copyfile(SITE_FOLDER.parent/name, folder/name)
     for name in _COPIED.split(): shutil.copyfile(SITE_FOLDER/name, folder/name)
     templates = {name: (SITE_FOLDER/name).read_text('utf-8') for name in _TEMPLATES.split()}
-    facts = site_facts() | dict(examples=_examples_into(folder), templates=templates)
+    facts = site_facts(views) | dict(examples=_examples_into(folder), templates=templates)
     write_json(folder/'facts.json', facts)
 
 # %% ../../nbs/bedside/53_site.ipynb #cb4320b1
@@ -181,8 +184,7 @@ def write_site(
         made.mkdir()
         made.chmod(0o755)
         shutil.copytree(parts/'lib', made/'lib')
-        _model_into(made, model)
-        _page_into(made)
+        _page_into(made, _model_into(made, model))
         _entry_into(made)
         _replace(dest, made)
     return dest

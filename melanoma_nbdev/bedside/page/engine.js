@@ -438,6 +438,15 @@ function bitmapPicture(bitmap) {
   return {width, height, band, seen, close: () => bitmap.close()};
 }
 
+/* Why a browser unpacks no picture: too little memory is not the file's fault. */
+function notDecoded(error, {width, height}) {
+  const large = width*height > 16e6;
+  if (error instanceof RangeError || (large && error.name !== 'InvalidStateError')) {
+    return new ImageError('there is not enough memory to unpack it; save it smaller');
+  }
+  return DAMAGED(`the browser says: ${String(error.message).slice(0, 80)}`);
+}
+
 /* `images.read_image`: [picture turned upright, remarks]; `ImageError` says why not. */
 export async function readImage(bytes, facts) {
   const found = inspect(bytes, facts), remarks = [];
@@ -445,7 +454,7 @@ export async function readImage(bytes, facts) {
   const options = {imageOrientation: 'from-image', colorSpaceConversion: 'none'};
   let bitmap;
   try { bitmap = await createImageBitmap(new Blob([bytes]), options); }
-  catch (error) { throw DAMAGED(`the browser says: ${String(error.message).slice(0, 80)}`); }
+  catch (error) { throw notDecoded(error, found); }
   const image = bitmapPicture(bitmap);
   try {
     checkSize(image, facts);
@@ -489,8 +498,12 @@ export function cardFault(card, facts) {
     return `classes are ${JSON.stringify(classes)}, not diagnoses with MEL among them`;
   }
   const temperature = card.calibration?.temperature;
-  if (isNumber(temperature) && temperature >= .01 && temperature <= 100) return null;
-  return `calibration temperature is ${temperature}, not a positive number`;
+  if (!(isNumber(temperature) && temperature >= .01 && temperature <= 100)) {
+    return `calibration temperature is ${temperature}, not a positive number`;
+  }
+  const views = card.symmetries ?? 8;
+  if (Number.isInteger(views) && views >= 1 && views <= 8) return null;
+  return `symmetries is ${views}, not a number from 1 to 8`;
 }
 
 /* SHA-256 of bytes, by the browser's own cryptography. */
@@ -540,6 +553,24 @@ export function decisions(p, card) {
   return points.map(point => ({...point, called: p >= point.threshold}));
 }
 
+/* `inference._symmetry`: the k-th symmetry of square planes; quarter turns, mirrored first from 4 on. */
+export function symmetry(planes, side, k) {
+  const result = new planes.constructor(planes.length), last = side - 1;
+  const from = [(y, x) => [y, x], (y, x) => [x, last - y], (y, x) => [last - y, last - x], (y, x) => [last - x, y]][k%4];
+  for (let start = 0; start < planes.length; start += side*side) {
+    for (let y = 0; y < side; y++) {
+      for (let x = 0; x < side; x++) {
+        const [row, column] = from(y, x);
+        result[start + y*side + x] = planes[start + row*side + (k >= 4 ? last - column : column)];
+      }
+    }
+  }
+  return result;
+}
+
+/* `inference._symmetry_undone`: a mirrored turn undoes itself, a plain one is turned back. */
+export const undone = (planes, side, k) => symmetry(planes, side, k >= 4 ? k : (4 - k)%4);
+
 /* `inference._answer` */
 export function answerOf(card, logits, maps) {
   const {classes} = card, melanoma = classes.indexOf('MEL');
@@ -550,6 +581,8 @@ export function answerOf(card, logits, maps) {
     cam: melanomaMap(maps, probs, melanoma), decisions: decisions(p, card),
     conformal: conformalWord(p, card.conformal)};
 }
+
+const NO_ROOM = 'this device has too little free memory for the model; close other tabs and reload the page';
 
 /* `inference.Predictor`: a model that is ready to answer. */
 export class Predictor {
@@ -569,6 +602,7 @@ export class Predictor {
     let session;
     try { session = await ort.InferenceSession.create(new Uint8Array(model), options); }
     catch (error) {
+      if (error instanceof RangeError) throw new ArtefactError(NO_ROOM);
       throw new ArtefactError(`onnxruntime cannot open model.onnx (${String(error.message).slice(0, 120)}); `
         + 'export the model again');
     }
@@ -579,22 +613,37 @@ export class Predictor {
   async run(image, remarks = []) {
     const {size, crop = 'centre', mean, std} = this.card;
     const input = toInput(square(image, size, crop, this.facts.inner), mean, std);
-    const {logits, maps} = await this.outputs(input);
+    const {logits, maps} = await this.overViews(input);
     const facts = {width: image.width, height: image.height, warnings: remarks, error: null};
     return {...answerOf(this.card, logits, maps), ...facts};
   }
 
-  /* The network's two outputs for one input: logits, and a map for each class. */
+  /* `inference._over_views`: mean logits and maps over the first symmetries. */
+  async overViews(input) {
+    const {size, classes} = this.card, views = this.card.symmetries ?? this.facts.views;
+    let logits = null, maps = null;
+    const add = (sum, values) => values.forEach((value, i) => { sum[i] += value/views; });
+    for (let k = 0; k < views; k++) {
+      const given = await this.outputs(k ? symmetry(input, size, k) : input);
+      logits ??= new Float64Array(given.logits.length);
+      maps ??= new Float64Array(given.maps.length);
+      add(logits, given.logits);
+      add(maps, undone(given.maps, this.mapSize[1], k));
+    }
+    const spots = maps.length/classes.length;
+    return {logits, maps: classes.map((_, i) => maps.subarray(i*spots, (i + 1)*spots))};
+  }
+
+  /* The network's two outputs for one input. */
   async outputs(input) {
-    const {size, classes} = this.card;
+    const {size} = this.card;
     const tensor = new this.ort.Tensor('float32', input, [1, 3, size, size]);
     const given = await this.session.run({image: tensor}, ['logits', 'cam']);
-    const logits = Array.from(given.logits.data), spots = given.cam.data.length/classes.length;
-    const maps = classes.map((_, i) => Array.from(given.cam.data.subarray(i*spots, (i + 1)*spots)));
     this.mapSize = given.cam.dims.slice(-2);
+    const outputs = {logits: given.logits.data.slice(), maps: given.cam.data.slice()};
     for (const output of Object.values(given)) output.dispose();
     tensor.dispose();
-    return {logits, maps};
+    return outputs;
   }
 
   /* Answer to the bytes of a file. `ImageError` says why there is none. */

@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""The static page beside Python: answers, seconds, megabytes.
+
+    MELANOMA_DATA=... python scripts/site_parity.py
+    python scripts/site_parity.py --n 10 --rounds 1 --dest try.json
+
+Without MELANOMA_DATA only the embedded examples are answered. Needs Chromium (CHROMIUM names
+another one), Playwright and npm. Writes parity.json."""
+import base64
+import functools
+import gzip
+import json
+import os
+import re
+import statistics
+import tempfile
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+from common import RESULTS, ROOT, machine, parser_of
+
+from melanoma_nbdev.bedside.inference import load_artefact
+from melanoma_nbdev.bedside.site import write_site
+from melanoma_nbdev.core import data_home, write_json
+from melanoma_nbdev.evidence.decisions import conformal_sets, set_words
+from melanoma_nbdev.images import read_image
+
+FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync""".split()
+PROBE = (ROOT/'scripts'/'site_probe.js').read_text()
+READY = '.mel-btn.primary'
+FOLDERS = dict(ham10000='ham10000/images', siim2020='siim-isic-2020-300/jpeg')
+
+
+class Counting(SimpleHTTPRequestHandler):
+    "A plain file server that counts the bytes of the bodies it sends."
+    sent = 0
+    def log_message(self, *_): pass
+
+    def copyfile(self, source, outputfile):
+        data = source.read()
+        Counting.sent += len(data)
+        outputfile.write(data)
+
+
+def served(folder):
+    "The address of a folder."
+    handler = functools.partial(Counting, directory=folder)
+    server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f'http://127.0.0.1:{server.server_port}/'
+
+
+# ---- answers
+
+def pictures(n, seed):
+    "Source -> paths: the embedded examples, and n images at random of each source at hand."
+    found = dict(examples=sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg')))
+    home, random = data_home(), np.random.default_rng(seed)
+    for name, folder in FOLDERS.items() if home else []:
+        paths = sorted((home/folder).rglob('*.jpg'))
+        picks = random.choice(len(paths), min(n, len(paths)), replace=False)
+        found[name] = [paths[i] for i in sorted(picks)]
+    return found
+
+
+def as_text(data):
+    return base64.b64encode(data).decode()
+
+
+def expected(card, answer):
+    "What Python says, in the form of the page's answer."
+    p = answer['p_melanoma']
+    thresholds = [point['threshold'] for point in card['operating_points']]
+    called = [p >= threshold for threshold in thresholds if threshold is not None]
+    word = str(set_words(conformal_sets([p], card['conformal']))[0])
+    return dict(probs=answer['probs'], called=called, conformal=word, warnings=answer['warnings'])
+
+
+def compared(page, python):
+    "Two answers: largest difference of a probability, and which words differ."
+    order = [sorted(one['probs'], key=lambda name: -one['probs'][name]) for one in (page, python)]
+    apart = max(abs(page['probs'][name] - p) for name, p in python['probs'].items())
+    return dict(apart=apart, decisions=page['called'] != python['called'],
+                conformal=page['conformal'] != python['conformal'], order=order[0] != order[1],
+                warnings=page['warnings'] != python['warnings'])
+
+
+def of_pixels(page, predictor, path):
+    "From the same pixels."
+    image, _ = read_image(path)
+    python = expected(predictor.card, predictor.run([(image, [])])[0])
+    pixels = dict(data=as_text(image.tobytes()), width=image.width, height=image.height)
+    return compared(page.evaluate('pixels => fromPixels(pixels)', pixels), python)
+
+
+def of_file(page, predictor, path):
+    "From the file, which each decodes by itself; with the seconds that the page took."
+    python = expected(predictor.card, predictor.predict(path))
+    found = page.evaluate('data => fromFile(data)', as_text(path.read_bytes()))
+    return compared(found, python) | dict(seconds=found['seconds'])
+
+
+def summed(rows):
+    "Largest and 99th percentile of the differences, and how many words differ."
+    apart = [row['apart'] for row in rows]
+    words = {name: sum(row[name] for row in rows)
+             for name in ('decisions', 'conformal', 'order', 'warnings')}
+    seconds = [row['seconds'] for row in rows if 'seconds' in row]
+    timing = dict(ms_an_image=1000*statistics.median(seconds)) if seconds else {}
+    spread = dict(n=len(rows), largest=max(apart), p99=float(np.quantile(apart, .99)))
+    return spread | words | timing
+
+
+def answers(browser, url, found):
+    "Source -> what differs, from pixels and from files."
+    page, predictor = browser.new_page(), load_artefact()
+    page.goto(url)
+    page.evaluate(PROBE)
+    ways, result = dict(pixels=of_pixels, files=of_file), {}
+    for source, paths in found.items():
+        result[source] = {way: summed([judge(page, predictor, path) for path in paths])
+                          for way, judge in ways.items()}
+        print(source, json.dumps(result[source]), flush=True)
+    page.close()
+    return result | dict(symmetries=getattr(predictor, 'views', 1))
+
+
+# ---- seconds and megabytes
+
+def sizes(folder):
+    "Megabytes of the folder, plain and with each file compressed by gzip."
+    files = [path.read_bytes() for path in folder.rglob('*') if path.is_file()]
+    packed = sum(len(gzip.compress(data, 9)) for data in files)
+    return dict(plain_mb=sum(map(len, files))/1e6, gzip_mb=packed/1e6)
+
+
+def visits(browser, url, n=5):
+    "Seconds until ready on a first visit and on a second one; megabytes sent by a first one."
+    first, second, megabytes = [], [], []
+    for _ in range(n):
+        context, before = browser.new_context(), Counting.sent
+        for seconds in (first, second):
+            page, began = context.new_page(), time.time()
+            page.goto(url, wait_until='commit')
+            page.wait_for_selector(READY)
+            seconds.append(time.time() - began)
+            page.evaluate('navigator.serviceWorker.ready.then(() => true)')
+            if seconds is first: megabytes.append((Counting.sent - before)/1e6)
+            page.close()
+        context.close()
+    return dict(first_s=statistics.median(first), second_s=statistics.median(second),
+                sent_mb=max(megabytes), visits=n)
+
+
+def tab_megabytes(browser):
+    "Proportional megabytes of the largest renderer."
+    session = browser.new_browser_cdp_session()
+    processes = session.send('SystemInfo.getProcessInfo')['processInfo']
+    session.detach()
+    texts = [Path(f"/proc/{one['id']}/smaps_rollup").read_text() for one in processes
+             if one['type'] == 'renderer']
+    return max(int(re.search(r'\nPss:\s+(\d+)', text).group(1))/1024 for text in texts)
+
+
+def wait_for(page, cards):
+    "Until so many cards are there and the table can be taken."
+    while page.locator('article').count() < cards or not page.locator('.status a').count():
+        page.wait_for_timeout(100)
+
+
+def memory(browser, url, paths, rounds):
+    "Megabytes of the tab when ready, and after each round of 60 images, which is then cleared."
+    page, found = browser.new_page(), []
+    page.goto(url)
+    page.wait_for_selector(READY)
+    ready = tab_megabytes(browser)
+    files = [paths[i % len(paths)] for i in range(60)]
+    for _ in range(rounds):
+        page.locator('input[type=file]').set_input_files(files)
+        page.wait_for_timeout(500)
+        wait_for(page, len(files))
+        found.append(tab_megabytes(browser))
+        page.click('.mel-btn.third.clear')
+    page.close()
+    return dict(ready_mb=ready, after_60_images_mb=found)
+
+
+# ---- the command
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('--n', type=int, default=300, help='images of each source')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--rounds', type=int, default=4, help='of 60 images, for the memory')
+    parser.add_argument('--dest', type=Path, default=RESULTS/'site'/'parity.json',
+                        help='file that is written')
+    return parser.parse_args()
+
+
+def main():
+    "Write the page, open it, print and write what was found."
+    given = options()
+    from playwright.sync_api import sync_playwright
+    chromium = os.environ.get('CHROMIUM', '/usr/bin/chromium')
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        site = write_site(Path(folder)/'site')
+        url = served(site)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        found = pictures(given.n, given.seed)
+        result = dict(n=given.n, seed=given.seed, machine=machine('Pillow', 'onnxruntime'),
+                      chromium=browser.version, cores=os.cpu_count(), sizes=sizes(site),
+                      visits=visits(browser, url))
+        result['memory'] = memory(browser, url, [*found.values()][-1][:60], given.rounds)
+        result['answers'] = answers(browser, url, found)
+        browser.close()
+    given.dest.parent.mkdir(parents=True, exist_ok=True)
+    write_json(given.dest, result | dict(load=os.getloadavg()[0]))
+    print(given.dest.name)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,26 @@
+/* What tests and scripts/site_parity.py evaluate in a page: afterwards `fromPixels` and `fromFile`
+ * answer there, by the page's own engine, without its face. */
+async () => {
+    const engine = await import(new URL('engine.js', location).href);
+    const bytes = async name => new Uint8Array(await (await fetch(name)).arrayBuffer());
+    const json = async name => (await fetch(name)).json();
+    const ort = await import(new URL('lib/ort.mjs', location).href);
+    const wasmBinary = (await bytes('lib/ort.wasm')).buffer;
+    Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary});
+    const [card, facts] = [await json('card.json'), await json('facts.json')];
+    const predictor = await engine.Predictor.load(await bytes('model.onnx'), card, ort, facts);
+    const decoded = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+    const summary = ({p_melanoma, probs, decisions, conformal, warnings, cam, width, height}) => ({
+        p_melanoma, probs, conformal, warnings, cam: Array.from(cam), width, height,
+        called: decisions.map(point => point.called)});
+    window.fromPixels = async ({data, width, height}) => summary(
+        await predictor.run(engine.picture(decoded(data), width, height)));
+    window.fromFile = async data => {
+        const file = decoded(data), began = performance.now();
+        try {
+            const answer = await predictor.predict(file);
+            return {...summary(answer), seconds: (performance.now() - began)/1000};
+        }
+        catch (error) { return {error: error.message, kind: error.constructor.name}; }
+    };
+}
