@@ -193,7 +193,8 @@ def draw_figures(
 ) -> dict:  # name -> SVG
     "The figures of the report."
     drawn = dict(scores=svg(plot_scores(oof)))
-    if not 0 < oof['target'].sum() < len(oof): return drawn
+    if not 0 < oof['target'].sum() < len(oof):
+        return drawn
     is_melanoma, scores = oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()
     columns = is_melanoma, scores, clusters(oof, warn=False)
     options = dict(n_boot=n_boot, seed=figures['seed'], weights=weights_of(oof))
@@ -215,7 +216,7 @@ def cell_text(
     "A value for a table cell: four significant digits, `n/a` for what is missing."
     if value is None or value is pd.NA or isinstance(value, jinja2.Undefined):
         return 'n/a'
-    if not isinstance(value, float):
+    if not isinstance(value, (float, np.floating)):
         return str(value)
     return f'{value:.4g}' if np.isfinite(value) else 'n/a'
 
@@ -534,7 +535,7 @@ def _join_truth(predictions: Path, truth: str, image: str | None) -> pd.DataFram
     missing = scored['_id'][~scored['_id'].isin(known['_id'])]
     if len(missing):
         raise RunError(
-            f"{len(missing)} predictions have no truth, first "
+            f"{len(missing)} of {len(scored)} predictions have no truth, first "
             f"{', '.join(missing.iloc[:5])}; take them out, or add them to "
             f"{Path(truth).name}"
         )
