@@ -249,7 +249,7 @@ def _bytes_needed(dest: Path, file: SourceFile, size: int) -> int:
     "Bytes that a file of this size still takes: an archive counts twice, what is here not at all."
     part = dest / f'{file.name}.part'
     here = part.stat().st_size if part.exists() else 0
-    return size * (2 if file.unpack_to else 1) - here
+    return max(0, size * (2 if file.unpack_to else 1) - here)
 
 # %% ../../nbs/data/11_download.ipynb #3b2b7998
 def _check_room(dest: Path, needed: int) -> None:
