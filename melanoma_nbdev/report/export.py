@@ -154,9 +154,7 @@ def parity(
     )
     largest_spot = max(1.0, np.abs(wanted_maps).max())
     if not max(found['max_prob'], found['max_cam'] / largest_spot) <= tol:
-        raise ArtefactError(
-            f"onnxruntime and torch disagree ({found}); the model was not exported"
-        )
+        raise ArtefactError(f"onnxruntime and torch disagree ({found}); the model was not exported")
     return found
 
 # %% ../../nbs/report/43_export.ipynb #1d8b5ce8
@@ -235,12 +233,16 @@ def data_rows(
 def licence_of(
     data: list,  # What `data_rows` gave
 ) -> str:
-    "The licence of a model that was trained on these sources: that of the strictest."
-    known = sorted({row['licence'] for row in data})
-    non_commercial = any('NC' in licence for licence in known)
-    strictest = known
-    for word in ('not recorded', 'NC', 'SA'):
-        strictest = [licence for licence in known if word in licence] or strictest
+    """The licence of a model that was trained on these sources: that of the strictest. A source
+    without a recorded licence is named beside a non-commercial one, and else stands alone."""
+    licences = {row['licence'] for row in data}
+    non_commercial = any('NC' in licence for licence in licences)
+    unknown = 'not recorded' if 'not recorded' in licences else ''
+    strictest = sorted(licences - {unknown})
+    for word in ('NC', 'SA'):
+        strictest = [licence for licence in strictest if word in licence] or strictest
+    if unknown:  # nobody can say that it is less strict
+        strictest = [*strictest, unknown] if non_commercial else [unknown]
     return '; '.join(strictest) + (' (non-commercial)' if non_commercial else '')
 
 # %% ../../nbs/report/43_export.ipynb #80cd4ac0
