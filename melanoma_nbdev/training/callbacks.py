@@ -6,7 +6,7 @@
 __all__ = ['EpochSeed', 'melanoma_risks', 'MelanomaAUC', 'FiniteLoss', 'AccumulateGradients', 'warm_decay', 'WeightAverage',
            'FreezeBackbone', 'MixupInputs', 'memory_mb', 'optimizer_tensors', 'restore_optimizer', 'best_epoch',
            'Checkpoint', 'patience_is_over', 'EarlyStop', 'processes', 'wait_for_all', 'accelerator', 'Distributed',
-           'EpochProgress', 'keep_freed_memory']
+           'LogMeter', 'progress_bar', 'EpochProgress', 'keep_freed_memory', 'return_freed_memory', 'ReturnMemory']
 
 # %% ../../nbs/training/25_callbacks.ipynb #ce3fa648
 import ctypes
@@ -539,8 +539,51 @@ def after_train(self: Distributed):
             torch.distributed.broadcast(buffer, 0)
 
 # %% ../../nbs/training/25_callbacks.ipynb #ee20dee4
+class LogMeter:
+    "For a log: tqdm's line, whole, every so many seconds, in place of a bar that is drawn over."
+
+    disable = False
+
+    def __init__(
+        self,
+        total: int,  # Steps in all
+        label: str,  # What is done
+        seconds: float = 60,  # Between two lines
+        initial: int = 0,  # Steps that were done before
+        unit: str = 'step',  # What a step is
+    ):
+        self.total, self.label, self.seconds, self.n = total, label, seconds, initial
+        self.more = dict(initial=initial, unit=unit, ncols=100)
+        self.began = self.said = time.time()
+
+    def set_postfix(self, refresh=False, **numbers):
+        self.more['postfix'] = ', '.join(f'{name}={number}' for name, number in numbers.items())
+
+    def update(self, n=1):
+        self.n, now = self.n + n, time.time()
+        if now - self.said >= self.seconds:
+            self.said, took = now, now - self.began
+            tqdm.write(tqdm.format_meter(self.n, self.total, took, prefix=self.label, **self.more))
+
+    def close(self):
+        pass
+
+# %% ../../nbs/training/25_callbacks.ipynb #4ec25151
+def progress_bar(
+    total: int,  # Steps in all
+    label: str,  # What is done
+    quiet: bool = False,  # Show nothing
+    seconds: float = 60,  # In a log, between two lines
+    **more,  # unit, initial: as tqdm takes them
+):  # A tqdm, or a `LogMeter`
+    "A bar on a terminal; in a log a line a minute, the first after a minute."
+    if quiet or sys.stderr.isatty():
+        return tqdm(total=total, desc=label, disable=quiet, leave=False, mininterval=1, **more)
+    return LogMeter(total, label, seconds, **more)
+
+# %% ../../nbs/training/25_callbacks.ipynb #c9591e0f
 class EpochProgress(Callback):
-    "One bar for the epochs of a part, on a terminal or in a notebook; a line an epoch anywhere."
+    "One bar for the epochs of a part, in a log a line a minute; a line an epoch anywhere."
 
     order = 70
 
@@ -552,8 +595,10 @@ class EpochProgress(Callback):
         self.part, self.quiet = part, quiet
 
     def before_fit(self):
-        steps, disable = self.n_epoch * len(self.dls.train), True if self.quiet else None
-        self.bar = tqdm(total=steps, desc=self.part, disable=disable, leave=False, mininterval=1)
+        done = 0 if self.quiet else self.learn.checkpoint.start
+        every = len(self.dls.train)
+        total = self.n_epoch * every
+        self.bar = progress_bar(total, self.part, self.quiet, initial=done * every, unit='batch')
 
     def after_epoch(self):
         if not self.quiet and self.epoch >= self.learn.checkpoint.start:
@@ -565,13 +610,14 @@ class EpochProgress(Callback):
 # %% ../../nbs/training/25_callbacks.ipynb #4cfd0ba5
 @patch
 def after_batch(self: EpochProgress):
-    "Move the bar; every tenth batch, show the loss."
+    "Move the bar; every tenth batch, show the loss. In validation the bar stands and time goes on."
     if not self.training:
+        self.bar.update(0)
         return
-    done = self.epoch * len(self.dls.train) + self.iter + 1
-    self.bar.update(max(0, done - self.bar.n))
     if not self.bar.disable and self.iter % 10 == 9:
         self.bar.set_postfix(loss=f'{float(self.recorder.smooth_loss):.3f}', refresh=False)
+    done = self.epoch * len(self.dls.train) + self.iter + 1
+    self.bar.update(max(0, done - self.bar.n))
 
 
 def _line_of_epoch(part: str, learn) -> str:
@@ -597,3 +643,20 @@ def keep_freed_memory() -> bool:  # True where that worked: Linux with glibc
     except (OSError, AttributeError):
         return False
     return all(mallopt(name, value) == 1 for name, value in _KEEP_BLOCKS.items())
+
+# %% ../../nbs/training/25_callbacks.ipynb #b04f9e96
+def return_freed_memory() -> bool:  # True where that worked: Linux with glibc
+    "Have glibc give all free pages back to the system, once; elsewhere nothing changes."
+    try:
+        return ctypes.CDLL('libc.so.6').malloc_trim(0) >= 0
+    except (OSError, AttributeError):
+        return False
+
+
+class ReturnMemory(Callback):
+    "After each epoch give back what is free, so that memory does not grow from epoch to epoch."
+
+    order = 90  # after all that an epoch writes
+
+    def after_epoch(self):
+        return_freed_memory()

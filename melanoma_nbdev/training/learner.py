@@ -65,12 +65,14 @@ from melanoma_nbdev.training.callbacks import (
     FreezeBackbone,
     MelanomaAUC,
     MixupInputs,
+    ReturnMemory,
     WeightAverage,
     best_epoch,
     keep_freed_memory,
     melanoma_risks,
     patience_is_over,
     processes,
+    progress_bar,
     wait_for_all,
 )
 
@@ -189,6 +191,7 @@ def _callbacks_of_part(config: dict, part, number: int, path, metric, quiet: boo
         FiniteLoss(),
         Checkpoint(path, metric, rank == 0, symmetries),
         EpochProgress(f'fold {part}' if fold else 'full', quiet or rank > 0),
+        ReturnMemory(),
     ]
     return callbacks + ([Distributed()] if world > 1 else [])
 
@@ -325,7 +328,9 @@ def write_oof(
     best = best_epoch(checkpoint.rows)
     last, top = checkpoint.logits[-1], checkpoint.logits[best]
     if config['tta'] > 1:  # with as many images a batch as in validation
-        last = top = predict_logits(learn.model, valid, config, config['tta'], 2 * config['bs'])
+        label = None if learn.epoch_progress.quiet else f'{path.name}: {config["tta"]} symmetries'
+        arguments = config, config['tta'], 2 * config['bs'], label
+        last = top = predict_logits(learn.model, valid, *arguments)
         if best != len(checkpoint.rows) - 1:
             top = _logits_of_best(config, valid, learn.model, path)
     write_csv(path / 'oof_best.csv', oof_rows(valid, top, config['classes']))
@@ -421,6 +426,7 @@ def predict_logits(
     config: dict,  # size, crop, mean, std, meta
     tta: int = 1,  # Symmetries to average the logits over: 1 to 8
     bs: int = 64,  # Images a batch
+    label: str | None = None,  # What a bar, or a line a minute, says; None: nothing
 ) -> np.ndarray:  # (n, c) float32
     "Logits of the images of a manifest, in its order."
     if not 1 <= tta <= 8:
@@ -430,11 +436,13 @@ def predict_logits(
     metadata = None
     if config.get('meta'):
         metadata = torch.from_numpy(metadata_features(manifest, config['meta'])).to(device)
-    logits = []
+    logits, bar = [], progress_bar(len(manifest), label, label is None, unit='image')
     for start in range(0, len(manifest), bs):
         paths = manifest['path'][start : start + bs]
         inputs = [to_input(store.read(path), config['mean'], config['std']) for path in paths]
         images = torch.from_numpy(np.stack(inputs)).to(device, memory_format=torch.channels_last)
         more = () if metadata is None else (metadata[start : start + bs],)
         logits.append(_over_symmetries(model, images, more, tta).cpu().numpy())
+        bar.update(len(inputs))
+    bar.close()
     return np.concatenate(logits)
