@@ -3,6 +3,7 @@
 
     python scripts/evaluate_embedded.py
     python scripts/evaluate_embedded.py results/truth/nano2000 --data data/phantom-2000
+    python scripts/evaluate_embedded.py --artefact melanoma_nbdev/weights
 
 A folder of results has no manifest, and the evaluation needs what is known of the images: sex, age,
 site, diagnosis. They are read from the source that config.json names (under MELANOMA_DATA), or from
@@ -11,7 +12,10 @@ site, diagnosis. They are read from the source that config.json names (under MEL
 Two entries are special. The floor takes the body sites of HAM10000 in that table's own words, which
 are finer than a manifest's six and tell more (`site_detail`): it is the floor of results/shortcuts/
 image_adds_ham10000.csv. The best epochs lie in the run folder alone, so `optimism` is taken
-over from the metrics.json that is there."""
+over from the metrics.json that is there.
+
+With --artefact, an exported model's card.json gets the operating points and conformal limits of
+these figures, and its card and checklists are written again. Its network is left as it is."""
 
 import argparse
 from pathlib import Path
@@ -35,6 +39,7 @@ def options():
         help='folder with config.json, oof.csv and metrics.json',
     )
     parser.add_argument('--data', help='source or folder that the images come from')
+    parser.add_argument('--artefact', type=Path, help='folder of the exported model, for its card')
     return parser.parse_args()
 
 
@@ -87,6 +92,16 @@ def with_facts_of(folder, data, config):
     return with_facts(oof, manifest)
 
 
+def renew_card(artefact, results, figures):
+    "Operating points and conformal limits of `figures` in an artefact's card, and its texts again."
+    from melanoma_nbdev.report.card import write_cards
+
+    path, decided = artefact / 'card.json', figures['decisions']
+    names = ('operating_points', 'judged_on', 'conformal')
+    write_json(path, read_json(path) | {name: decided[name] for name in names})
+    write_cards(results, artefact)
+
+
 def main():
     "Write metrics.json and print its table."
     from melanoma_nbdev.report.measures import evaluate, text_table
@@ -101,6 +116,8 @@ def main():
     figures, _ = evaluate(oof, **seeds, progress=True)
     figures['optimism'] = before['optimism']
     write_json(path, {name: figures[name] for name in [*before, *figures] if name in figures})
+    if given.artefact:
+        renew_card(given.artefact, given.results, figures)
     print(text_table(figures))
 
 

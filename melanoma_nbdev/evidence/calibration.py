@@ -223,15 +223,15 @@ def calibration_line(
     return dict(slope=slope, intercept=intercept, observed_expected=ratio)
 
 # %% ../../nbs/evidence/33_calibration.ipynb #3d9fb0ed
-def _effective_images(yes, share: float, cluster, weights) -> float:
-    "Independent images of equal weight that would tell as much about a share."
+def _share_effect(yes, share: float, cluster, weights) -> float:
+    "By how much clusters and weights inflate the variance of a share, at least 1."
     own, total = np.unique(cluster, return_inverse=True)[1], weights.sum()
     if not 0 < share < 1:  # nothing is seen of how clusters go together: the worst case
         mass = np.bincount(own, weights=weights)
-        return float(total * total / (mass * mass).sum())
+        return float(len(yes) * (mass * mass).sum() / (total * total))
     sums = np.bincount(own, weights=weights * (yes - share))
     variance = (total * total / len(yes)) * share * (1 - share)
-    return len(yes) / max(1.0, float((sums * sums).sum() / variance))
+    return max(1.0, float((sums * sums).sum() / variance))
 
 # %% ../../nbs/evidence/33_calibration.ipynb #9da6dbb2
 def share_interval(
@@ -246,14 +246,16 @@ def share_interval(
     if not len(yes):
         return Interval(float('nan'), design_effect=float('nan'))
     share = float(np.average(yes, weights=weights))
-    effective = _effective_images(yes, share, cluster, weights)
-    lo, hi = wilson(share * effective, effective)
-    return Interval(share, float(lo), float(hi), design_effect=len(yes) / effective)
+    effect = _share_effect(yes, share, cluster, weights)
+    lo, hi = wilson(share * len(yes) / effect, len(yes) / effect)
+    return Interval(share, float(lo), float(hi), design_effect=effect)
 
 # %% ../../nbs/evidence/33_calibration.ipynb #f85d3d6e
 def _reliability_bin(is_melanoma, risks, cluster, weights) -> dict:
-    "One bin: counts, means, the interval of the observed share."
-    known = share_interval(is_melanoma, cluster, weights)
+    """One bin: counts, means, the interval of the observed share. Where none is a melanoma, images
+    count one by one: what is so rare hardly goes together."""
+    single = is_melanoma.min() == is_melanoma.max()
+    known = share_interval(is_melanoma, np.arange(len(risks)) if single else cluster, weights)
     return dict(
         n=len(risks),
         n_pos=int(is_melanoma.sum()),
