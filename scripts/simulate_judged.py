@@ -27,7 +27,7 @@ from melanoma_nbdev.evidence.calibration import (
 )
 from melanoma_nbdev.evidence.decisions import decision_curve, operating_point, safe_threshold
 from melanoma_nbdev.evidence.discrimination import bootstrap_ratio
-from melanoma_nbdev.evidence.oof import Interval, clusters, out_of_fold, simulate_oof, weights_of
+from melanoma_nbdev.evidence.oof import Interval, out_of_fold, simulate_oof, weights_of
 from simulate_auc import PREVALENCE, simulated
 from simulate_decisions import NORMAL, SHIFT, truth
 
@@ -52,7 +52,7 @@ def calls_before(oof):
     "Calls out of fold; where the other folds can promise nothing, all are called."
 
     def fit(others):
-        data = others['target'], others['p_melanoma'], clusters(others)
+        data = others['target'], others['p_melanoma'], others['group']
         threshold = safe_threshold(*data, sensitivity=0.95)
         threshold = -np.inf if np.isnan(threshold) else threshold
         return lambda rows: (rows['p_melanoma'] >= threshold).to_numpy(int)
@@ -62,7 +62,8 @@ def calls_before(oof):
 
 def before(oof, seed):
     "Sensitivity, specificity and net benefit with percentile intervals."
-    is_melanoma, called, cluster = oof['target'].to_numpy(), calls_before(oof), clusters(oof)
+    is_melanoma, cluster = oof['target'].to_numpy(), oof['group'].to_numpy()
+    called = calls_before(oof)
     benign, worth = 1 - is_melanoma, (oof['p_melanoma'] >= RISK).to_numpy(int)
     gain = worth * is_melanoma - worth * benign * RISK / (1 - RISK)
     above = np.stack([is_melanoma * called, benign * (1 - called), gain], 1)
@@ -128,7 +129,7 @@ def error_before(is_melanoma, risks, weights, n_bins=15):
 
 def rows_of_calibration(oof, seed):
     "Right risks; and risks a third too high, moved from 11% to 1.76%."
-    data, cluster = (oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()), clusters(oof)
+    data, cluster = (oof['target'].to_numpy(), oof['p_melanoma'].to_numpy()), oof['group']
     found = calibration_error(*data, cluster=cluster)
     right = dict(what='right risks', true=0.0, plain=found['ece'], after=found['debiased'])
     alone = calibration_error(*data)['debiased']
@@ -149,7 +150,7 @@ def rows_of_calibration(oof, seed):
 def figures_of(table):
     "Figures that weights change, of one table."
     data, weights = (table['target'].to_numpy(), table['p_melanoma'].to_numpy()), weights_of(table)
-    cluster, curve = clusters(table), decision_curve(table, [RISK]).iloc[0]
+    cluster, curve = table['group'].to_numpy(), decision_curve(table, [RISK]).iloc[0]
     line = calibration_line(*data, cluster, weights)
     point = operating_point(table, sensitivity=0.95)
     error = calibration_error(*data, weights=weights, cluster=cluster)
@@ -213,7 +214,7 @@ def weight_means(rows, positives, sims):
 def options():
     "What the command line asks for."
     parser = parser_of(__doc__)
-    parser.add_argument('--sims', type=int, nargs='*', default=[300, 300, 200, 100],
+    parser.add_argument('--sims', type=int, nargs='*', default=[200, 200, 100, 60],
                         help='simulated sets, one number for each of --positives, or one for all')
     parser.add_argument('--positives', type=int, nargs='*', default=[60, 80, 200, 581],
                         help='melanomas, about')
@@ -225,7 +226,7 @@ def one_size(positives, sims):
     "The tables of one size: points, models, calibration, weights."
     points, models, calibration, weights = [], [], [], []
     for seed in range(20_000, 20_000 + sims):
-        oof = simulated(positives, 0.3, seed)
+        oof = simulated(positives, 0.3, seed).drop(columns='patient_id')  # group says the same
         of_points, of_models = rows_of_points(oof, seed)
         points += of_points
         models += of_models
@@ -248,12 +249,11 @@ def main():
     found = []
     for positives, number in zip(given.positives, sims, strict=True):
         found.append(one_size(positives, number))
-        print(positives, flush=True)
-    for name in found[0]:
-        tables = [tables[name] for tables in found if tables[name] is not None]
-        if tables:
-            write_csv(given.dest / f'{name}.csv', pd.concat(tables, ignore_index=True))
-            print(pd.concat(tables).to_string())
+        for name in found[0]:
+            tables = [tables[name] for tables in found if tables[name] is not None]
+            if tables:
+                write_csv(given.dest / f'{name}.csv', pd.concat(tables, ignore_index=True))
+                print(tables[-1].to_string(), flush=True)
 
 
 if __name__ == '__main__':

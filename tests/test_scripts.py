@@ -111,6 +111,17 @@ def test_simulate_decisions(monkeypatch, tmp_path):
     assert len(table) == 10 and table['mean'].between(.5, 1).all()
 
 
+def test_simulate_judged(monkeypatch, tmp_path):
+    "Small: the tables have the columns of those in results, and nothing has zero width."
+    call(monkeypatch, 'simulate_judged', '--sims', 2, '--positives', 200, '--dest', tmp_path)
+    for name in ('judged_points', 'judged_models', 'judged_calibration'):
+        table = pd.read_csv(tmp_path/f'{name}.csv')
+        assert list(table) == list(pd.read_csv(RESULTS/'evidence'/f'{name}.csv'))
+    points = pd.read_csv(tmp_path/'judged_points.csv')
+    after = points[points['way'] == 'after']
+    assert (after.zero_width == 0).all() and (after.true - after.said).abs().max() < .05
+
+
 def test_siim_study(monkeypatch, tmp_path):
     "Two runs and no third: their rank average, paired differences, a floor; measured twice, equal."
     from melanoma_nbdev.core import package_dir, write_json

@@ -466,8 +466,8 @@ def gain_in_words(
 ) -> str:
     "`+0.012 (+0.003 to +0.021), p = 0.01`."
     difference, lo, hi = (f'{gain[name]:+.{digits}f}' for name in ('diff', 'lo', 'hi'))
-    sign = '<=' if gain['p'] <= 0.001 else '='
-    return f"{difference} ({lo} to {hi}), p {sign} {gain['p']:.2g}"
+    p_value = 'p < 0.001' if gain['p'] < 0.001 else f"p = {gain['p']:.2g}"
+    return f'{difference} ({lo} to {hi}), {p_value}'
 
 # %% ../../nbs/report/40_measures.ipynb #a4bf5560
 def _diagnosis_rows(diagnoses: dict) -> list:
