@@ -83,19 +83,20 @@ def after(point, oof):
 
 
 def rows_of_points(oof, seed):
-    "What is said before and after, beside the truth; nothing where nothing can be promised."
+    "What is said before and after, beside the truth; no rates where nothing can be promised."
     point = operating_point(oof, sensitivity=0.95)
-    if not point['reachable']:
-        return [], []
-    sensitivity, specificity = truth(point['threshold'])
-    true = dict(sensitivity=sensitivity, specificity=specificity)
-    true['net benefit'] = true_benefit()
+    true = {'net benefit': true_benefit()}
+    if point['reachable']:
+        true |= dict(zip(('sensitivity', 'specificity'), truth(point['threshold']), strict=True))
     rows = []
     for way, said in dict(before=before(oof, seed), after=after(point, oof)).items():
-        for what, known in said.items():
+        for what in true:
+            known = said[what]
             covers = known.lo <= true[what] <= known.hi
             row = dict(what=what, way=way, true=true[what], said=known.value, covers=covers)
             rows.append(dict(row, width=known.hi - known.lo, zero_width=known.hi == known.lo))
+    if not point['reachable']:
+        return rows, []
     z = (log_odds(point['threshold'], 0) - log_odds(PREVALENCE, 0) + SHIFT * SHIFT / 2) / SHIFT
     return rows, [model_row(name, *change, z) for name, change in MODELS.items()]
 
