@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['METHOD', 'curve_points', 'plot_roc', 'plot_pr', 'strata_with_both', 'bootstrap_within', 'auc_within',
-           'complete_folds', 'sample_counts', 'summarise', 'paired_difference', 'compare_models', 'bootstrap_ratio',
-           'called_out_of_fold', 'balanced_accuracy', 'in_top_k', 'top_k', 'summarise_dx', 'epoch_optimism']
+           'complete_folds', 'sample_counts', 'auc_of_folds', 'summarise', 'paired_difference', 'compare_models',
+           'bootstrap_ratio', 'called_out_of_fold', 'balanced_accuracy', 'in_top_k', 'top_k', 'summarise_dx',
+           'epoch_optimism']
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #7f7f080a
 import warnings
@@ -276,6 +277,17 @@ def sample_counts(
     if 'weight' in oof:
         counts |= dict(n_represented=float(weights.sum()), n_pos_represented=represented)
     return counts
+
+# %% ../../nbs/evidence/32_discrimination.ipynb #3cbdda50
+def auc_of_folds(
+    oof: pd.DataFrame,  # Predictions as `read_oof` gives them
+) -> float:  # NaN without complete folds, or where no fold holds both classes
+    "AUC over pairs of one fold, without an interval: what stands beside a pooled AUC in tables."
+    folds = complete_folds(oof)
+    if folds is None:
+        return float('nan')
+    columns = (oof[name].to_numpy() for name in ('target', 'p_melanoma'))
+    return bootstrap_within(*columns, folds, n_boot=1, weights=weights_of(oof))[0]
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #b7a55c06
 def _within_folds(oof: pd.DataFrame, cluster, n_boot: int, seed: int, level: float) -> dict:

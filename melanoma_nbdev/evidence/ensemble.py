@@ -30,7 +30,7 @@ from melanoma_nbdev.core import (
     write_json,
 )
 from .auc import auc_ci, check_weights
-from .discrimination import bootstrap_within, compare_models, complete_folds
+from .discrimination import auc_of_folds, compare_models
 from .oof import Interval, clusters, read_oof, weights_of
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #ec386b70
@@ -337,15 +337,6 @@ def _against(
         paired = compare_models(*both, ['auc'], n_boot, seed, level)['auc']
     return dict(diff=paired['diff'], diff_lo=paired['lo'], diff_hi=paired['hi'], p=paired['p'])
 
-# %% ../../nbs/evidence/38_ensemble.ipynb #a28e5e97
-def _within_folds(table: pd.DataFrame) -> float:
-    "AUC over pairs of one fold; NaN without complete folds."
-    folds = complete_folds(table)
-    if folds is None:
-        return float('nan')
-    columns = (table[name].to_numpy() for name in ('target', 'p_melanoma'))
-    return bootstrap_within(*columns, folds, n_boot=1, weights=weights_of(table))[0]
-
 # %% ../../nbs/evidence/38_ensemble.ipynb #9a3b6e0b
 def member_table(
     members: dict,  # Name -> table on the same images, as `align_members` gives them
@@ -366,7 +357,7 @@ def member_table(
     rows = {}
     for name, table in {**members, 'ensemble': oof}.items():
         known = auc_ci(table['target'], table['p_melanoma'], cluster, *options, sampling)
-        rows[name] = dict(auc=known.value, lo=known.lo, hi=known.hi, within=_within_folds(table))
+        rows[name] = dict(auc=known.value, lo=known.lo, hi=known.hi, within=auc_of_folds(table))
     best = max(members, key=lambda name: rows[name]['auc'])
     for name, table in {**members, 'ensemble': oof}.items():
         nothing = dict.fromkeys(('diff', 'diff_lo', 'diff_hi', 'p'), np.nan)

@@ -25,6 +25,7 @@ from melanoma_nbdev.evidence.auc import (
     rarer_groups,
 )
 from melanoma_nbdev.evidence.discrimination import (
+    auc_of_folds,
     bootstrap_within,
     compare_models,
     paired_difference,
@@ -249,15 +250,17 @@ def floor_table(
     sets: dict = FLOOR_SETS,  # Label -> features
     seed: int = 0,  # As in `floor_auc`
     n_boot: int = 2000,  # As in `floor_auc`
-) -> pd.DataFrame:  # features, auc, lo, hi, n, n_pos, n_clusters
-    "The floors of several sets of features. A set of which nothing is known here is left out."
+) -> pd.DataFrame:  # features, auc, lo, hi, within, n, n_pos, n_clusters
+    """The floors of several sets of features; `within` is the AUC over pairs of one fold. A set of
+    which nothing is known here is left out."""
     rows = []
     for label, features in sets.items():
         if not encode_features(manifest, features).nunique().gt(1).any():
             continue
-        known = floor_auc(manifest, features, seed=seed, n_boot=n_boot)[1]
-        rows.append(dict(features=label, **auc_record(known)))
-    return pd.DataFrame(rows)[['features', 'auc', 'lo', 'hi', 'n', 'n_pos', 'n_clusters']]
+        oof, known = floor_auc(manifest, features, seed=seed, n_boot=n_boot)
+        rows.append(dict(features=label, **auc_record(known), within=auc_of_folds(oof)))
+    columns = ['features', 'auc', 'lo', 'hi', 'within', 'n', 'n_pos', 'n_clusters']
+    return pd.DataFrame(rows)[columns]
 
 # %% ../../nbs/evidence/36_floor.ipynb #7cd00fb7
 def _plot_interval(axes, height: int, row, color: str) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..core import log_odds
 from .auc import auc, auc_interval, bootstrap, rarer_groups
+from .discrimination import auc_of_folds
 from .oof import NOT_RECORDED, clusters, levels_of, weights_of
 
 # %% ../../nbs/evidence/35_subgroups.ipynb #f258a870
@@ -85,6 +86,7 @@ def _cell(level, is_melanoma, scores, cluster, weights, note: str) -> dict:
         auc=float('nan'),
         lo=float('nan'),
         hi=float('nan'),
+        within=float('nan'),
         note=note,
     )
 
@@ -102,7 +104,8 @@ def subgroups(
     seed: int = 0,  # Seed
     min_class: int = 10,  # Melanomas and benign lesions that a cell must have
 ) -> tuple:  # Table with a row a level, and the test: chi2, df, f, df2, p, levels
-    """AUC in each level of a column, and whether the levels differ. Rows without a value are a
+    """AUC in each level of a column (`within`: over pairs of one fold), and whether the levels
+    differ. Rows without a value are a
     level of their own that the test leaves out. `p` is that of this column alone: `holm` adjusts
     those of several columns. Sampling weights count where they are."""
     cluster, weights = clusters(oof, warn=False), weights_of(oof)
@@ -117,7 +120,8 @@ def subgroups(
         if rows[-1]['note']:
             continue
         known, drawn = _judged(*data, options)
-        rows[-1].update(auc=known.value, lo=known.lo, hi=known.hi)
+        within = auc_of_folds(oof[here])
+        rows[-1].update(auc=known.value, lo=known.lo, hi=known.hi, within=within)
         if level != NOT_RECORDED:
             values[str(level)], draws[str(level)] = known.value, drawn
             groups[str(level)] = rarer_groups(data[0], data[2])
