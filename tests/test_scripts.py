@@ -80,6 +80,32 @@ def test_results_hold_files_only():
 
 # ---- evidence
 
+def test_disturb(monkeypatch, tmp_path):
+    "Two rows a disturbance; maps of the trained and of shuffled networks; settings of both."
+    call(monkeypatch, 'disturb', 'answers', 'phantom', '--n', 4, '--dest', tmp_path)
+    table = pd.read_csv(tmp_path/'disturbances_phantom.csv')
+    assert list(table.kind) == ['disturbance', 'noise']*8
+    assert (table.n_below + table.n_above == 4).all()
+    call(monkeypatch, 'disturb', 'maps', '--n', 4, '--dest', tmp_path)
+    maps = pd.read_csv(tmp_path/'maps.csv')
+    assert set(maps[maps.weights == 'trained'].measure) == {'on_lesion', 'by_chance', 'gain'}
+    assert 'all shuffled' in set(maps.weights)
+    assert set(json.loads((tmp_path/'disturbances.json').read_text())) == {'phantom', 'maps'}
+
+
+def test_leak_price(monkeypatch, tmp_path):
+    "The audits fire on the split that cuts lesions alone; every image of a phantom could leak."
+    words = ['phantom', '--out', tmp_path/'runs', '--dest', tmp_path]
+    small = ['--arch', 'test_efficientnet', '--size', 32, '--epochs', 1, '--folds', 2]
+    call(monkeypatch, 'leak_price', 'train', *words, *small, '--lesions', 24)
+    call(monkeypatch, 'leak_price', 'compare', *words, '--n_boot', 50)
+    audit = pd.read_csv(tmp_path/'leak_phantom_audit.csv')
+    assert set(audit[audit.verdict == 'fires'].arm) == {'cut'}
+    prices = pd.read_csv(tmp_path/'leak_phantom.csv')
+    assert set(prices.part) == {'all', 'could_leak'} and (prices.n == 48).all()
+    assert ((prices.cut - prices.kept - prices.price).abs() < 1e-9).all()
+
+
 def test_simulate_auc(monkeypatch, tmp_path):
     "Coverage of each method; a second call only adds what is missing."
     words = ['--positives', 50, '--raw', tmp_path/'raw.csv', '--dest', tmp_path]

@@ -208,7 +208,7 @@ def _row(before: np.ndarray, after: np.ndarray, threshold: float, level: float) 
         row |= {name: interval.value, f'{name}_lo': interval.lo, f'{name}_hi': interval.hi}
     moved = log_odds(np.clip(after, 1e-7, 1 - 1e-7)) - log_odds(np.clip(before, 1e-7, 1 - 1e-7))
     counts = dict(n_below=int((~was_above).sum()), n_above=int(was_above.sum()))
-    return counts | row | dict(shift=float(np.mean(moved)), moved=float(np.median(np.abs(moved))))
+    return counts | row | dict(moved=float(np.median(np.abs(moved))))
 
 
 def _both_versions(images, disturb, seed: int, number: int) -> tuple:
@@ -243,7 +243,7 @@ def crossing_table(
     level: float = 0.95,  # Coverage
 ) -> pd.DataFrame:
     """A row a disturbance and one for its noise: shares that crossed in both directions and their
-    excess over the noise, with bounds; mean shift and median movement of the log-odds.
+    excess over the noise, with bounds; median movement of the log-odds.
     `MelanomaError` without pictures."""
     if not len(images):
         raise MelanomaError("there is no picture to disturb; give at least one")
