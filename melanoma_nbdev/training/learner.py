@@ -47,6 +47,7 @@ from melanoma_nbdev.training.models import (
 )
 from .options import run_options
 from melanoma_nbdev.training.pipeline import (
+    NOT_MELANOMA,
     get_dls,
     metadata_features,
     metadata_names,
@@ -170,7 +171,9 @@ def _data_of_part(config: dict, manifest: pd.DataFrame, fold: int | None):
     names = ('size', 'mean', 'std', 'crop', 'augment', 'tfms', 'num_workers', 'seed')
     options = {name: config[name] for name in names}
     batch = min(config['bs'], len(training))
-    dls = get_dls(manifest, fold, config['classes'], bs=batch, metadata=config['meta'], **options)
+    options |= dict(metadata=config['meta'], bs=batch)
+    classes = config['classes'] + [NOT_MELANOMA] * (config['target'] == 'partial')
+    dls = get_dls(manifest, fold, classes, **options)
     return dls, training
 
 
@@ -178,6 +181,7 @@ def _loss_of_part(config: dict, training: pd.DataFrame):
     "The loss, which may depend on the counts of the training rows."
     counts, binary = class_counts(training, config['classes']), config['classes'] == ['MEL']
     numbers = dict(smoothing=config['smoothing'], **config['loss_args'])
+    numbers |= dict(mel=config['classes'].index('MEL'), partial=config['target'] == 'partial')
     return make_loss(config['loss'], counts, binary, **numbers)
 
 # %% ../../nbs/training/26_learner.ipynb #96e11226

@@ -123,8 +123,8 @@ _STUDY = [
         'target',
         str,
         OF_PRESET,
-        'Diagnoses (score = P(melanoma)) or melanoma alone',
-        choices=('dx', 'binary'),
+        'Diagnoses (score = P(melanoma)), melanoma alone, or diagnoses where known (partial)',
+        choices=('dx', 'binary', 'partial'),
     ),
     Option('meta', list, [], 'Metadata beside the image', choices=METADATA),
     Option(
@@ -417,6 +417,10 @@ def _check_loss(options):
         raise MelanomaError(
             f"loss {loss} does not take {odd[0]!r}; it takes {' and '.join(takes) or 'no numbers'}"
         )
+    if options['target'] == 'partial' and (loss != 'ce' or options['smoothing']):
+        raise MelanomaError(
+            "target partial has a loss of its own: leave out --loss and --smoothing"
+        )
     if loss == 'weighted' and not options['loss_args']:
         raise MelanomaError("loss weighted needs the weight of melanoma: --loss_args pos_weight=5")
 
@@ -515,14 +519,14 @@ def _words(value):
 # %% ../../nbs/training/20_options.ipynb #dd5bbad8
 def label_classes(
     manifest: pd.DataFrame,  # A manifest
-    target: str = 'dx',  # 'dx' or 'binary'
+    target: str = 'dx',  # 'dx', 'binary' or 'partial'
 ) -> list:  # Codes of `core.DX` in the order of the logits; ['MEL'] for binary
     """The classes of the logits.
 
     Raises `ManifestError` for an image without the label that `target` needs, and where melanoma
     or the rest is absent."""
-    if target not in ('dx', 'binary'):
-        raise ManifestError(f"target is {target!r}; use 'dx' or 'binary'")
+    if target not in ('dx', 'binary', 'partial'):
+        raise ManifestError(f"target is {target!r}; use 'dx' or 'binary' or 'partial'")
     _check_labelled(manifest, 'dx' if target == 'dx' else 'target')
     is_melanoma = manifest.dx == 'MEL' if target == 'dx' else manifest.target == 1
     if not is_melanoma.any() or is_melanoma.all():
@@ -530,7 +534,10 @@ def label_classes(
             f"{int(is_melanoma.sum())} of {len(manifest)} images are melanoma; "
             "both melanomas and others are needed to learn the difference"
         )
-    return ['MEL'] if target == 'binary' else [code for code in DX if (manifest.dx == code).any()]
+    if target == 'binary':
+        return ['MEL']
+    present = [code for code in DX if (manifest.dx == code).any()]
+    return present if target == 'dx' else _known_classes(present)
 
 # %% ../../nbs/training/20_options.ipynb #458c32b5
 def _check_labelled(manifest, column):
@@ -542,6 +549,17 @@ def _check_labelled(manifest, column):
     raise ManifestError(
         f"{len(missing)} images have no {column}, first: {missing.iloc[0]}; leave them out{instead}"
     )
+
+# %% ../../nbs/training/20_options.ipynb #58fd7479
+def _known_classes(present):
+    "The classes of `partial`: melanoma, and each diagnosis that is more than \"not melanoma\"."
+    known = [code for code in present if code not in ('MEL', 'UNK')]
+    if not known:
+        raise ManifestError(
+            "no image has a diagnosis beside melanoma; train with target='binary' instead of "
+            "'partial'"
+        )
+    return ['MEL', *known]
 
 # %% ../../nbs/training/20_options.ipynb #bb5e0aac
 def check_metadata(

@@ -23,7 +23,6 @@ warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)
 import timm
 
 from melanoma_nbdev.core import (
-    DX,
     ManifestError,
     MelanomaError,
     RunError,
@@ -178,9 +177,9 @@ def add_aux(
     new = _unseen(config, manifest, _auxiliary_images(config, manifest))
     if config['limit']:
         new = new.sample(min(config['limit'], len(new)), random_state=config['seed']).sort_index()
-    if config['target'] == 'dx':
-        known = {*config['classes'], *new['dx']}
-        config['classes'] = [code for code in DX if code in known]
+    if config['target'] != 'binary':
+        both = pd.concat([manifest, new])
+        config['classes'] = label_classes(both, config['target'])
     return pd.concat([manifest, new], ignore_index=True)
 
 # %% ../../nbs/training/27_run.ipynb #env1r0n1
