@@ -1,10 +1,10 @@
 """The page in a real browser: what people upload gets its answer or its reason, on a laptop and on
 a phone, and nothing leaves the machine."""
 
-import base64, os, re, socket, sys, urllib.request
+import base64, http.client, os, re, socket, sys, time, urllib.request
 from pathlib import Path
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, psutil, pytest
 from conftest import ROOT, Served, free_port
 from PIL import Image
 
@@ -60,26 +60,30 @@ def choose(page, paths):
 
 
 def answered(page, n):
+    "Wait until so many files have their card and the page is free again."
     page.wait_for_function(
-        f"document.querySelectorAll('article').length == {n} && document.querySelector('.status a')"
+        f"document.querySelectorAll('.answers article').length == {n}"
+        " && !document.querySelector('.mel-btn.primary').disabled"
+        " && !document.querySelector('.status .work')"
     )
 
 
 def check_cards(page, files):
-    "Two answers and two reasons; the first answer has its risk, its sentence and two pictures."
-    cards = page.locator('article').all()
-    assert [c.get_attribute('class') for c in cards] == ['answer', 'answer', 'problem', 'problem']
-    assert [c.locator('h3').inner_text() for c in cards] == [f.name for f in files]
-    assert 'text, not an image' in cards[2].inner_text()
-    assert 'empty' in cards[3].inner_text()
-    first = cards[0].inner_text()
-    assert re.search(r'(<1|>99|\d+)%', first)
-    for words in ('risk of melanoma', 'Of 100 images', '1500'):
-        assert words in first
-    pics = cards[0].locator('img')
-    assert pics.count() == 2
-    for i in range(2):
-        assert pics.nth(i).evaluate('i => i.complete && i.naturalWidth') >= 200
+    "Two answers and two reasons, in the tiles and as cards; the open card has all it should."
+    tiles = page.locator('.tile').all()
+    assert len(tiles) == 4 and 'No answer' in tiles[2].inner_text() + tiles[3].inner_text()
+    cards = page.locator('.answers article').all()
+    assert [c.locator('h3').text_content() for c in cards] == [f.name for f in files]
+    assert 'text, not an image' in cards[2].text_content()
+    assert 'empty' in cards[3].text_content()
+    assert page.locator('.answers article:visible').count() == 1
+    first = page.locator('.answers article:visible')
+    said = first.inner_text()
+    assert re.search(r'(<0\.1|[\d.]+)%\s+risk of melanoma', said)
+    for words in ('95% interval', 'threshold for 95% sensitivity', 'px'):
+        assert words in said, said
+    picture = first.locator('img').first
+    assert picture.evaluate('i => i.complete && i.naturalWidth') >= 200
 
 
 @pytest.mark.parametrize('size', SIZES)
@@ -93,14 +97,11 @@ def test_upload(visit, files, size, tmp_path_factory):
         b = disclaimer.bounding_box()
         return b and b['y'] >= 0 and b['y'] + b['height'] <= SIZES[size][1] + 1
 
-    assert (
-        in_view()
-        and 'Not a medical device' in disclaimer.inner_text()
-        and 'see a doctor' in disclaimer.inner_text()
-    )
-    assert 'Nothing is stored' in page.inner_text('.private') and '64 MB' in page.inner_text(
-        '.hint'
-    )
+    said = disclaimer.inner_text()
+    assert in_view() and 'Not a medical device' in said and 'see a doctor' in said
+    assert 'Nothing is stored' in page.inner_text('.private')
+    assert '64 MB' in page.inner_text('.hint')
+    assert page.inner_text('.mel-btn.primary') == 'Choose images'
     choose(page, files)
     answered(page, 4)
     check_cards(page, files)
@@ -109,39 +110,94 @@ def test_upload(visit, files, size, tmp_path_factory):
     shots = tmp_path_factory.getbasetemp()
     page.screenshot(path=shots / f'page-{size}.png')
     page.screenshot(path=shots / f'page-{size}-whole.png', full_page=True)
-    page.mouse.wheel(0, 5000)
+    page.mouse.wheel(0, 9000)
     page.wait_for_timeout(300)
     assert in_view()
-    last = page.locator('details.more summary').bounding_box()
+    last = page.locator('details.more summary').last.bounding_box()
     assert last['y'] + last['height'] <= disclaimer.bounding_box()['y'], (
         'the end of the page lies under the disclaimer'
     )
 
 
-def test_examples_then_more(visit, files):
-    """The built-in examples are answered and said to be drawn; a second upload stands above them;
-    Clear forgets all; the table downloads"""
+def test_journey(visit, files):
+    """One example opens by itself; a tile opens its card; the same file is noticed; controls
+    redraw; table and report are downloaded; Clear can be undone"""
     page = visit()
+    open_one_by_keyboard(page)
     page.click('.mel-btn.second')
     answered(page, 6)
-    assert all('drawn as' in t for t in page.locator('article').all_inner_texts())
-    page.locator('article details summary').first.click()
-    assert 'melanocytic nevus' in page.locator('article').first.inner_text()
+    assert 'Already here' in page.inner_text('#note') and 'Example 3' in page.inner_text('#note')
+    page.click('#note button')
+    page.locator('.tile').last.click()
+    name = page.locator('.tile').last.locator('.name').inner_text()
+    assert page.locator('h3:visible').inner_text() == name
+    page.locator('article:visible details summary').click()
+    assert 'melanocytic nevus' in page.locator('article:visible').inner_text()
+    check_downloads(page)
+    before = page.inner_text('.tiles')
+    page.locator('.controls select').nth(1).select_option(index=1)
+    page.wait_for_function('t => document.querySelector(".tiles").innerText !== t', arg=before)
+    assert 'Where 1.8% of the lesions' in page.locator('article:visible').inner_text()
+    page.click('.mel-btn.clear')
+    page.wait_for_function("!document.querySelector('.answers article')")
+    page.click('.mel-btn.undo')
+    answered(page, 6)
+
+
+def open_one_by_keyboard(page):
+    "The third example, reached with Tab, which shows where it is, and opened with Enter."
+    thumb = page.locator('.thumb').nth(2)
+    page.locator('.mel-btn.second').focus()
+    for _ in range(3):
+        page.keyboard.press('Tab')
+    assert thumb.evaluate('e => e === document.activeElement')
+    assert thumb.evaluate('e => getComputedStyle(e).outlineStyle') == 'solid'
+    page.keyboard.press('Enter')
+    answered(page, 1)
+    assert page.locator('h3:visible').inner_text() == 'Example 3'
+
+
+def check_downloads(page):
+    "The table has a row per file and says which model; the report stands by itself."
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=0')
+    table = pd.read_csv(taken.value.path())
+    assert taken.value.suggested_filename == 'risks.csv' and len(table) == 6
+    assert table.sha256.nunique() == 1 and (table.low_percent <= table.risk_percent).all()
+    assert (table.risk_percent <= table.high_percent).all()
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=1')
+    report = Path(taken.value.path()).read_text()
+    assert report.count('<tr') == 7 and 'Not a medical device' in report
+    assert not re.search('<script|https?:', report)
+
+
+def test_stop(visit):
+    "A long batch can be stopped; what was answered stays, what was not is said; others wait."
+    page = visit()
+    choose(page, PHANTOMS[:60])
+    page.wait_for_selector('.answers article', state='attached')
+    assert page.locator('.mel-btn.primary').is_disabled()
+    page.click('.mel-btn.stop')
+    page.wait_for_selector('#note', state='visible')
+    assert re.search(r'Stopped: \d+ of 60 files were not looked at', page.inner_text('#note'))
+    page.wait_for_selector('.mel-btn.primary:not(:disabled)')
+    assert 0 < page.locator('.answers article').count() < 60
+
+
+def test_leaving_asks_first(visit, files):
+    "Whoever leaves with answers on the page is asked; who stays keeps page and kernel."
+    page = visit()
     choose(page, files[:1])
+    answered(page, 1)
+    asked = []
+    page.on('dialog', lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.mouse.click(5, 5)
+    page.evaluate("setTimeout(() => location.assign('about:blank'), 0)")
+    page.wait_for_timeout(4000)
+    assert asked == ['beforeunload']
+    page.click('.mel-btn.second')
     answered(page, 7)
-    assert files[0].name in page.locator('article').first.inner_text()
-    with page.expect_download() as d:
-        page.click('.status a')
-    table = Path(d.value.path()).read_text()
-    assert (
-        d.value.suggested_filename == 'risks.csv'
-        and len(table.splitlines()) == 8
-        and table.startswith('file,p_melanoma,error')
-    )
-    choose(page, files[:1])
-    answered(page, 8)  # the same file a second time
-    page.click('.mel-btn.third')
-    page.wait_for_function("!document.querySelector('article')")
 
 
 def test_too_much_at_once(visit, files, tmp_path):
@@ -159,9 +215,11 @@ def test_too_much_at_once(visit, files, tmp_path):
     page.wait_for_function(
         "document.getElementById('note').textContent.includes('Save it smaller')"
     )
-    assert page.locator('article').count() == 1
+    assert page.locator('.answers article').count() == 1
     choose(page, files[2:3])
     answered(page, 2)
+    assert page.locator('#note').is_visible()  # it stays until it is closed
+    page.click('#note button')
     assert page.locator('#note').is_hidden()
 
 
@@ -178,7 +236,7 @@ def test_drop(visit, files):
         [b, 'dropped.jpg'],
     )
     answered(page, 1)
-    assert page.locator('h3').inner_text() == 'dropped.jpg'
+    assert page.locator('h3:visible').inner_text() == 'dropped.jpg'
 
 
 def test_real_photo(visit):
@@ -190,7 +248,7 @@ def test_real_photo(visit):
     page = visit()
     choose(page, photos[:3])
     answered(page, 3)
-    assert page.locator('article.answer').count() == 3
+    assert page.locator('.answers article.answer').count() == 3
 
 
 def test_two_visitors(visit, files):
@@ -198,7 +256,7 @@ def test_two_visitors(visit, files):
     a, b = visit(), visit('phone')
     choose(a, files[:1])
     answered(a, 1)
-    assert b.locator('article').count() == 0
+    assert b.locator('.answers article').count() == 0
 
 
 def test_only_this_machine(served):
@@ -239,13 +297,147 @@ def test_taken_port_and_lost_server(browser, tmp_path):
         page.goto(srv.url, wait_until='commit')
         page.wait_for_selector('.mel-btn.primary')
         page.wait_for_timeout(1000)
+        page.click('.mel-btn.second')  # busy, and scrolled away
+        page.mouse.wheel(0, 5000)
         srv.stop()
         page.wait_for_function(
-            "/connection .* is gone/.test(document.getElementById('note').textContent)",
-            timeout=30_000,
+            "/connection .* is gone/.test(document.getElementById('gone').innerText)",
+            timeout=5_000,
         )
         assert page.locator('footer.always').is_visible()
         page.close()
     finally:
         srv.stop()
     assert 'Traceback' not in srv.log(), srv.log()[-2000:]
+
+
+# ---- nothing left behind
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    "A page for three visitors, with little patience."
+    folder = tmp_path_factory.mktemp('small')
+    command = [Path(sys.executable).parent / 'melanoma_app', '--port', free_port(), '--no_browser']
+    server = Served(
+        [*command, '--max_kernels', 3, '--patience', 8], folder, folder / 'log', wait=180
+    )
+    yield server
+    server.stop()
+
+
+def is_kernel(process):
+    "Is this a kernel, and alive?"
+    try:
+        return 'ipykernel_launcher' in ' '.join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def kernels(server):
+    "The kernels that a server runs."
+    return list(filter(is_kernel, psutil.Process(server.process.pid).children(recursive=True)))
+
+
+def wait_for_kernels(server, number, seconds=5):
+    "Wait until so many kernels run."
+    end = time.time() + seconds
+    while time.time() < end and len(kernels(server)) != number:
+        time.sleep(0.1)
+    assert len(kernels(server)) == number
+
+
+def ask(server, path='/', **headers):
+    "The answer to a plain request: (status, headers, text)."
+    port = int(re.search(r':(\d+)', server.url[6:]).group(1))
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+    connection.request('GET', path, headers=headers)
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read().decode()
+
+
+def test_leaving_ends_the_kernel(visit, small):
+    "After a visit no kernel is left within 5 s, however it ended; after a reload there is one."
+    wait_for_kernels(small, 0, 90)
+    page = visit(url=small.url)
+    wait_for_kernels(small, 1)
+    page.reload(wait_until='commit')
+    page.wait_for_selector('.mel-btn.primary')
+    wait_for_kernels(small, 1)
+    page.goto('about:blank')
+    wait_for_kernels(small, 0)
+    page = visit(url=small.url)
+    page.close()
+    wait_for_kernels(small, 0)
+
+
+def test_plain_request_leaves_no_kernel(small):
+    "A request without a browser behind it starts no kernel that stays, and no cookie does either."
+    wait_for_kernels(small, 0, 90)
+    status, headers, text = ask(small)
+    assert status == 200 and 'Not a medical device' in text
+    assert text.index('Not a medical device') < text.index('id="jupyter-config-data"')
+    cookies = headers.get_all('Set-Cookie')
+    assert [cookie.split('=')[0] for cookie in cookies] == ['_xsrf']
+    assert 'expires' not in cookies[0].lower() and 'samesite=strict' in cookies[0].lower()
+    wait_for_kernels(small, 0, 90)
+
+
+@pytest.mark.parametrize('host', ['evil.example', 'localhost.evil.example:80', '10.1.2.3'])
+def test_wrong_host_is_refused(small, host):
+    "Who asks by another name gets nothing, and starts nothing."
+    before = len(kernels(small))
+    status, _, text = ask(small, Host=host)
+    assert status == 403 and 'jupyter-config-data' not in text
+    assert ask(small, '/voila/api/shutdown/0', Host=host)[0] in (403, 405)
+    assert len(kernels(small)) == before
+
+
+def test_wrong_origin_is_refused(visit, small):
+    "A socket that another site opens is refused; so is a shutdown without the cookie."
+    page = visit(url=small.url)
+    text = page.text_content('#jupyter-config-data')
+    kernel = re.search(r'"kernelId": "([\w-]+)"', text).group(1)
+    upgrade = dict(
+        Connection='Upgrade', Upgrade='websocket', Origin='http://evil.example',
+        **{'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'x' * 22 + '=='},
+    )
+    assert ask(small, f'/api/kernels/{kernel}/channels', **upgrade)[0] == 403
+    request = urllib.request.Request(f'{small.url}voila/api/shutdown/{kernel}', b'')
+    with pytest.raises(urllib.error.HTTPError, match='403'):
+        urllib.request.urlopen(request)
+    assert len(kernels(small)) == 1
+
+
+def test_full(visit, small):
+    "The fourth visitor of a page for three is told so, and gets in when one has left."
+    wait_for_kernels(small, 0, 90)
+    pages = [visit(url=small.url) for _ in range(3)]
+    status, headers, text = ask(small)
+    assert status == 503 and headers['Retry-After'] and 'full for the moment' in text
+    pages[0].close()
+    wait_for_kernels(small, 2)
+    assert visit(url=small.url).locator('.mel-btn.primary').is_visible()
+    assert len(kernels(small)) == 3
+
+
+@pytest.mark.parametrize('state', ['idle', 'busy'])
+def test_dead_kernel_is_said(visit, small, state):
+    "A kernel that dies is said within 5 s, in view wherever the reader is; a reload helps."
+    wait_for_kernels(small, 0, 90)
+    page = visit(url=small.url)
+    if state == 'busy':
+        choose(page, PHANTOMS[:60])
+        page.wait_for_selector('.answers article', state='attached')
+        page.mouse.wheel(0, 5000)
+    kernels(small)[0].kill()
+    page.wait_for_selector('#gone', state='visible', timeout=5000)
+    box = page.locator('#gone').bounding_box()
+    assert 0 <= box['y'] and box['y'] + box['height'] <= SIZES['laptop'][1]
+    assert 'process behind this page has ended' in page.inner_text('#gone')
+    page.mouse.click(600, 500)
+    page.wait_for_timeout(1500)
+    assert page.locator('#gone').is_visible() and not page.locator('.status .work').count()
+    page.click('#reload')
+    page.wait_for_selector('.mel-btn.primary')
+    assert page.locator('#gone').is_hidden()

@@ -210,6 +210,17 @@ def test_large_photo(tmp_path):
     assert table['side.png']['width'] == '600'
 
 
+def test_turned_and_mirrored(tmp_path):
+    "However a lesion is held, its answer is the same to 0.1 point."
+    pixels = np.asarray(Image.open(PHANTOMS[3]).convert('RGB'))
+    for number in range(8):
+        mirrored = pixels[:, ::-1] if number >= 4 else pixels
+        Image.fromarray(np.rot90(mirrored, number % 4)).save(tmp_path/f'{number}.png')
+    predict('.', cwd=tmp_path)
+    risks = [float(row['p_melanoma']) for row in rows(tmp_path/'risks.csv').values()]
+    assert len(risks) == 8 and max(risks) - min(risks) < 1e-3
+
+
 # ---- exit status
 
 def test_status(tmp_path):

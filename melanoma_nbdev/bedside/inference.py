@@ -50,6 +50,9 @@ def _card_fault(card:dict)->str|None:
     temperature = (card['calibration'] or {}).get('temperature')
     if not (_is_number(temperature) and .01 <= temperature <= 100):
         return f"calibration temperature is {temperature!r}, not a positive number"
+    views = card.get('symmetries', 8)
+    if not (isinstance(views, int) and 1 <= views <= 8):
+        return f"symmetries is {views!r}, not a number from 1 to 8"
 
 def _check_card(card:dict):
     "Raise `ArtefactError` for the first field of a card that is missing or cannot be."
@@ -90,6 +93,7 @@ class Predictor:
                                 f"{expected[:12]}...; one of the two was changed or damaged, so no "
                                 "answer is given: restore both from where they came")
         self.card, self.classes, self.session = card, card['classes'], _session(model)
+        self.views = card.get('symmetries', 8)
         _check_ports(self.session)
 
     def __repr__(self):
@@ -135,13 +139,40 @@ def melanoma_map(
     else: others = np.full(len(others), 1/len(others))
     return class_maps[melanoma] - np.tensordot(others, np.delete(class_maps, melanoma, 0), 1)
 
+# %% ../../nbs/bedside/50_inference.ipynb #5e500002
+def _symmetry(
+    images:np.ndarray, # (..., s, s) square images or maps
+    k:int, # 0 to 7: quarter turns, mirrored first from 4 on
+)->np.ndarray: # The same shape
+    "The k-th symmetry of squares, numbered as in training."
+    return np.rot90(images[..., ::-1] if k >= 4 else images, k % 4, (-2, -1))
+
+def _symmetry_undone(images:np.ndarray, k:int)->np.ndarray:
+    "What `_symmetry` made, as it was before."
+    turned_back = np.rot90(images, -(k % 4), (-2, -1))
+    return turned_back[..., ::-1] if k >= 4 else turned_back
+
+def _over_views(
+    session:ort.InferenceSession, # The network
+    inputs:np.ndarray, # (n, 3, s, s)
+    views:int, # How many symmetries, 1 to 8
+)->tuple: # Mean logits (n, classes) and maps (n, classes, h, w), float64
+    "The network's outputs, averaged over the first symmetries."
+    logits, class_maps = 0, 0
+    for k in range(views):
+        view = np.ascontiguousarray(_symmetry(inputs, k))
+        one, maps = session.run(['logits', 'cam'], dict(image=view))
+        logits = logits + one.astype(np.float64)/views
+        class_maps = class_maps + _symmetry_undone(maps, k).astype(np.float64)/views
+    return logits, class_maps
+
 # %% ../../nbs/bedside/50_inference.ipynb #ac9964f2
 def _answer(card:dict, logits:np.ndarray, class_maps:np.ndarray)->dict:
     "What the network's two outputs for one image say."
     classes, melanoma = card['classes'], card['classes'].index('MEL')
     probabilities = _probabilities(logits[None], card['calibration']['temperature'])[0]
     by_class = lambda values: {name: float(v) for name, v in zip(classes, values, strict=True)}
-    cam = melanoma_map(class_maps.astype(np.float64), probabilities, melanoma)
+    cam = melanoma_map(class_maps, probabilities, melanoma)
     return dict(p_melanoma=float(probabilities[melanoma]), probs=by_class(probabilities),
                 logits=by_class(logits), cam=cam)
 
@@ -160,9 +191,9 @@ def _prepared(card:dict, image, remarks:list)->tuple:
 def _answers(self:Predictor,
     prepared:list, # Of `_prepared`
 )->list: # Of dicts
-    "Answers for prepared images, one pass through the network."
+    "Answers for prepared images, which go through the network together."
     inputs = np.stack([array for array, _ in prepared])
-    logits, class_maps = self.session.run(['logits', 'cam'], dict(image=inputs))
+    logits, class_maps = _over_views(self.session, inputs, self.views)
     outputs = zip(logits, class_maps, prepared, strict=True)
     return [_answer(self.card, *output) | facts for *output, (_, facts) in outputs]
 
@@ -171,7 +202,7 @@ def _answers(self:Predictor,
 def run(self:Predictor,
     pictures:list, # Of (RGB image, remarks), as `read_image` gives them
 )->list: # Of dicts, see `predict`
-    "Answers for images that were read already, one pass through the network."
+    "Answers for images that were read already; they go through the network together."
     return self._answers([_prepared(self.card, *picture) for picture in pictures])
 
 # %% ../../nbs/bedside/50_inference.ipynb #3d8722fe
@@ -276,14 +307,16 @@ def melanoma_predict(
     out:Param("The table to write", str)='risks.csv',
     model:Param("A folder with model.onnx and card.json (default: the package's)", str)=None,
     batch:Param("Images held in memory at once", int)=8,
+    views:Param("Symmetries averaged, 1 to 8; fewer are faster (default: the model's)", int)=None,
 ):
     """Risk of melanoma for image files, as a CSV with a row per file. Not a medical device.
 
     Exit status: 0 every file answered, 1 some were not (see column error), 2 wrong use."""
     if not Path(out).absolute().parent.is_dir():
         raise MelanomaError(f"the folder of {out} does not exist; create it first")
-    named = _files_to_read(files, out)
-    table = predict_files(named, load_artefact(model), batch, 'melanoma_predict')
+    named, predictor = _files_to_read(files, out), load_artefact(model)
+    if views: predictor.views = min(max(views, 1), 8)
+    table = predict_files(named, predictor, batch, 'melanoma_predict')
     write_csv(out, table)
     unanswered = int((table.error != '').sum())
     print(f"{len(table) - unanswered} of {len(table)} files answered, {unanswered} not; {out}")

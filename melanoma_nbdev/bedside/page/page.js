@@ -1,46 +1,43 @@
-/* What widgets cannot do by themselves: dropping files, the upload limit in words, and saying that the connection is gone. */
+/* What widgets cannot do by themselves: dropping files, the upload limit in words, saying that the process or the server is gone, and ending the process when the page is left. */
 (() => {
-  const note = (text, kind) => {
-    const el = document.getElementById('note');
+  const by = id => document.getElementById(id);
+  const all = (selector, root) => [...(root || document).querySelectorAll(selector)];
+  const say = (id, text) => {
+    const el = by(id);
     if (!el) return;
-    el.hidden = !text; el.textContent = text || ''; el.className = kind || '';
+    el.hidden = !text;
+    el.querySelector('p').textContent = text || '';
   };
+  const note = text => say('note', text);
   const mb = n => (n / 1048576).toFixed(n < 10485760 ? 1 : 0) + ' MB';
   const limit = () => { const el = document.querySelector('[data-limit-mb]'); return (el ? +el.dataset.limitMb : 64) * 1048576; };
   const few = a => a.slice(0, 3).join(', ') + (a.length > 3 ? ' and ' + (a.length - 3) + ' more' : '');
+  const working = () => !!document.querySelector('.mel-btn.primary:disabled, .status .work');
+
+  /* ---- files */
 
   /* Keep the files that fit into one upload, in their order; name the rest. */
   function fit(files) {
-    const keep = [], left = []; let sum = 0;
+    const keep = [], left = [];
+    let sum = 0;
     for (const f of files) {
       if (sum + f.size <= limit()) { keep.push(f); sum += f.size; }
-      else left.push(f.name + ' (' + mb(f.size) + ')');
+      else left.push(f.name.slice(0, 80) + ' (' + mb(f.size) + ')');
     }
     if (left.length) note('One upload holds at most ' + mb(limit()) + '. Not taken: ' + few(left) + '. ' +
-      (keep.length || files.length > 1 ? 'Upload what is left in a second go, or save large files smaller.' : 'Save it smaller, as JPEG for example, and try again.'), 'warn');
-    else note('');
+      (keep.length || files.length > 1 ? 'Upload what is left in a second go, or save large files smaller.' : 'Save it smaller, as JPEG for example, and try again.'));
     return keep;
   }
   function setFiles(input, files) { const d = new DataTransfer(); files.forEach(f => d.items.add(f)); input.files = d.files; }
-  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  const toAnswers = () => { const b = document.querySelector('.bar'); if (b) b.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' }); };
-  let awaited = false, shown = 0;   // answers that somebody waits for are brought into view as they come
-  new MutationObserver(() => {
-    const n = document.querySelectorAll('.answers article').length;
-    if (awaited && n > shown) toAnswers();
-    if (n !== shown && document.querySelector('.status a')) awaited = false;
-    shown = n;
-  }).observe(document, { childList: true, subtree: true });
   function busy(files) {
-    awaited = true;
     const n = files.length, el = document.querySelector('.status .widget-html-content');
     const sum = files.reduce((s, f) => s + f.size, 0);
     if (el) el.innerHTML = '<span role="status" class="work">Reading ' + n + (n > 1 ? ' files' : ' file') + ' (' + mb(sum) + ')</span>';
   }
   function checked(ev) {
-    const all = [...ev.target.files], keep = fit(all);
+    const files = [...ev.target.files], keep = fit(files);
     if (!keep.length) { ev.stopImmediatePropagation(); return; }
-    if (keep.length < all.length) setFiles(ev.target, keep);
+    if (keep.length < files.length) setFiles(ev.target, keep);
     busy(keep);
   }
   /* The uploader's file input is not in the page; its click is where it can be met. */
@@ -53,45 +50,110 @@
     setFiles(this, dropped); dropped = null;
     this.dispatchEvent(new Event('change'));
   };
+  const uploader = () => document.querySelector('.mel-file');
 
   const over = (ev, on) => { ev.preventDefault(); const d = document.querySelector('.drop'); if (d) d.classList.toggle('over', on); };
   addEventListener('dragover', ev => over(ev, true));
   addEventListener('dragleave', ev => { if (!ev.relatedTarget) over(ev, false); });
   const take = files => {
-    const b = document.querySelector('.mel-btn.primary');
-    if (!b || !files.length) return;
-    dropped = files; b.click();
+    if (!files.length || !uploader() || gone) return;
+    if (working()) { note('The images before these are still being looked at. Wait until they are done, or stop them; then drop these again.'); return; }
+    dropped = files;
+    uploader().click();
   };
   addEventListener('drop', ev => { over(ev, false); take([...ev.dataTransfer.files]); });
   addEventListener('paste', ev => take([...(ev.clipboardData || {}).files || []]));
 
   addEventListener('click', ev => {
-    if (ev.target.matches('.thumbs img')) document.querySelector('.mel-btn.second')?.click();
-    if (ev.target.closest('.mel-btn.second')) { note(''); awaited = true; }
+    if (ev.target.closest('.mel-btn.primary')) uploader()?.click();
+    const thumb = ev.target.closest('.thumb'), tile = ev.target.closest('.tile');
+    if (thumb) all('.mel-example')[+thumb.dataset.example]?.click();
+    if (tile) { ev.preventDefault(); chosen = true; reveal(tile.dataset.lesion, true); }
+    if (ev.target.closest('#note button')) note('');
+    if (ev.target.closest('#reload')) { asked = true; location.reload(); }
   });
 
-  /* The uploader writes the number of files behind its name; here it is emptied after each upload, and "(0)" says nothing. */
-  new MutationObserver(() => {
-    const b = document.querySelector('.mel-btn.primary');
-    const t = b && [...b.childNodes].find(n => n.nodeType === 3 && / \(\d+\)$/.test(n.data));
-    if (t) t.data = t.data.replace(/ \(\d+\)$/, '');
-  }).observe(document, { childList: true, characterData: true, subtree: true });
+  /* ---- one card is open, whose tile is marked; of new images that to be looked at first */
 
-  /* A page whose kernel or server is gone looks alive: say it. */
-  let leaving = false, open = 0, ever = false;
-  addEventListener('pagehide', () => { leaving = true; });
-  const Socket = window.WebSocket;
-  window.WebSocket = class extends Socket {
-    constructor(...a) {
-      super(...a);
-      this.addEventListener('open', () => { open++; ever = true; if (document.getElementById('note')?.className === 'lost') note(''); });
-      this.addEventListener('close', ev => {
-        if (!leaving && ever && ev.code !== 1000) setTimeout(() => {
-          if (this === last && !leaving) note('The connection to this page\u2019s server is gone, and answers can no longer arrive. Reload the page; if that does not help, start melanoma_app again.', 'lost');
-        }, 1500);
-      });
-      last = this;
+  const sheet = document.createElement('style');
+  document.head.append(sheet);
+  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  let shown = 0, chosen = false, inBatch = false, known = new Set(), latest = new Set(), noted = '';
+  function reveal(number, go) {
+    if (number !== shown) sheet.textContent = '@media screen { .mel .answers #lesion-' + number + ' { display: block; } .mel .tile[data-lesion="' + number + '"] { outline: 3px solid #1e6f7f; outline-offset: -1px; } }';
+    shown = number;
+    all('.tile').forEach(t => t.dataset.lesion === number ? t.setAttribute('aria-current', 'true') : t.removeAttribute('aria-current'));
+    if (!go) return;
+    const card = by('lesion-' + number);
+    card?.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'nearest' });
+    card?.focus({ preventScroll: true });
+  }
+  function arranged() {
+    const numbers = all('.answers article[id]').map(el => el.id.slice(7)).filter(n => n !== '0');
+    if (!numbers.length) { known = new Set(); shown = 0; chosen = inBatch = false; return; }
+    const fresh = numbers.filter(n => !known.has(n));
+    if (fresh.length && !inBatch) {  /* the first of a new batch */
+      latest = new Set();
+      chosen = false;
+      document.querySelector('.bar')?.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' });
     }
+    fresh.forEach(n => { known.add(n); latest.add(n); });
+    inBatch = working() && (inBatch || fresh.length > 0);
+    const order = all('.tile').map(t => t.dataset.lesion);
+    const stays = numbers.includes(shown) && (chosen || (working() && latest.has(shown)));
+    reveal(stays ? shown : order.find(n => latest.has(n)) || numbers.find(n => latest.has(n)) || numbers[0], false);
+  }
+  function told() {
+    const el = document.querySelector('.notice [data-note]');
+    if (!el || el.dataset.moment === noted) return;
+    noted = el.dataset.moment;
+    note(el.dataset.note);
+  }
+  let waiting = false;
+  const settle = () => { waiting = false; arranged(); told(); };
+  new MutationObserver(() => { if (!waiting) { waiting = true; setTimeout(settle, 30); } }).observe(document, { childList: true, subtree: true });
+
+  /* ---- a page whose process or server is gone looks alive: say it */
+
+  const config = () => { try { return JSON.parse(by('jupyter-config-data').textContent); } catch { return {}; } };
+  const GONE = {
+    kernel: 'The process behind this page has ended: it was not used for a long time, or it failed. What you see stays until you leave, but nothing new can be answered.',
+    server: 'The connection to this page\u2019s server is gone, and answers can no longer arrive. Reload the page; if that does not help, start melanoma_app again.',
   };
-  let last = null;
+  let gone = '', misses = 0, leaving = false, asked = false;
+  function lost(why) {
+    if (why === gone) return;
+    gone = why;
+    document.body.classList.toggle('is-gone', !!gone);
+    say('gone', GONE[gone]);
+    if (gone) all('.status .work').forEach(el => el.classList.replace('work', 'stopped'));
+  }
+  async function look() {
+    by('main')?.setAttribute('role', 'main');
+    const { kernelId, baseUrl } = config();
+    if (!kernelId || leaving || gone === 'kernel') return;
+    try {
+      const r = await fetch(baseUrl + 'api/kernels/' + kernelId, { cache: 'no-store', signal: AbortSignal.timeout(4000) });
+      misses = 0;
+      lost(r.status === 404 ? 'kernel' : '');
+    } catch {
+      misses += 1;
+      if (misses > 1 && !leaving) lost('server');
+    }
+  }
+  setInterval(look, 1200);
+
+  /* ---- leaving: ask where answers would be lost, then end the process */
+
+  addEventListener('beforeunload', ev => {
+    ev.stopImmediatePropagation();  /* Voila's own listener would end the process of somebody who decides to stay */
+    if (document.querySelector('.answers article') && !gone && !asked) { ev.preventDefault(); ev.returnValue = ''; }
+  }, true);
+  addEventListener('pagehide', () => {
+    leaving = true;
+    const { kernelId, baseUrl } = config();
+    const token = (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1];
+    if (kernelId && token) navigator.sendBeacon(baseUrl + 'voila/api/shutdown/' + kernelId, new URLSearchParams({ _xsrf: decodeURIComponent(token) }));
+  });
+  addEventListener('pageshow', ev => { if (ev.persisted) { asked = true; location.reload(); } });
 })();
