@@ -122,14 +122,14 @@ def ranking(answer):
 
 
 def same_answer(found, expected, card, tolerance):
-    "The largest difference of a probability; the same decisions, conformal word and order."
+    "The largest difference of a probability; the same decisions, conformal word and diagnosis."
     names = list(expected['probs'])
     differences = [abs(found['probs'][name] - expected['probs'][name]) for name in names]
     assert max(differences) < tolerance
     p = expected['p_melanoma']
     points = [point for point in card['operating_points'] if point['threshold'] is not None]
     assert found['called'] == [p >= point['threshold'] for point in points]
-    assert ranking(found) == ranking(expected)
+    assert ranking(found)[0] == ranking(expected)[0]
     return max(differences)
 
 
