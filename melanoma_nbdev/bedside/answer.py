@@ -244,8 +244,8 @@ def elsewhere_sentence(card: dict) -> str:
     missed = percent(1 - one['sensitivity']['value'])
     return (
         f"On images of another source it is worth less: on {one['n']:,} of {one['source']}, "
-        f"its AUC was {one['auc']['value']:.2f}, and {missed} of the {one['n_melanoma']:,} melanomas "
-        "lay under the threshold for 95% sensitivity."
+        f"its AUC was {one['auc']['value']:.2f}, and {missed} of the {one['n_melanoma']:,} "
+        "melanomas lay under the threshold for 95% sensitivity."
     )
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00038
