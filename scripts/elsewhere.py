@@ -1,6 +1,8 @@
 """What the package's model does on another source: the copy of SIIM-ISIC 2020 with 300 pixels a
 side (MELANOMA_DATA/siim-isic-2020-300), all melanomas and a fair sample of the benign images.
-Writes the file that the page's sentence is read from. --limit 200 for a try."""
+Writes the file that the page's sentence is read from.
+
+    python scripts/elsewhere.py --limit 200"""
 import os
 from pathlib import Path
 
@@ -45,7 +47,15 @@ def share(chosen, among, patient):
     return dict(value=float(chosen[among].mean()), lo=float(low), hi=float(high))
 
 
-def main(limit):
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('--limit', type=int, default=0, help='this many images, and write nothing')
+    return parser.parse_args()
+
+
+def main():
+    limit = options().limit
     home = Path(os.environ['MELANOMA_DATA'])/'siim-isic-2020-300'
     table, predictor = pd.read_csv(home/'train.csv'), load_artefact()
     if limit: table = table.sample(limit, random_state=0)
@@ -66,6 +76,4 @@ def main(limit):
 
 
 if __name__ == '__main__':
-    parser = parser_of(__doc__)
-    parser.add_argument('--limit', type=int, default=0, help='this many images, and write nothing')
-    main(parser.parse_args().limit)
+    main()
