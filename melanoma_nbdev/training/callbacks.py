@@ -615,7 +615,7 @@ def after_batch(self: EpochProgress):
         self.bar.update(0)
         return
     if not self.bar.disable and self.iter % 10 == 9:
-        self.bar.set_postfix(loss=f'{float(self.recorder.smooth_loss):.3f}', refresh=False)
+        self.bar.set_postfix(loss=f'{float(self.recorder.smooth_loss.value):.3f}', refresh=False)
     done = self.epoch * len(self.dls.train) + self.iter + 1
     self.bar.update(max(0, done - self.bar.n))
 
