@@ -409,6 +409,13 @@ def test_wrong_origin_is_refused(visit, small):
     assert len(kernels(small)) == 1
 
 
+def test_socket_stays_open(visit, small):
+    "A page that is only looked at keeps its connection over the first ping."
+    page = visit(url=small.url)
+    page.wait_for_timeout(35_000)
+    assert 'ping' not in small.log() and page.locator('#gone').is_hidden()
+
+
 def test_full(visit, small):
     "The fourth visitor of a page for three is told so, and gets in when one has left."
     wait_for_kernels(small, 0, 90)

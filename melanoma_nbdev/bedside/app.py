@@ -10,6 +10,7 @@ __all__ = ['MAX_UPLOAD', 'ACCEPTED_FILES', 'EXTENSIONS', 'SERVING', 'examples', 
 # %% ../../nbs/bedside/52_app.ipynb #b3e01b66
 import asyncio
 import base64
+import logging
 import os
 import secrets
 import socket
@@ -764,6 +765,9 @@ def make_server(
     end."""
     # the kernel of this environment, not one that the user once installed elsewhere
     os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'
+    # jupyter's limit in milliseconds is read as seconds by tornado, which says so once
+    quiet = logging.getLogger('tornado.general')
+    quiet.addFilter(lambda record: 'websocket_ping_timeout' not in record.getMessage())
     config = page_config(port, **options)
     config.Voila.identity_provider_class = _without_name_cookie()
     server = _page_server()(config=config)
