@@ -32,6 +32,7 @@ FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-ba
     --disable-component-update --disable-sync""".split()
 PROBE = (ROOT/'scripts'/'site_probe.js').read_text()
 READY = '.mel-btn.primary'
+BUSY = '.mel-btn.primary:disabled'
 FOLDERS = dict(ham10000='ham10000/images', siim2020='siim-isic-2020-300/jpeg')
 
 
@@ -126,7 +127,7 @@ def answers(browser, url, found):
                           for way, judge in ways.items()}
         print(source, json.dumps(result[source]), flush=True)
     page.close()
-    return result | dict(symmetries=getattr(predictor, 'views', 1))
+    return result | dict(symmetries=predictor.views)
 
 
 # ---- seconds and megabytes
@@ -168,7 +169,7 @@ def tab_megabytes(browser):
 
 def wait_for(page, cards):
     "Until so many cards are there and the table can be taken."
-    while page.locator('article').count() < cards or not page.locator('.status a').count():
+    while page.locator('.answers article').count() < cards or page.locator(BUSY).count():
         page.wait_for_timeout(100)
 
 

@@ -1,221 +1,295 @@
 /* The face of the static page: it takes files, asks the worker, and shows what comes back. */
 import init, {Environment} from './lib/minijinja.js';
+import * as reading from './reading.js';
 
 const VERSION = document.documentElement.dataset.version;
 const SCOPE = new URL('./', location.href).href;
 const CACHE = `melanoma_nbdev ${SCOPE} ${VERSION}`;
 const $ = selector => document.querySelector(selector);
-const page = {rows: [], asked: new Map(), next: 0, card: null, facts: null, env: null, left: 0, at: 0};
+const page = {lesions: [], known: new Map(), removed: null, waiting: new Map(), next: 0, open: 0,
+  working: false, stopped: false, card: null, facts: null, env: null, links: []};
 
-function note(words, kind = '') {
-  Object.assign($('#note'), {hidden: !words, textContent: words ?? '', className: kind});
-}
-
-// ---- words
-
-const percent = p => (p < .01 ? 'under 1%' : p > .99 ? 'over 99%' : `${Math.round(100*p)}%`);
-const capital = words => words[0].toUpperCase() + words.slice(1) + (/[?.!]$/.test(words) ? '' : '.');
+const show = (selector, visible) => { $(selector).hidden = !visible; };
 const plural = (n, one, more) => `${n} ${n === 1 ? one : more}`;
+const few = names => names.slice(0, 3).join(', ') + (names.length > 3 ? ` and ${names.length - 3} more` : '');
 
-/* The operating points that promise a sensitivity, each once. */
-function pointsOf(answer) {
-  const promised = answer.decisions.filter(point => point.target.sensitivity && point.confidence);
-  return promised.map(point => ({called: point.called, promised: percent(point.target.sensitivity),
-    found: percent(point.sensitivity.value)}));
+function note(words, where = '#note') {
+  show(where, words);
+  $(`${where} p`).textContent = words;
 }
 
-function othersOf(answer) {
-  const ranked = Object.entries(answer.probs).sort((a, b) => b[1] - a[1]);
-  return ranked.map(([code, p]) => ({name: page.facts.dx[code], percent: percent(p), width: (100*p).toFixed(1)}));
+const render = (part, values) => page.env.renderTemplate(`${part}.html.j2`, values);
+
+/* What the reader chose: operating point and share of melanomas (null: as in the study). */
+function chosen() {
+  const place = $('#place').value, own = Number($('#own input').value)/100;
+  const share = {study: null, own: Math.min(.99, Math.max(.0001, own || .05))};
+  return {sensitivity: Number($('#point').value), prevalence: place in share ? share[place] : Number(place)};
 }
 
-function answerHtml({name, remark}, {answer, picture, map}) {
-  const limits = page.card.conformal;
-  return page.env.renderTemplate('answer.html.j2', {name, note: remark, p: answer.p_melanoma.toFixed(6),
-    width: answer.width, height: answer.height, picture: URL.createObjectURL(picture), map: URL.createObjectURL(map),
-    risk: percent(answer.p_melanoma).replace('under ', '<').replace('over ', '>'), points: pointsOf(answer),
-    conformal: answer.conformal, level: limits ? percent(1 - limits.alpha) : '',
-    warnings: answer.warnings.map(capital), others: othersOf(answer)});
+// ---- cards and tiles
+
+function cardHtml(lesion, number) {
+  const {name, answer} = lesion;
+  if (answer.p_melanoma === null) return render('problem', {name, why: answer.error, number});
+  return render('answer', reading.cardValues(page.facts, lesion, number, chosen()));
 }
 
-function aboutHtml({name, arch, size, created, data, metrics, intended_use: use, licence, sha256}) {
-  const trained = (data ?? []).map(set => `${set.name}: ${set.n} images, ${set.n_melanoma} melanomas (${set.licence})`);
-  const rows = [['Model', `${name} (${arch}, ${size} px), ${created}`], ['Trained on', trained.join('; ')],
-    ['How good', metrics?.auc ? `AUC ${metrics.auc.toFixed(3)} (95% interval ${metrics.lo.toFixed(3)} to `
-      + `${metrics.hi.toFixed(3)}) on ${metrics.n} images, ${metrics.n_pos} of them melanomas, out of fold` : ''],
-    ['Made for', use], ['Licence', licence],
-    ['Fingerprint', `${sha256.slice(0, 16)} (SHA-256 of the model, checked before the first answer)`]];
-  return page.env.renderTemplate('about.html.j2', {rows: rows.map(([term, text]) => ({term, text}))});
+/* An element that holds a part of the page. */
+function holder(html) {
+  const element = document.createElement('div');
+  element.innerHTML = html;
+  return element;
+}
+
+/* Cards, tiles and what can be taken away; no image is looked at again. */
+function redraw() {
+  show('#own', $('#place').value === 'own');
+  const cards = page.lesions.map((lesion, i) => holder(cardHtml(lesion, i + 1)));
+  $('.answers').replaceChildren(...cards);
+  drawTiles();
+  reveal(page.open);
+  takeAway();
+}
+
+function drawTiles() {
+  const tiles = reading.rowsOf(page.facts, page.lesions, chosen());
+  $('.overview').innerHTML = tiles.length > 1 ? render('tiles', {tiles}) : '';
+}
+
+/* One card is open, whose tile is marked. */
+function reveal(number, go = false) {
+  page.open = number;
+  for (const card of document.querySelectorAll('.answers article')) {
+    card.classList.toggle('open', card.id === `lesion-${number}`);
+  }
+  for (const tile of document.querySelectorAll('.tile')) {
+    if (Number(tile.dataset.lesion) === number) tile.setAttribute('aria-current', 'true');
+    else tile.removeAttribute('aria-current');
+  }
+  if (go) $(`#lesion-${number}`)?.focus();
+  if (go) $(`#lesion-${number}`)?.scrollIntoView({block: 'nearest'});
+}
+
+// ---- what can be taken away
+
+function download(text, type) {
+  const link = URL.createObjectURL(new Blob([text], {type}));
+  page.links.push(link);
+  return link;
+}
+
+function reportHtml() {
+  const {facts, card, lesions} = page, read = chosen();
+  const point = facts.points.find(one => one.sensitivity === read.sensitivity);
+  return render('report', {rows: reading.rowsOf(facts, lesions, read), pictures: $('#pictures').checked,
+    by: reading.provenance(facts, card, read), measured: point?.measured ?? '', elsewhere: facts.elsewhere,
+    intended: card.intended_use ?? ''});
+}
+
+/* Table and report, as links that hold them. */
+function takeAway() {
+  page.links.splice(0).forEach(URL.revokeObjectURL);
+  if (!page.lesions.length) return;
+  const table = reading.tableCsv(page.facts, page.card, page.lesions, chosen());
+  $('.take').innerHTML = render('take', {table: download(table, 'text/csv;charset=utf-8'),
+    report: download(reportHtml(), 'text/html;charset=utf-8')});
 }
 
 // ---- answers
 
-/* Put a card under those of the same upload; a new upload stands above the older ones. */
-function add(html) {
-  const holder = document.createElement('div');
-  holder.innerHTML = html;
-  $('.answers').insertBefore(holder, $('.answers').children[page.at++] ?? null);
-  $('.clear').hidden = false;
+const say = (text, working = false) => { $('.status').innerHTML = render('status', {text, working}); };
+
+/* While images are looked at, nothing but Stop can be pressed. */
+function busy(working) {
+  page.working = working;
+  for (const selector of ['.primary', '.second', '.clear']) $(selector).disabled = working;
+  const some = page.lesions.length > 0 && !working;
+  show('.stop', working);
+  show('.clear', some);
+  show('.kept', some);
+  show('.undo', page.removed && !working);
 }
 
-const safeCell = value => {
-  const words = String(value ?? ''), plain = /^[=+\-@\t\r]/.test(words) && isNaN(words) ? `'${words}` : words;
-  return /[",\n]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
+const fingerprint = async bytes => {
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+  return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('');
 };
 
-/* The table of all answers, with the columns of `inference.answer_row`. */
-function csv() {
-  const probs = page.card.classes.map(code => `p_${code}`);
-  const columns = ['file', 'p_melanoma', 'error', ...probs, 'width', 'height', 'warning'];
-  const lines = page.rows.map(row => columns.map(column => safeCell(row[column])).join(','));
-  return [columns.join(','), ...lines].join('\n') + '\n';
-}
-
-function rowOf(name, answer) {
-  const probs = Object.entries(answer.probs ?? {}).map(([code, p]) => [`p_${code}`, p]);
-  return {file: name, p_melanoma: answer.p_melanoma, error: answer.error, ...Object.fromEntries(probs),
-    width: answer.width, height: answer.height, warning: (answer.warnings ?? []).join('; ')};
-}
-
-function sumUp() {
-  const bad = page.rows.filter(row => row.error).length, good = page.rows.length - bad;
-  const not = bad ? `, ${plural(bad, 'file', 'files')} not` : '', link = document.createElement('a');
-  link.download = 'risks.csv';
-  link.href = URL.createObjectURL(new Blob([csv()], {type: 'text/csv'}));
-  link.textContent = 'Download as CSV';
-  $('.status').replaceChildren(`${plural(good, 'image', 'images')} answered${not}. `, link);
-}
-
-function done(id, html, row) {
-  page.asked.delete(id);
-  add(html);
-  page.rows.push(row);
-  if (!--page.left) sumUp();
-}
-
-const busy = words => {
-  const working = Object.assign(document.createElement('span'), {className: 'work', textContent: words});
-  $('.status').replaceChildren(working);
-};
-
-/* Ask for files one after another: a large one is let go before the next is read. */
-async function ask(items) {
-  if (page.left) return note('Wait until the images before are answered, then try again.', 'warn');
-  Object.assign(page, {left: items.length, at: 0});
-  note('');
-  for (const [i, item] of items.entries()) {
-    busy(`Looking at ${i + 1} of ${items.length}: ${item.name}`);
-    await askOne(item);
-  }
-}
-
-async function askOne(item) {
+/* Ask the worker; what it says of the file. */
+function ask(bytes) {
   const id = page.next++;
-  let bytes;
-  try { bytes = await item.read(); }
-  catch (error) { return done(id, problemHtml(item.name, error.message), rowOf(item.name, {error: error.message})); }
-  const answered = new Promise(resolve => { page.asked.set(id, {item, resolve}); });
+  const answered = new Promise(resolve => { page.waiting.set(id, resolve); });
   page.worker.postMessage({type: 'predict', id, bytes}, [bytes]);
-  await answered;
+  return answered;
 }
 
-const problemHtml = (name, why) => page.env.renderTemplate('problem.html.j2', {name, why});
+const problem = why => ({answer: {p_melanoma: null, probs: {}, warnings: [], error: why}});
 
-function arrived({data}) {
-  if (data.type === 'progress') return showProgress(data);
-  if (data.type === 'ready') return begin(data);
-  if (data.type === 'refused') return refuse(data.why);
-  const {item, resolve} = page.asked.get(data.id);
-  if (data.type === 'answer') done(data.id, answerHtml(item, data), rowOf(item.name, data.answer));
-  else done(data.id, problemHtml(item.name, data.why), rowOf(item.name, {error: data.why}));
-  resolve();
+/* Answer one file, or say why not; false where the same file was answered before. */
+async function answerOne({name, note: remark, read}) {
+  let found;
+  try {
+    const bytes = await read(), hash = await fingerprint(bytes);
+    if (page.known.has(hash)) return false;
+    page.known.set(hash, name);
+    const said = await ask(bytes);
+    found = said.type === 'answer' ? said : problem(said.why);
+  } catch (error) { found = problem(error.message); }
+  const {answer, seen = null, map = null, thumb = null} = found;
+  page.lesions.push({name, note: remark, answer, seen, map, thumb});
+  $('.answers').append(holder(cardHtml(page.lesions.at(-1), page.lesions.length)));
+  return true;
+}
+
+/* Answer files one after another: a large one is let go before the next is read. */
+async function take(items) {
+  if (!items.length) return;
+  if (page.working) {
+    note('The images before these are still being looked at. Wait until they are done, or stop them; then drop these again.');
+    return;
+  }
+  Object.assign(page, {removed: null, stopped: false});
+  const first = page.lesions.length + 1, again = [];
+  busy(true);
+  for (const [i, item] of items.entries()) {
+    if (page.stopped) {
+      note(`Stopped: ${items.length - i} of ${items.length} files were not looked at.`);
+      break;
+    }
+    say(`Looking at ${i + 1} of ${items.length}: ${item.name}`, true);
+    if (!await answerOne(item)) again.push(item.name);
+    drawTiles();
+    openFirst(first);
+  }
+  if (again.length) note(`Already here, and not taken a second time: ${few(again)}.`);
+  finish();
+}
+
+/* Open the card of the new images that is to be looked at first. */
+function openFirst(from) {
+  const fresh = reading.inOrder(page.lesions).find(([number]) => number >= from);
+  if (fresh) reveal(fresh[0]);
+}
+
+/* Sum up, and give the page back. */
+function finish() {
+  const unread = page.lesions.filter(lesion => lesion.answer.p_melanoma === null).length;
+  const not = unread ? `, ${plural(unread, 'file', 'files')} not` : '';
+  takeAway();
+  busy(false);
+  say(`${plural(page.lesions.length - unread, 'image', 'images')} answered${not}.`);
+}
+
+/* Take all answers from the page; until the next images come, they can be had back. */
+function forget() {
+  page.removed = {lesions: page.lesions, known: page.known, open: page.open};
+  Object.assign(page, {lesions: [], known: new Map(), open: 0});
+  redraw();
+  say('All cleared.');
+  busy(false);
+}
+
+function restore() {
+  Object.assign(page, page.removed, {removed: null});
+  redraw();
+  finish();
 }
 
 // ---- start
 
-function showProgress({done: got, total}) {
+function arrived({data}) {
+  if (data.type === 'progress') showProgress(data);
+  else if (data.type === 'ready') begin(data);
+  else if (data.type === 'refused') refuse(data.why);
+  else {
+    page.waiting.get(data.id)(data);
+    page.waiting.delete(data.id);
+  }
+}
+
+function showProgress({done, total}) {
   const megabytes = n => (n/1e6).toFixed(1);
-  $('#loading_text').textContent = `Opening the model: ${megabytes(got)} of ${megabytes(total)} MB`;
+  $('#loading_text').textContent = `Opening the model: ${megabytes(done)} of ${megabytes(total)} MB`;
 }
 
 function refuse(why) {
-  $('#loading').hidden = true;
-  note(`The page cannot start: ${why}.`, 'lost');
+  show('#loading', false);
+  note(`The page cannot start: ${why}.`, '#gone');
 }
 
 async function begin({card, facts, renderer}) {
   await init({module_or_path: renderer});
-  const env = new Environment();
-  for (const [name, source] of Object.entries(facts.templates)) env.addTemplate(name, source);
-  Object.assign(page, {card, facts, env});
-  $('.card').innerHTML = aboutHtml(card);
-  $('#loading').hidden = true;
-  $('#work').hidden = false;
+  Object.assign(page, {card, facts, env: reading.prepare(new Environment(), facts.templates)});
+  show('#loading', false);
+  show('#work', true);
   document.documentElement.dataset.ready = Math.round(performance.now());
   keep();
 }
 
-const fileItem = file => ({name: file.name, remark: '', read: () => readFile(file)});
+const fileItem = file => ({name: file.name, note: '', read: () => readFile(file)});
 
 async function readFile(file) {
-  if (file.size > page.facts.max_bytes) {
-    const megabytes = n => Math.round(n/2**20);
-    throw new Error(`it has ${megabytes(file.size)} MB; the limit is ${megabytes(page.facts.max_bytes)} MB, `
-      + 'save it smaller');
-  }
-  return file.arrayBuffer();
+  if (file.size <= page.facts.max_bytes) return file.arrayBuffer();
+  const megabytes = n => Math.round(n/2**20);
+  throw new Error(`it has ${megabytes(file.size)} MB; the limit is ${megabytes(page.facts.max_bytes)} MB, save it smaller`);
 }
 
-const exampleItem = ({label, file, remark}) => ({name: label, remark,
+const exampleItem = ({label, file, remark}) => ({name: label, note: remark,
   read: async () => (await fetch(new URL(file, SCOPE))).arrayBuffer()});
 
-function clearAll() {
-  for (const image of document.querySelectorAll('.answers img')) URL.revokeObjectURL(image.src);
-  $('.answers').replaceChildren();
-  $('.status').replaceChildren();
-  $('.clear').hidden = true;
-  page.rows = [];
+/* What the page's buttons do. */
+function listen() {
+  const input = $('input[type=file]');
+  const presses = {'.primary': () => input.click(), '.second': () => take(page.facts.examples.map(exampleItem)),
+    '.stop': () => { page.stopped = true; }, '.clear': forget, '.undo': restore, '#note button': () => note(''),
+    '#reload': () => location.reload()};
+  for (const [selector, act] of Object.entries(presses)) $(selector).addEventListener('click', act);
+  input.addEventListener('change', () => { take([...input.files].map(fileItem)); input.value = ''; });
+  for (const selector of ['#point', '#place', '#own input']) $(selector).addEventListener('input', redraw);
+  $('#pictures').addEventListener('input', takeAway);
+  addEventListener('click', pressed);
 }
 
-function take(files) { if (files.length) ask([...files].map(fileItem)); }
+/* A thumbnail is answered by itself, a tile opens its card. */
+function pressed(event) {
+  const thumb = event.target.closest('.thumb'), tile = event.target.closest('.tile');
+  if (thumb) take([exampleItem(page.facts.examples[Number(thumb.dataset.example)])]);
+  if (!tile) return;
+  event.preventDefault();
+  reveal(Number(tile.dataset.lesion), true);
+}
 
-function listen() {
-  const input = $('input[type=file]'), drop = $('.drop');
-  $('.primary').addEventListener('click', () => input.click());
-  $('.second').addEventListener('click', () => ask(page.facts.examples.map(exampleItem)));
-  $('.clear').addEventListener('click', clearAll);
-  input.addEventListener('change', () => { take([...input.files]); input.value = ''; });
-  addEventListener('dragover', event => { event.preventDefault(); drop.classList.add('over'); });
-  addEventListener('dragleave', event => { if (!event.relatedTarget) drop.classList.remove('over'); });
-  addEventListener('drop', event => {
-    event.preventDefault();
-    drop.classList.remove('over');
-    take(event.dataTransfer.files);
-  });
-  addEventListener('paste', event => take(event.clipboardData?.files ?? []));
+/* Files that are dropped or pasted. */
+function listenForFiles() {
+  const drop = $('.drop'), over = (event, on) => { event.preventDefault(); drop.classList.toggle('over', on); };
+  addEventListener('dragover', event => over(event, true));
+  addEventListener('dragleave', event => { if (!event.relatedTarget) over(event, false); });
+  addEventListener('drop', event => { over(event, false); take([...event.dataTransfer.files].map(fileItem)); });
+  addEventListener('paste', event => take([...(event.clipboardData?.files ?? [])].map(fileItem)));
+  addEventListener('beforeunload', event => { if (page.lesions.length) event.preventDefault(); });
 }
 
 /* Keep the page for the next visit; a newer edition is offered, not forced. */
 async function keep() {
   if (!navigator.serviceWorker) return;
-  let reloading = false;
   const had = Boolean(navigator.serviceWorker.controller);
   navigator.serviceWorker.addEventListener('controllerchange', () => {
-    if (had && !reloading) location.reload();
-    reloading = true;
-  });
+    if (!had) return;
+    page.lesions = [];
+    location.reload();
+  }, {once: true});
   let registered;
   try { registered = await navigator.serviceWorker.register('sw.js', {updateViaCache: 'none'}); }
   catch { return; }
-  const offer = () => { if (registered.waiting && had) $('#update').hidden = false; };
+  const offer = () => { if (registered.waiting && had) show('#update', true); };
   offer();
-  registered.addEventListener('updatefound', () => {
-    registered.installing?.addEventListener('statechange', offer);
-  });
+  registered.addEventListener('updatefound', () => registered.installing?.addEventListener('statechange', offer));
   $('#update button').addEventListener('click', () => registered.waiting?.postMessage('update'));
 }
 
 listen();
+listenForFiles();
 page.worker = new Worker(new URL('worker.js', SCOPE), {type: 'module'});
 page.worker.addEventListener('message', arrived);
 page.worker.addEventListener('error', event => refuse(event.message || 'the worker could not be loaded'));

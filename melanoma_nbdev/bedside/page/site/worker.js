@@ -1,7 +1,7 @@
 /* The model's own thread: loads and checks the parts, answers pictures, and draws what the page shows. */
-import {ArtefactError, ImageError, Predictor, checkCanvas, overlay, readImage, sha256, square} from './engine.js';
+import {ArtefactError, ImageError, Predictor, checkCanvas, overlay, picture, readImage, sha256, square} from './engine.js';
 
-const SHOWN = 320;
+const SHOWN = 320, THUMB = 112;
 let predictor = null;
 
 const tell = message => postMessage(message);
@@ -87,15 +87,24 @@ async function asJpeg({data, width, height}) {
   return canvas.convertToBlob({type: 'image/jpeg', quality: .85});
 }
 
-/* The answer to one file, with the two pictures of its card. */
+const asUri = blob => new FileReaderSync().readAsDataURL(blob);
+
+/* What the page keeps of an image that was answered, as `answer.lesion_of` does. */
+async function pictures(image, given) {
+  const {card, facts, mapSize} = predictor, speaks = Math.max(...given.cam) > facts.quiet;
+  const seen = square(image, SHOWN, card.crop, facts.inner);
+  const small = square(picture(seen.data, SHOWN, SHOWN), THUMB);
+  const drawn = [seen, small, ...(speaks ? [overlay(seen, given.cam, mapSize)] : [])];
+  const [seenUri, thumb, map] = (await Promise.all(drawn.map(asJpeg))).map(asUri);
+  return {seen: seenUri, thumb, map: map ?? null};
+}
+
+/* The answer to one file, with the pictures of its card. */
 async function answer({id, bytes}) {
-  const began = performance.now();
   const [image, remarks] = await readImage(new Uint8Array(bytes), predictor.facts);
   try {
-    const given = await predictor.run(image, remarks), seconds = (performance.now() - began)/1000;
-    const seen = square(image, SHOWN, predictor.card.crop, predictor.facts.inner);
-    const [picture, map] = await Promise.all([asJpeg(seen), asJpeg(overlay(seen, given.cam, predictor.mapSize))]);
-    tell({type: 'answer', id, answer: given, picture, map, seconds});
+    const given = await predictor.run(image, remarks);
+    tell({type: 'answer', id, answer: given, ...await pictures(image, given)});
   } finally { image.close(); }
 }
 

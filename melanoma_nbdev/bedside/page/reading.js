@@ -1,0 +1,161 @@
+/* What a score is worth, as `bedside.answer` says it. Thresholds, sentences and the card's curve come
+ * from Python (`site.reading_facts`); here is what depends on the score and on what the reader chose. */
+
+const clip = (x, low, high) => Math.min(high, Math.max(low, x));
+
+/* A number with so many digits; a half goes to the even digit, as in Python. */
+export function fixed(x, digits) {
+  const scaled = x*10**digits, low = Math.floor(scaled);
+  return scaled - low === .5 ? ((low + low%2)/10**digits).toFixed(digits) : x.toFixed(digits);
+}
+
+/* Python's '%.1f' % x and '%g' % x, as far as the templates ask for them. */
+export function printf(x, pattern) {
+  const digits = /^%\.(\d+)f$/.exec(pattern);
+  return digits ? fixed(x, Number(digits[1])) : String(Number(x.toPrecision(6)));
+}
+
+export const thousands = n => n.toLocaleString('en-US');
+
+/* `answer.percent` */
+export function percent(share, unit = '%') {
+  return fixed(100*share, share < .0995 || share > .9005 ? 1 : 0) + unit;
+}
+
+/* `answer.headline` */
+export const headline = risk => (risk < .0005 ? 'under 0.1%' : percent(risk));
+
+/* `answer.one_in` */
+export function oneIn(risk) {
+  if (risk < .001) return 'fewer than 1 in 1,000';
+  if (risk > .4) return `about ${fixed(10*risk, 0)} in 10`;
+  return `about 1 in ${thousands(Number(fixed(1/risk, 0)))}`;
+}
+
+/* Log-odds, finite at 0 and 1. */
+function logOdds(share) {
+  const inside = clip(share, 1e-6, 1 - 1e-6);
+  return Math.log(inside/(1 - inside));
+}
+
+/* `numpy.interp` */
+export function interp(x, places, values) {
+  const last = places.length - 1;
+  if (x <= places[0]) return values[0];
+  if (x >= places[last]) return values[last];
+  const right = places.findIndex(place => place > x), left = right - 1;
+  const slope = (values[right] - values[left])/(places[right] - places[left]);
+  return slope*(x - places[left]) + values[left];
+}
+
+/* `evidence.calibration.prior_shift` for one risk. */
+function priorShift(risk, old, now) {
+  const melanoma = risk*now/old, benign = (1 - risk)*(1 - now)/(1 - old);
+  return melanoma/(melanoma + benign);
+}
+
+/* `answer.risk_of`: value, low and high; null where the card does not know. */
+export function riskOf({curve, share}, score, prevalence = null) {
+  if (!curve) return null;
+  const places = curve.score.map(logOdds);
+  const at = name => interp(logOdds(score), places, curve[name]);
+  const moved = risk => (prevalence === null ? risk : priorShift(risk, share, prevalence));
+  return {value: moved(at('value')), low: moved(at('low')), high: moved(at('high'))};
+}
+
+/* `answer.decide`: what follows from a score at an operating point. */
+export function decide({points, unknown}, score, sensitivity) {
+  const point = points.find(one => one.sensitivity === sensitivity);
+  return point ? point.decisions.findLast(step => score >= step.start) : unknown;
+}
+
+/* `answer.standing`: where a score stands among the images of the study. */
+export function standing({standing: words, edges, below}, score) {
+  if (!words.length) return '';
+  const places = edges.map(logOdds), at = name => percent(interp(logOdds(score), places, below[name]));
+  return words[0] + at('benign') + words[1] + at('melanoma') + words[2];
+}
+
+/* Where a risk stands on the bar, in percent of its width: by log-odds, from 0.1% to 99.9%. */
+const barPlace = risk => 50*clip(logOdds(risk)/logOdds(.999) + 1, 0, 2);
+
+function placesOf(risk, edge) {
+  const [value, low, high] = [risk.value, risk.low, risk.high].map(barPlace);
+  return {value, low, high, edge: edge ? barPlace(edge.value) : null};
+}
+
+/* `answer.reading`: a score at an operating point and a prevalence. */
+export function reading(facts, answer, {sensitivity, prevalence}) {
+  const score = answer.p_melanoma, risk = riskOf(facts, score, prevalence);
+  const point = facts.points.find(one => one.sensitivity === sensitivity);
+  const edge = point ? riskOf(facts, point.threshold, prevalence) : null;
+  return {risk, decision: decide(facts, score, sensitivity), unsure: answer.conformal === 'not sure',
+    place: risk ? placesOf(risk, edge) : null};
+}
+
+/* What the template of a card asks for. */
+export function cardValues(facts, lesion, number, chosen) {
+  const {answer} = lesion;
+  const ranked = Object.entries(answer.probs).sort((a, b) => b[1] - a[1]);
+  return {lesion, number, share: chosen.prevalence ?? facts.share, in_study: chosen.prevalence === null,
+    standing: standing(facts, answer.p_melanoma), elsewhere: facts.elsewhere, unsure_means: facts.unsure_means,
+    diagnoses: ranked.map(([code, part]) => [facts.dx[code], part]), ...reading(facts, answer, chosen)};
+}
+
+/* `answer.in_order`: those to look at first in front, those without an answer last. */
+export function inOrder(lesions) {
+  const place = ([, lesion]) => lesion.answer.p_melanoma ?? -1;
+  return lesions.map((lesion, i) => [i + 1, lesion]).sort((a, b) => place(b) - place(a));
+}
+
+/* A row of tiles or of the report: a lesion and, where there is an answer, its reading. */
+export function rowsOf(facts, lesions, chosen) {
+  return inOrder(lesions).map(([number, lesion]) => ({number, lesion,
+    ...(lesion.answer.p_melanoma === null ? {} : reading(facts, lesion.answer, chosen))}));
+}
+
+/* `answer.provenance` */
+export function provenance(facts, card, {sensitivity, prevalence}) {
+  const point = facts.points.find(one => one.sensitivity === sensitivity), share = prevalence ?? facts.share;
+  const rounded = (x, digits) => (x ? Number(fixed(x, digits)) : x);
+  return {model: card.name, version: String(card.version ?? ''), sha256: card.sha256,
+    date: new Date().toISOString().slice(0, 10), prevalence_percent: share && rounded(100*share, 2),
+    sensitivity_percent: 100*sensitivity, threshold: rounded(point?.threshold ?? null, 4)};
+}
+
+const cell = value => {
+  const words = String(value ?? '');
+  const safe = typeof value === 'string' && /^\s*[=+\-@]/.test(words) ? `'${words}` : words;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+};
+
+/* `answer.table_row` */
+function tableRow(facts, {name, answer}, chosen) {
+  const empty = {risk_percent: null, low_percent: null, high_percent: null, decision: '', not_sure: '', score: null};
+  const row = {file: name, ...empty, error: answer.error ?? ''};
+  if (answer.p_melanoma !== null) {
+    const {risk, decision, unsure} = reading(facts, answer, chosen);
+    const parts = risk ? [risk.value, risk.low, risk.high].map(part => Number(fixed(100*part, 2))) : [];
+    ['risk_percent', 'low_percent', 'high_percent'].forEach((key, i) => { row[key] = parts[i] ?? null; });
+    Object.assign(row, {decision: decision.level, not_sure: unsure ? 'yes' : 'no',
+      score: Number(fixed(answer.p_melanoma, 4))});
+  }
+  return {...row, warning: answer.warnings.join('; ')};
+}
+
+/* `answer.table_csv` */
+export function tableCsv(facts, card, lesions, chosen) {
+  const same = provenance(facts, card, chosen);
+  const rows = lesions.map(lesion => ({...tableRow(facts, lesion, chosen), ...same}));
+  return [Object.keys(rows[0]), ...rows.map(Object.values)].map(row => row.map(cell).join(',')).join('\n') + '\n';
+}
+
+/* MiniJinja with the templates of the Voila page and the filters that they ask for. */
+export function prepare(env, templates) {
+  Object.assign(env, {trimBlocks: true, lstripBlocks: true, undefinedBehavior: 'strict'});
+  env.enablePyCompat();
+  const filters = {percent, headline, one_in: oneIn, printf, thousands};
+  for (const [name, filter] of Object.entries(filters)) env.addFilter(name, filter);
+  for (const [name, source] of Object.entries(templates)) env.addTemplate(name, source);
+  return env;
+}
