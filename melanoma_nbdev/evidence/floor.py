@@ -70,6 +70,13 @@ def _bytes_of(path) -> float:
     return float(Path(path).stat().st_size) if is_file else np.nan
 
 
+def _finest_sites(table: pd.DataFrame) -> pd.Series:
+    "A source's own words for the body site, and the manifest's where it has none."
+    if 'site_detail' not in table:
+        return table['site']
+    return table['site_detail'].fillna(table['site'])
+
+
 def _site_codes(sites: pd.Series) -> pd.Series:
     "Body sites as numbers; a finer word than the manifest's six is a code of its own."
     words = [*SITES, *sorted(set(sites.dropna()) - set(SITES))]
@@ -97,7 +104,7 @@ def _images_of_patient(table: pd.DataFrame) -> pd.Series:
 
 _ENCODERS = dict(
     sex=lambda table: table['sex'].map(dict(male=0.0, female=1.0)),
-    site=lambda table: _site_codes(table.get('site_detail', table['site'])),
+    site=lambda table: _site_codes(_finest_sites(table)),
     images=_images_of_patient,
     bytes=lambda table: table['path'].map(_bytes_of),
 )
