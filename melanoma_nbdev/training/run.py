@@ -39,6 +39,7 @@ from ..engine import Task, run_tasks
 from ..images import INNER
 from .callbacks import processes, wait_for_all
 from .learner import build_model, clear_end, make_config, train_part
+from .models import PACKAGE_LICENCE, package_file
 from melanoma_nbdev.training.options import (
     PUBLISHED_FOLDS,
     check_metadata,
@@ -256,6 +257,15 @@ def command_of(
     return ' '.join(['melanoma_train', *words, extra]).strip()
 
 # %% ../../nbs/training/27_run.ipynb #a3138b7a
+def _weights_record(config: dict) -> dict:
+    "Name and hash of the weights that a run starts from; the licence where it is known."
+    if config['weights'] != 'package':
+        name = Path(config['weights']).name
+        return dict(weights=name, weights_sha256=sha256(config['weights']))
+    file = package_file(config['arch'])
+    return dict(weights='package', weights_sha256=sha256(file), weights_licence=PACKAGE_LICENCE)
+
+# %% ../../nbs/training/27_run.ipynb #4c0d7953
 _MAY_DIFFER = ('num_workers', 'threads', 'cache', 'grad_checkpointing')
 "Entries that do not change a run's result"
 
@@ -264,10 +274,7 @@ def _record_of(config: dict, rows: pd.DataFrame) -> dict:
     "What `config.json` holds of the configuration: no path of a machine, hashes instead."
     record = config | dict(manifest_sha256=sha256(rows))
     if config['weights']:
-        weights = dict(
-            weights=Path(config['weights']).name, weights_sha256=sha256(config['weights'])
-        )
-        record |= weights
+        record |= _weights_record(config)
     for name in ('data', 'aux', 'cache'):
         record[name] = Path(config[name]).name if config[name] else None
     return record
