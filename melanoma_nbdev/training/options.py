@@ -107,6 +107,13 @@ _IMAGES = [
         None,
         'Folder for copies of the images at this size, made once (melanoma_data cache)',
     ),
+    Option(
+        'duplicates',
+        bool,
+        True,
+        'Look for copies of an image, and never cut them apart',
+        where='python',
+    ),
 ]
 
 # %% ../../nbs/training/20_options.ipynb #7b5f663f
@@ -142,13 +149,6 @@ _STUDY = [
         'Fixes folds, order, augmentation and initial weights; several with commas',
         least=0,
         several=True,
-    ),
-    Option(
-        'duplicates',
-        bool,
-        True,
-        'Look for copies of an image, and never cut them apart',
-        where='python',
     ),
 ]
 
