@@ -98,7 +98,9 @@ def renew_card(artefact, results, figures):
 
     path, decided = artefact / 'card.json', figures['decisions']
     names = ('operating_points', 'judged_on', 'conformal')
-    write_json(path, read_json(path) | {name: decided[name] for name in names})
+    views = read_json(results / 'config.json').get('tta', 1)
+    judged = {name: decided[name] for name in names} | dict(judged_views=views)
+    write_json(path, read_json(path) | judged)
     write_cards(results, artefact)
 
 

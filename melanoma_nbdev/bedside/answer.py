@@ -500,4 +500,4 @@ def about_html(
 ) -> str:
     "What the card says of the model, for a reader of the page."
     return render('about', card=card, share=study_share(card), elsewhere=measured_elsewhere(card),
-                  points=operating_points(card))
+                  points=operating_points(card), views=card.get('symmetries', 8))

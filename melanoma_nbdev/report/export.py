@@ -348,6 +348,7 @@ def make_card(
         calibration=dict(temperature=temperature, fitted='on the out-of-fold logits of all folds'),
         operating_points=decisions['operating_points'],
         judged_on=decisions['judged_on'],
+        judged_views=config.get('tta', 1),
         conformal=decisions.get('conformal'),
         ood={},
         reliability=_reliability(oof, config['classes'], temperature, n_bins),
