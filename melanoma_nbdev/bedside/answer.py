@@ -159,7 +159,7 @@ def _measured(point: dict) -> str:
         "benign lesions."
     )
 
-
+# %% ../../nbs/bedside/51_answer.ipynb #c63a3647
 def decide(
     card: dict,  # The model's card
     score: float,  # `p_melanoma` of an answer
@@ -254,7 +254,7 @@ WARM, COLD = np.array([226, 74, 28.0]), np.array([38, 110, 190.0])
 QUIET = 0.25
 "Evidence, in log-odds, under which nothing is said to speak for melanoma"
 
-
+# %% ../../nbs/bedside/51_answer.ipynb #0a15aa05
 def overlay(
     picture: Image.Image,  # RGB square, what the model saw
     cam: np.ndarray,  # (h, w) evidence for melanoma, in log-odds
@@ -312,7 +312,7 @@ class Lesion(NamedTuple):
     def score(self):
         return self.answer['p_melanoma']
 
-
+# %% ../../nbs/bedside/51_answer.ipynb #4cec2d24
 def lesion_of(
     name: str,  # File name
     picture: Image.Image,  # The image as `read_image` gives it
@@ -457,7 +457,7 @@ def provenance(
         threshold=point.get('threshold') and round(point['threshold'], 4),
     )
 
-
+# %% ../../nbs/bedside/51_answer.ipynb #bdf6afcd
 def table_csv(
     card: dict,  # The model's card
     lesions: list,  # Of `Lesion`

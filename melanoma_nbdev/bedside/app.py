@@ -21,6 +21,7 @@ import time
 import traceback
 import webbrowser
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import ipywidgets as w
@@ -45,7 +46,7 @@ def _clear_cases(truth: pd.DataFrame, target: int, number: int) -> list:
     places = np.linspace(0, len(cases) - 1, min(number, len(cases))).round().astype(int)
     return list(cases.iloc[places].itertuples())
 
-
+# %% ../../nbs/bedside/52_app.ipynb #642a3c5e
 def examples(
     n: int = 6,  # How many; half of them melanomas
 ) -> list:  # (label, path, remark)
@@ -431,7 +432,7 @@ def answer(
     finally:
         self._busy(False)
 
-
+# %% ../../nbs/bedside/52_app.ipynb #58ee69ff
 @patch
 def _uploaded(self: MelanomaPage, change):
     "Take what was uploaded, and free the uploader for the next files."
@@ -624,7 +625,7 @@ SERVING = dict(
 )
 "What a server is made with where nothing else is said"
 
-
+# %% ../../nbs/bedside/52_app.ipynb #fc78af9d
 def page_config(
     port: int,  # A free port
     **options,  # In place of those in `SERVING`
@@ -789,7 +790,7 @@ def _serving(host: str, token: str, names: str, limits: dict) -> dict:
 # %% ../../nbs/bedside/52_app.ipynb #266bd837
 @call_parse
 @friendly
-def melanoma_app(
+def melanoma_app(  # noqa: PLR0913
     port: Param("The port to serve on; the next free one where it is taken", int) = 8866,
     no_browser: Param("Do not open a browser", bool) = False,
     host: Param(
@@ -801,8 +802,11 @@ def melanoma_app(
     max_kernels: Param("Visitors at one time, about 150 MB each", int) = 8,
     idle_timeout: Param("Minutes after which an unused page is ended", float) = 60,
     patience: Param("Seconds for which a lost connection may come back", float) = 60,
+    static: Param("Write the page as static files to this folder, and end", str) = None,
 ):
     "Serve the page on this machine: drop dermoscopic images, get risks. Not a medical device."
+    if static:  # a later room, which builds on this one: it is loaded where it is asked for
+        return import_module('melanoma_nbdev.bedside.site').serve_statically(static)
     if not (PAGE_FOLDER / 'app.ipynb').is_file():
         raise MelanomaError("the page's notebook is not in the installed package; install it again")
     limits = dict(max_kernels=max_kernels, idle_timeout=idle_timeout, patience=patience)

@@ -192,7 +192,7 @@ def _cache(options) -> None:
     counted = _counted(len(copies), 'images')
     print(f'{options.source}: {counted} at {options.size} pixels under {root}')
 
-
+# %% ../../nbs/data/15_command.ipynb #4b6e627a
 def _phantom(options) -> None:
     "Write a phantom set."
     from melanoma_nbdev.phantom.dataset import make_phantom
@@ -250,7 +250,7 @@ def _add_phantom_options(parser: argparse.ArgumentParser) -> None:
         help='faults to plant, comma separated: duplicates, leak, camera, ruler, metadata',
     )
 
-
+# %% ../../nbs/data/15_command.ipynb #eb319cb9
 def data_parser() -> argparse.ArgumentParser:
     "The parser of the command line."
     parser = argparse.ArgumentParser(

@@ -103,6 +103,7 @@ def _deal_stratum(stratum:pd.DataFrame, load:np.ndarray, rng)->np.ndarray:
     load[:] = images
     return folds
 
+# %% ../../nbs/data/14_splits.ipynb #98e5b57f
 def _deal_runs(stratum:pd.DataFrame, load:np.ndarray, rng)->tuple:
     "Folds by runs of k groups, and the images and melanomas that each fold has then."
     k = len(load)

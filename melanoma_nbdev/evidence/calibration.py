@@ -471,7 +471,7 @@ def _auc_of_folds(oof: pd.DataFrame) -> float:
     columns = (oof[name].to_numpy() for name in ('target', 'p_melanoma'))
     return bootstrap_within(*columns, stratum, n_boot=1, weights=weights_of(oof))[0]
 
-
+# %% ../../nbs/evidence/33_calibration.ipynb #3f3b1099
 def _calibration_row(oof: pd.DataFrame, method: str) -> dict:
     "One row of `calibration_table`."
     judged = oof if method == 'none' else recalibrate(oof, method)[0]

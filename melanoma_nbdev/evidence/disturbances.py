@@ -233,7 +233,7 @@ def _excess(crossed: dict, was_above: np.ndarray, level: float) -> dict:
             row |= {f'{name}_excess_lo': found.lo, f'{name}_excess_hi': found.hi}
     return row
 
-
+# %% ../../nbs/evidence/39_disturbances.ipynb #2c71507d
 def crossing_table(
     predict,  # List of RGB pictures -> (n,) P(melanoma)
     images: list,  # RGB pictures of different lesions
@@ -294,7 +294,7 @@ def map_on_mask(
         return float('nan')
     return float(auc(mask.ravel().astype(int), values.ravel()))
 
-
+# %% ../../nbs/evidence/39_disturbances.ipynb #d2103f85
 def overlap_against_chance(
     maps,  # (n, h, w): one a picture
     masks,  # (n, H, W) bool
@@ -327,7 +327,7 @@ def map_correlation(
         return float('nan')
     return float(np.corrcoef(*ranks)[0, 1])
 
-
+# %% ../../nbs/evidence/39_disturbances.ipynb #8b475f6f
 def correlation_after(
     maps,  # (n, h, w): of the trained network
     randomised,  # (n, h, w): of the same pictures with random weights

@@ -82,7 +82,7 @@ def _site_codes(sites: pd.Series) -> pd.Series:
     words = [*SITES, *sorted(set(sites.dropna()) - set(SITES))]
     return sites.map({word: float(code) for code, word in enumerate(words)})
 
-
+# %% ../../nbs/evidence/36_floor.ipynb #adc48f87
 def counts_images(
     table: pd.DataFrame,  # A manifest or predictions
 ) -> bool:
