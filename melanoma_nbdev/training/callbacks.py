@@ -366,7 +366,7 @@ def _cpu_tensors(module, prefix: str = '') -> dict:
     state = module.state_dict().items()
     return {prefix + name: tensor.detach().cpu().contiguous() for name, tensor in state}
 
-
+# %% ../../nbs/training/25_callbacks.ipynb #ff9e8fae
 @patch
 def save(self: Checkpoint):
     "Write the files, the checkpoint last."
@@ -405,7 +405,7 @@ def _read_checkpoint(path: Path) -> dict:
         )
     return tensors
 
-
+# %% ../../nbs/training/25_callbacks.ipynb #34705b49
 def _of_kind(tensors: dict, kind: str) -> dict:
     "The tensors of the network (m), its average (e) or the optimizer (o)."
     return {name[2:]: tensor for name, tensor in tensors.items() if name.startswith(f'{kind}|')}

@@ -89,7 +89,7 @@ def _as_published(manifest: pd.DataFrame, copies) -> pd.DataFrame:
         )
     return manifest
 
-
+# %% ../../nbs/training/27_run.ipynb #45c94f73
 def _copies(config: dict, manifest: pd.DataFrame):
     "Pairs of images that show one picture, where the run looks for them."
     return find_duplicates(manifest, min_score=0.9) if config['duplicates'] else None
@@ -279,7 +279,7 @@ def _record_of(config: dict, rows: pd.DataFrame) -> dict:
         record[name] = Path(config[name]).name if config[name] else None
     return record
 
-
+# %% ../../nbs/training/27_run.ipynb #2fbe8eb5
 def _check_same_run(run: Path, record: dict, resume: bool) -> None:
     "`RunError` where a run folder is not to be resumed, or is another run's."
     if not resume:
