@@ -14,6 +14,7 @@ import onnxruntime as ort
 import pandas as pd
 from fastcore.basics import chunked, patch
 from fastcore.script import Param, call_parse
+from PIL import Image
 from tqdm import tqdm
 
 from melanoma_nbdev.core import (
@@ -154,13 +155,13 @@ def _symmetry_undone(images:np.ndarray, k:int)->np.ndarray:
 
 def _over_views(
     session:ort.InferenceSession, # The network
-    inputs:np.ndarray, # (n, 3, s, s)
+    inputs:np.ndarray, # (n, 2, 3, s, s), of `_both_inputs`
     views:int, # How many symmetries, 1 to 8
 )->tuple: # Mean logits (n, classes) and maps (n, classes, h, w), float64
     "The network's outputs, averaged over the first symmetries."
     logits, class_maps = 0, 0
     for k in range(views):
-        view = np.ascontiguousarray(_symmetry(inputs, k))
+        view = np.ascontiguousarray(_symmetry(inputs[:, k % 2], k))
         one, maps = session.run(['logits', 'cam'], dict(image=view))
         logits = logits + one.astype(np.float64)/views
         class_maps = class_maps + _symmetry_undone(maps, k).astype(np.float64)/views
@@ -182,10 +183,16 @@ def _no_answer(error:ImageError)->dict:
                 warnings=[], error=str(error))
 
 # %% ../../nbs/bedside/50_inference.ipynb #7f3ef0d5
+def _both_inputs(card:dict, image)->np.ndarray: # (2, 3, s, s)
+    """The network's input, and the same as the transposed picture gives it. Pillow rounds after
+    each of the two directions of a resize, so that they differ by a grey level here and there."""
+    lying = preprocess(image.transpose(Image.Transpose.TRANSPOSE), card)
+    return np.stack([preprocess(image, card), lying.swapaxes(-2, -1)])
+
 def _prepared(card:dict, image, remarks:list)->tuple:
-    "(input of the network, what the answer repeats): a large picture is not kept."
+    "(inputs of the network, what the answer repeats): a large picture is not kept."
     facts = dict(width=image.width, height=image.height, warnings=remarks, error=None)
-    return preprocess(image, card), facts
+    return _both_inputs(card, image), facts
 
 @patch
 def _answers(self:Predictor,

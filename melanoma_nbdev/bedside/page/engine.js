@@ -107,12 +107,15 @@ function pixelsOf(picture, box) {
 }
 
 /* `picture.crop(box).resize((width, height), filter)` of Pillow: RGB bytes. Since release 13 a
- * picture that loses more than twice as many rows as columns is squeezed in height first. */
-export function resize(picture, box, width, height, filter = BILINEAR) {
+ * picture that loses more than twice as many rows as columns is squeezed in height first. `lying`:
+ * as the transposed picture would be resized, with its directions in the other order. */
+export function resize(picture, box, width, height, filter = BILINEAR, lying = false) {
   const across = fixedPoint(weightsOf(box.width, width, filter));
   const down = fixedPoint(weightsOf(box.height, height, filter));
   const fewerRows = box.height - height, fewerColumns = box.width - width;
-  if (fewerRows > 0 && fewerRows > 2*fewerColumns) {
+  const [fewer, others] = lying ? [fewerColumns, fewerRows] : [fewerRows, fewerColumns];
+  const secondFirst = fewer > 0 && fewer > 2*others;
+  if (secondFirst !== lying) {
     const data = squeezeColumns(pixelsOf(picture, box), box.width, down, height);
     const flat = {data, channels: 3, rows: height, columns: box.width};
     const result = new Uint8Array(width*height*3);
@@ -175,8 +178,8 @@ export function cropBox({width, height}, crop, inner) {
 }
 
 /* `images.square` */
-export function square(image, size, crop = 'centre', inner = .7) {
-  return resize(image, cropBox(image, crop, inner), size, size);
+export function square(image, size, crop = 'centre', inner = .7, lying = false) {
+  return resize(image, cropBox(image, crop, inner), size, size, BILINEAR, lying);
 }
 
 /* `images.to_input`, every step in 32-bit floats as numpy takes it. */
@@ -612,19 +615,20 @@ export class Predictor {
   /* Answer to a picture that was read already. */
   async run(image, remarks = []) {
     const {size, crop = 'centre', mean, std} = this.card;
-    const input = toInput(square(image, size, crop, this.facts.inner), mean, std);
-    const {logits, maps} = await this.overViews(input);
+    const inputs = [false, true].map(lying =>
+      toInput(square(image, size, crop, this.facts.inner, lying), mean, std));
+    const {logits, maps} = await this.overViews(inputs);
     const facts = {width: image.width, height: image.height, warnings: remarks, error: null};
     return {...answerOf(this.card, logits, maps), ...facts};
   }
 
   /* `inference._over_views`: mean logits and maps over the first symmetries. */
-  async overViews(input) {
+  async overViews(inputs) {
     const {size, classes} = this.card, views = this.card.symmetries ?? this.facts.views;
     let logits = null, maps = null;
     const add = (sum, values) => values.forEach((value, i) => { sum[i] += value/views; });
     for (let k = 0; k < views; k++) {
-      const given = await this.outputs(k ? symmetry(input, size, k) : input);
+      const given = await this.outputs(symmetry(inputs[k%2], size, k));
       logits ??= new Float64Array(given.logits.length);
       maps ??= new Float64Array(given.maps.length);
       add(logits, given.logits);
