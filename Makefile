@@ -18,7 +18,7 @@ app:  ## the page in the browser; PORT=8866, the next free one if taken
 
 site:  ## the page as static files, for any web server, in SITE=_site; needs npm while it is written
 	@.ci/env light
-	@.venv/bin/python -c 'from melanoma_nbdev.bedside.site import serve_statically; serve_statically("$(SITE)")'
+	@.venv/bin/python -c 'from melanoma_nbdev.bedside.site import make_site; make_site("$(SITE)")'
 
 test:  ## notebooks and tests, counted; NB=duplicates: that notebook and its tests alone
 	@.ci/env full || { echo '0 passed, 1 failed'; exit 1; }

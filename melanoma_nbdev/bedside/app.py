@@ -806,7 +806,7 @@ def melanoma_app(  # noqa: PLR0913
 ):
     "Serve the page on this machine: drop dermoscopic images, get risks. Not a medical device."
     if static:  # a later room, which builds on this one: it is loaded where it is asked for
-        return import_module('melanoma_nbdev.bedside.site').serve_statically(static)
+        return import_module('melanoma_nbdev.bedside.site').make_site(static)
     if not (PAGE_FOLDER / 'app.ipynb').is_file():
         raise MelanomaError("the page's notebook is not in the installed package; install it again")
     limits = dict(max_kernels=max_kernels, idle_timeout=idle_timeout, patience=patience)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SITE_FOLDER', 'POLICY', 'site_facts', 'reading_facts', 'for_browser', 'npm_table', 'parts_folder', 'changed_parts',
-           'fetch_parts', 'file_hashes', 'write_site', 'serve_statically']
+           'fetch_parts', 'file_hashes', 'write_site', 'make_site']
 
 # %% ../../nbs/bedside/53_site.ipynb #d1900780
 import os
@@ -265,7 +265,7 @@ def write_site(
 
 # %% ../../nbs/bedside/53_site.ipynb #c81d1ddd
 @friendly
-def serve_statically(
+def make_site(
     dest:str|Path, # The folder to write
     model:str|Path|None=None, # A folder with `model.onnx` and `card.json`; None: the package's
 ):

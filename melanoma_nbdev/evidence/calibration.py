@@ -398,7 +398,7 @@ def _platt(oof: pd.DataFrame) -> tuple:
 
     return corrected, dict(intercept=intercept, slope=slope)
 
-
+# %% ../../nbs/evidence/33_calibration.ipynb #e9364c47
 def _isotonic(oof: pd.DataFrame) -> tuple:
     "A map by isotonic regression, and its number of steps."
     from sklearn.isotonic import IsotonicRegression

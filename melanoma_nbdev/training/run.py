@@ -37,6 +37,8 @@ from ..data.manifest import load_manifest
 from ..data.splits import add_groups, audit_folds, make_folds, published_folds
 from ..engine import Task, run_tasks
 from ..images import INNER
+
+# %% ../../nbs/training/27_run.ipynb #ccac486a
 from .callbacks import processes, wait_for_all
 from .learner import build_model, clear_end, make_config, train_part
 from .models import PACKAGE_LICENCE, package_file
