@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'IMAGE_EXT', 'SourceFile', 'Source', 'rename_columns', 'list_images', 'check_images', 'raise_problems',
-           'load_manifest', 'combine_manifests']
+           'load_manifest', 'combine_manifests', 'load_manifests', 'squashed_sources']
 
 # %% ../../nbs/data/10_manifest.ipynb #51bafc78
 import os
@@ -60,7 +60,7 @@ class Source:
     files: tuple = ()  # `SourceFile` rows
     further: tuple = ()  # (file name, columns that it adds): a second table of the same images
     distinct: dict = field(default_factory=dict)  # Counts without duplicates: images, melanomas
-    sample: tuple = ()  # (name, folder) of a copy with every melanoma and some benign images
+    sample: tuple = ()  # (name, folder) of a squashed copy: every melanoma, some benign images
 
 # %% ../../nbs/data/10_manifest.ipynb #dd9345f2
 def _isic_file(year: int, name: str, unpack_to: str | None = None) -> SourceFile:
@@ -711,3 +711,29 @@ def combine_manifests(
     for name in ('image_id', 'patient_id', 'lesion_id'):
         _prefix_shared(table, name)
     return as_manifest(table)
+
+# %% ../../nbs/data/10_manifest.ipynb #1f2a4940
+def load_manifests(
+    sources: str | Path,  # What `load_manifest` takes; several with commas
+    columns: dict | None = None,  # Headings of a table: of one source only
+    labels: dict | None = None,  # Words of a table: of one source only
+    **kwargs,  # More for `load_manifest`
+) -> pd.DataFrame:  # One manifest; `source` says where a row is from
+    "The manifest of one source or of several. `ManifestError` as the two functions above raise it."
+    names = [name.strip() for name in str(sources).split(',')]
+    if len(names) == 1:
+        return load_manifest(names[0], columns=columns, labels=labels, **kwargs)
+    if columns or labels:
+        raise ManifestError(
+            "columns and labels name the headings and words of one table; with several sources "
+            "give each table the usual headings"
+        )
+    return combine_manifests(*[load_manifest(name, **kwargs) for name in names])
+
+# %% ../../nbs/data/10_manifest.ipynb #3a964c48
+def squashed_sources(
+    manifest: pd.DataFrame,  # A manifest
+) -> list:  # Names, in the order of the alphabet
+    "The sources of a manifest whose pictures are whole frames squashed to a square."
+    squashed = {name for source in SOURCES.values() for name in source.sample}
+    return sorted(squashed & set(manifest['source'].dropna()))

@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 from ..core import friendly, parse_pairs
-from ..data.manifest import load_manifest
+from ..data.manifest import load_manifests
 from ..data.splits import published_folds
 from melanoma_nbdev.training.options import (
     OPTION_GROUPS,
@@ -164,7 +164,7 @@ def _check_before_torch(options: dict, command: dict, presets: list) -> None:
     if command['only']:
         check_only(whole_numbers(command['only'], 'only'), options['folds'])
     named = {name: options[name] for name in ('columns', 'labels') if name in options}
-    manifest = load_manifest(options['data'], missing='drop', **named)
+    manifest = load_manifests(options['data'], missing='drop', **named)
     if options['folds'] == 'published':
         published_folds(manifest)
     for config in checked:

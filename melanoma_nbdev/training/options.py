@@ -91,7 +91,8 @@ _IMAGES = [
         'data',
         str,
         'phantom',
-        'phantom, siim2020, isic2019, ham10000, isic2018, or a folder with a CSV',
+        'phantom, siim2020, isic2019, ham10000, isic2018, or a folder with a CSV; several with '
+        'commas',
     ),
     Option(
         'columns', dict, None, 'Columns of your table: image_id="Image Name" age=Age', where='given'
@@ -138,7 +139,8 @@ _STUDY = [
         'folds',
         int,
         5,
-        "Number of folds; a patient, lesion or duplicate is never cut. published: the source's own",
+        'Number of folds; a patient, lesion or duplicate is never cut. published: those of the '
+        'source, where it has some',
         least=2,
         words=('published',),
     ),
@@ -158,7 +160,13 @@ _NETWORK = [
     Option('arch_kwargs', dict, OF_PRESET, 'What timm is told beside its name', where='python'),
     Option('pretrained', bool, OF_PRESET, "Start from timm's weights", where='python'),
     Option('size', int, OF_PRESET, 'Picture size in pixels', least=1),
-    Option('crop', str, 'centre', 'The part of the picture', choices=tuple(CROPS)),
+    Option(
+        'crop',
+        str,
+        'centre',
+        "The part of the picture; where a source's pictures are squashed frames, it is squash",
+        choices=tuple(CROPS),
+    ),
     Option(
         'pool', str, 'avg', 'How the last feature map becomes one vector', choices=('avg', 'gem')
     ),
@@ -640,7 +648,7 @@ def run_folders(
 ) -> dict:  # Folder -> (preset, seed)
     "Where the runs of a command go: `out` itself for one run, folders in it for several."
     runs = [(preset, seed) for preset in presets for seed in seeds]
-    source = Path(data).name
+    source = '+'.join(Path(name.strip()).name for name in data.split(','))
     if len(runs) == 1 and out:
         return {Path(out): runs[0]}
     folder = Path(out) if out else Path('runs')

@@ -33,7 +33,7 @@ from melanoma_nbdev.core import (
 )
 from ..data.cache import cached
 from ..data.duplicates import find_duplicates
-from ..data.manifest import load_manifest
+from ..data.manifest import load_manifests, squashed_sources
 from ..data.splits import add_groups, audit_folds, make_folds, published_folds
 from ..engine import Task, run_tasks
 from ..images import INNER
@@ -70,7 +70,7 @@ def _with_folds(config: dict, manifest: pd.DataFrame) -> pd.DataFrame:
     "The manifest with groups and folds."
     published = config['folds'] == 'published'
     if published:
-        manifest = _as_published(manifest, _copies(config, manifest))
+        manifest = _as_published(manifest, _copies(config, manifest), config['seed'])
     else:
         manifest = add_groups(manifest, _copies(config, manifest))
     if config['limit']:
@@ -78,18 +78,60 @@ def _with_folds(config: dict, manifest: pd.DataFrame) -> pd.DataFrame:
         manifest = limit_rows(manifest, config['limit'], count, config['seed'])
     return manifest if published else make_folds(manifest, config['folds'], config['seed'])
 
-
-def _as_published(manifest: pd.DataFrame, copies) -> pd.DataFrame:
-    """The manifest with the published folds and groups over patients and lesions; what the shards
-    leave out is dropped, and a warning counts copies that these folds cut."""
+# %% ../../nbs/training/27_run.ipynb #3a6ffb0c
+def _as_published(manifest: pd.DataFrame, copies, seed: int = 0) -> pd.DataFrame:
+    """The manifest with the published folds and groups over patients and lesions. What the shards
+    leave out is dropped; a source without shards gets folds of its own; a warning counts copies
+    that the published folds cut."""
     manifest = published_folds(add_groups(manifest), PUBLISHED_FOLDS)
-    manifest = manifest[manifest['fold'].notna()].reset_index(drop=True)
+    has_shards = manifest['tfrecord'].notna().groupby(manifest['source']).transform('any')
+    manifest = manifest[manifest['fold'].notna() | ~has_shards].reset_index(drop=True)
+    if manifest['fold'].isna().any():
+        manifest = _deal_others(manifest, copies, seed)
     cut = int(audit_folds(manifest, copies, strict=False)['pairs_cut'].iloc[-1])
     if cut:
         warnings.warn(
             f"the published folds cut {cut} pairs of images that show one picture", stacklevel=4
         )
     return manifest
+
+
+def _deal_others(manifest: pd.DataFrame, copies, seed: int) -> pd.DataFrame:
+    "The manifest with grouped folds for the rows that have no published one."
+    without = manifest['fold'].isna()
+    shared = set(manifest['group'][without]) & set(manifest['group'][~without])
+    if shared:
+        raise ManifestError(
+            f"{len(shared)} patients or lesions, first that of {min(shared)}, lie in a source with "
+            "published folds and in one without; give a number of folds"
+        )
+    others = manifest[without]
+    if copies is not None:
+        both_inside = copies.iloc[:, :2].isin(set(others['image_id'])).all(axis=1)
+        copies = copies[both_inside]
+    others = make_folds(add_groups(others, copies), PUBLISHED_FOLDS, seed)
+    manifest = manifest.copy()
+    manifest.loc[without, ['group', 'fold']] = others[['group', 'fold']]
+    return manifest
+
+# %% ../../nbs/training/27_run.ipynb #c948687d
+def _crop_for(manifest: pd.DataFrame, crop: str) -> str:
+    """The crop of a run: every picture is squashed where those of one source are. `ManifestError`
+    for a crop that no such picture can be given."""
+    squashed = squashed_sources(manifest)
+    if not squashed or crop == 'squash':
+        return crop
+    if crop == 'inner':
+        raise ManifestError(
+            f"the pictures of {squashed[0]} are whole frames squashed to a square, and the middle "
+            "of a frame cannot be cut from them; use --crop squash"
+        )
+    warnings.warn(
+        f"the pictures of {squashed[0]} are whole frames squashed to a square: crop is squash, "
+        "here and wherever the model is used",
+        stacklevel=3,
+    )
+    return 'squash'
 
 # %% ../../nbs/training/27_run.ipynb #45c94f73
 def _copies(config: dict, manifest: pd.DataFrame):
@@ -118,7 +160,8 @@ def prepare(
     "The manifest of a run, its folds audited. `LeakError` for folds that cut a group."
     if manifest is None:
         named = {name: config[name] for name in ('columns', 'labels') if config.get(name)}
-        manifest = load_manifest(config['data'], missing='drop', **named)
+        manifest = load_manifests(config['data'], missing='drop', **named)
+    config['crop'] = _crop_for(manifest, config['crop'])
     if 'fold' not in manifest:
         manifest = _with_folds(config, manifest)
     audit_folds(manifest)
@@ -136,7 +179,7 @@ def prepare(
 # %% ../../nbs/training/27_run.ipynb #4ux0a002
 def _auxiliary_images(config: dict, manifest: pd.DataFrame) -> pd.DataFrame:
     "The auxiliary manifest; errors for ids that collide and images without a label."
-    auxiliary = load_manifest(config['aux'], missing='drop')
+    auxiliary = load_manifests(config['aux'], missing='drop')
     label = 'dx' if config['target'] == 'dx' else 'target'
     twice = sorted(set(auxiliary['image_id']) & set(manifest['image_id']))
     if twice:
@@ -213,12 +256,17 @@ def environment() -> dict:  # python, machine, system, device, threads, versions
     )
 
 # %% ../../nbs/training/27_run.ipynb #d14da855
+def _last_parts(paths: str | Path) -> str:
+    "Files, folders or words, several with commas, without the folders that they lie in."
+    return ','.join(Path(path.strip()).name for path in str(paths).split(','))
+
+
 def _as_option(value) -> str:
     "A value as the command line takes it; files and folders by their last part."
     if isinstance(value, dict):
         return ','.join(f'{name}={number}' for name, number in value.items())
     if isinstance(value, (str, Path)):
-        return Path(value).name
+        return _last_parts(value)
     if isinstance(value, list):
         return ','.join(map(str, dict.fromkeys(value)))
     return value
@@ -278,7 +326,7 @@ def _record_of(config: dict, rows: pd.DataFrame) -> dict:
     if config['weights']:
         record |= _weights_record(config)
     for name in ('data', 'aux', 'cache'):
-        record[name] = Path(config[name]).name if config[name] else None
+        record[name] = _last_parts(config[name]) if config[name] else None
     return record
 
 # %% ../../nbs/training/27_run.ipynb #2fbe8eb5
