@@ -40,9 +40,9 @@ def kernel_megabytes(server):
 @contextmanager
 def server(port):
     "The page's process, its address, and the seconds until it answered."
-    began, program = time.time(), Path(sys.executable).parent/'melanoma_app'
+    began, program = time.time(), [sys.executable, '-m', 'melanoma_nbdev.bedside.serve']
     process = subprocess.Popen(
-        [program, '--no_browser', '--port', str(port)], stdout=subprocess.PIPE, text=True,
+        [*program, '--no_browser', '--port', str(port)], stdout=subprocess.PIPE, text=True,
         env={**os.environ, 'PYTHONUNBUFFERED': '1'})
     try:
         line = next(line for line in process.stdout if 'http' in line)

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+PAGE = [sys.executable, '-m', 'melanoma_nbdev.bedside.serve']  # as melanoma_app, of this tree
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
 CHROMIUM_ARGS = [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
@@ -137,7 +138,7 @@ class Served:
 def served(tmp_path_factory):
     "The page of this tree, served on a free port."
     folder = tmp_path_factory.mktemp('served')
-    command = [BIN/'melanoma_app', '--port', free_port()]
+    command = [*PAGE, '--port', free_port()]
     page = Served(command, folder, folder/'app.log')
     yield page
     page.stop()

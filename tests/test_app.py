@@ -1,11 +1,11 @@
 """The page in a real browser: what people upload gets its answer or its reason, on a laptop and on
 a phone, and nothing leaves the machine."""
 
-import base64, http.client, os, re, socket, sys, time, urllib.request
+import base64, http.client, os, re, socket, time, urllib.request
 from pathlib import Path
 
 import numpy as np, pandas as pd, psutil, pytest
-from conftest import ROOT, Served, free_port
+from conftest import PAGE, ROOT, Served, free_port
 from PIL import Image
 
 PHANTOMS = sorted((ROOT / 'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
@@ -286,7 +286,7 @@ def test_taken_port_and_lost_server(browser, tmp_path):
         s.listen()
         taken = s.getsockname()[1]
         srv = Served(
-            [Path(sys.executable).parent / 'melanoma_app', '--port', taken, '--no_browser'],
+            [*PAGE, '--port', taken, '--no_browser'],
             tmp_path,
             tmp_path / 'log',
         )
@@ -318,7 +318,7 @@ def test_taken_port_and_lost_server(browser, tmp_path):
 def small(tmp_path_factory):
     "A page for three visitors, with little patience."
     folder = tmp_path_factory.mktemp('small')
-    command = [Path(sys.executable).parent / 'melanoma_app', '--port', free_port(), '--no_browser']
+    command = [*PAGE, '--port', free_port(), '--no_browser']
     server = Served(
         [*command, '--max_kernels', 3, '--patience', 8], folder, folder / 'log', wait=180
     )

@@ -202,7 +202,7 @@ def test_light_floors_load_no_torch(tmp_path):
     assert done.stdout.strip() == '[]', done.stdout + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize('module', ['bedside.app', 'bedside.inference'])
+@pytest.mark.parametrize('module', ['bedside.app', 'bedside.inference', 'bedside.serve'])
 def test_the_page_imports_light(module, tmp_path):
     "What the page imports loads neither torch nor scikit-learn, in the full environment too."
     code = f'import {PACKAGE}.{module}, sys\nprint(*{{name.split(".")[0] for name in sys.modules}})'

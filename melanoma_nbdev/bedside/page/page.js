@@ -1,14 +1,13 @@
-/* What widgets cannot do by themselves: dropping files, the upload limit in words, saying that the process or the server is gone, and ending the process when the page is left. */
+/* What widgets cannot do by themselves: dropping files, the upload limit in words, one open card. What watches the connection is in watch.js. */
 (() => {
   const by = id => document.getElementById(id);
   const all = (selector, root) => [...(root || document).querySelectorAll(selector)];
-  const say = (id, text) => {
-    const el = by(id);
+  const note = text => {
+    const el = by('note');
     if (!el) return;
     el.hidden = !text;
     el.querySelector('p').textContent = text || '';
   };
-  const note = text => say('note', text);
   const mb = n => (n / 1048576).toFixed(n < 10485760 ? 1 : 0) + ' MB';
   const limit = () => { const el = document.querySelector('[data-limit-mb]'); return (el ? +el.dataset.limitMb : 64) * 1048576; };
   const few = a => a.slice(0, 3).join(', ') + (a.length > 3 ? ' and ' + (a.length - 3) + ' more' : '');
@@ -56,7 +55,7 @@
   addEventListener('dragover', ev => over(ev, true));
   addEventListener('dragleave', ev => { if (!ev.relatedTarget) over(ev, false); });
   const take = files => {
-    if (!files.length || !uploader() || gone) return;
+    if (!files.length || !uploader() || document.body.classList.contains('is-gone')) return;
     if (working()) { note('The images before these are still being looked at. Wait until they are done, or stop them; then drop these again.'); return; }
     dropped = files;
     uploader().click();
@@ -70,7 +69,6 @@
     if (thumb) all('.mel-example')[+thumb.dataset.example]?.click();
     if (tile) { ev.preventDefault(); chosen = true; reveal(tile.dataset.lesion, true); }
     if (ev.target.closest('#note button')) note('');
-    if (ev.target.closest('#reload')) { asked = true; location.reload(); }
   });
 
   /* ---- one card is open, whose tile is marked; of new images that to be looked at first */
@@ -110,50 +108,6 @@
     note(el.dataset.note);
   }
   let waiting = false;
-  const settle = () => { waiting = false; arranged(); told(); };
+  const settle = () => { waiting = false; by('main')?.setAttribute('role', 'main'); arranged(); told(); };
   new MutationObserver(() => { if (!waiting) { waiting = true; setTimeout(settle, 30); } }).observe(document, { childList: true, subtree: true });
-
-  /* ---- a page whose process or server is gone looks alive: say it */
-
-  const config = () => { try { return JSON.parse(by('jupyter-config-data').textContent); } catch { return {}; } };
-  const GONE = {
-    kernel: 'The process behind this page has ended: it was not used for a long time, or it failed. What you see stays until you leave, but nothing new can be answered.',
-    server: 'The connection to this page\u2019s server is gone, and answers can no longer arrive. Reload the page; if that does not help, start melanoma_app again.',
-  };
-  let gone = '', misses = 0, leaving = false, asked = false;
-  function lost(why) {
-    if (why === gone) return;
-    gone = why;
-    document.body.classList.toggle('is-gone', !!gone);
-    say('gone', GONE[gone]);
-    if (gone) all('.status .work').forEach(el => el.classList.replace('work', 'stopped'));
-  }
-  async function look() {
-    by('main')?.setAttribute('role', 'main');
-    const { kernelId, baseUrl } = config();
-    if (!kernelId || leaving || gone === 'kernel') return;
-    try {
-      const r = await fetch(baseUrl + 'api/kernels/' + kernelId, { cache: 'no-store', signal: AbortSignal.timeout(4000) });
-      misses = 0;
-      lost(r.status === 404 ? 'kernel' : '');
-    } catch {
-      misses += 1;
-      if (misses > 1 && !leaving) lost('server');
-    }
-  }
-  setInterval(look, 1200);
-
-  /* ---- leaving: ask where answers would be lost, then end the process */
-
-  addEventListener('beforeunload', ev => {
-    ev.stopImmediatePropagation();  /* Voila's own listener would end the process of somebody who decides to stay */
-    if (document.querySelector('.answers article') && !gone && !asked) { ev.preventDefault(); ev.returnValue = ''; }
-  }, true);
-  addEventListener('pagehide', () => {
-    leaving = true;
-    const { kernelId, baseUrl } = config();
-    const token = (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1];
-    if (kernelId && token) navigator.sendBeacon(baseUrl + 'voila/api/shutdown/' + kernelId, new URLSearchParams({ _xsrf: decodeURIComponent(token) }));
-  });
-  addEventListener('pageshow', ev => { if (ev.persisted) { asked = true; location.reload(); } });
 })();
