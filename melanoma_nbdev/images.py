@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_MEMORY', 'MIN_SIDE', 'CROPS', 'INNER', 'what_is_it', 'to_rgb', 'read_image',
-           'open_image', 'square', 'to_input', 'preprocess']
+           'open_image', 'square', 'lying_square', 'to_input', 'preprocess']
 
 # %% ../nbs/01_images.ipynb #d03b563e
 import io, math, os, struct, warnings
@@ -544,21 +544,59 @@ CROPS = ('centre', 'inner', 'squash')
 INNER = .7
 "Share of the centred square's side that the crop 'inner' keeps"
 
+def _crop_box(
+    size:tuple, # Width and height in pixels
+    crop:str, # One of `CROPS`
+)->tuple: # left, top, right, bottom in pixels, at halves where an odd number is cut off
+    "The part of a picture that is looked at. Its middle is the picture's middle."
+    if crop not in CROPS:
+        raise MelanomaError(f"crop is {crop!r}; use {' or '.join(map(repr, CROPS))}")
+    width, height = size
+    if crop == 'squash': return 0, 0, width, height
+    side = min(size)
+    if crop == 'inner': side = max(1, round(side*INNER))
+    left, top = (width - side)/2, (height - side)/2
+    return left, top, left + side, top + side
+
+def _cut_out(image:Image.Image, crop:str)->tuple:
+    "(the whole pixels that the box touches, the box among them)"
+    left, top, right, bottom = _crop_box(image.size, crop)
+    whole = math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+    if whole != (0, 0, *image.size): image = image.crop(whole)
+    return image, (left - whole[0], top - whole[1], right - whole[0], bottom - whole[1])
+
+# %% ../nbs/01_images.ipynb #236d44a8
 def square(
     image:Image.Image, # Any size, RGB
     size:int, # Side of the result in pixels
     crop:str='centre', # One of `CROPS`: the largest centred square, its middle, or the whole frame
 )->Image.Image: # size x size, RGB
     "The square picture that the network sees, by Pillow's bilinear filter, which antialiases."
-    if crop not in CROPS:
-        raise MelanomaError(f"crop is {crop!r}; use {' or '.join(map(repr, CROPS))}")
-    width, height = image.size
-    side = min(width, height)
-    if crop == 'inner': side = max(1, round(side*INNER))
-    if crop != 'squash' and (width, height) != (side, side):
-        left, top = (width - side)//2, (height - side)//2
-        image = image.crop((left, top, left + side, top + side))
-    return image.resize((size, size), Image.Resampling.BILINEAR)
+    part, box = _cut_out(image, crop)
+    return part.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+# %% ../nbs/01_images.ipynb #a9074bc0
+def _changes_order(
+    size:tuple, # Width and height before a resize, pixels
+    side:int, # Both after it
+)->bool:
+    "Whether Pillow (13) may begin with the rows of a picture or of its transpose."
+    fewer = sorted(before - side for before in size)
+    return fewer[1] > max(0, 2*fewer[0])
+
+def lying_square(
+    image:Image.Image, # Any size, RGB
+    size:int, # Side of the result in pixels
+    crop:str='centre', # As in `square`
+)->Image.Image: # size x size, RGB
+    "What `square` makes of the transposed picture, transposed back."
+    part, (left, top, right, bottom) = _cut_out(image, crop)
+    bilinear, turn = Image.Resampling.BILINEAR, Image.Transpose.TRANSPOSE
+    if _changes_order(part.size, size):
+        lying = part.transpose(turn)
+        return lying.resize((size, size), bilinear, box=(top, left, bottom, right)).transpose(turn)
+    rows = part.resize((part.width, size), bilinear, box=(0, top, part.width, bottom))
+    return rows.resize((size, size), bilinear, box=(left, 0, right, size))
 
 # %% ../nbs/01_images.ipynb #13cf05a3
 def to_input(
@@ -575,7 +613,9 @@ def to_input(
 def preprocess(
     image:Image.Image, # Upright RGB
     card:dict, # size, crop, mean, std
+    lying:bool=False, # By `lying_square`
 )->np.ndarray: # float32 (3, size, size)
     "The array that the network takes: `square` and `to_input`, as in training."
-    picture = square(image, card['size'], card.get('crop', 'centre'))
+    way = lying_square if lying else square
+    picture = way(image, card['size'], card.get('crop', 'centre'))
     return to_input(picture, card['mean'], card['std'])

@@ -210,9 +210,10 @@ def test_large_photo(tmp_path):
     assert table['side.png']['width'] == '600'
 
 
-def test_turned_and_mirrored(tmp_path):
-    "However a lesion is held, its answer is the same to 0.1 point."
-    pixels = np.asarray(Image.open(PHANTOMS[3]).convert('RGB'))
+@pytest.mark.parametrize('size', [(256, 192), (199, 150)])
+def test_turned_and_mirrored(tmp_path, size):
+    "However a lesion is held, its answer is the same to 0.1 point; where an odd number is cut, too."
+    pixels = np.asarray(Image.open(PHANTOMS[3]).convert('RGB').resize(size))
     for number in range(8):
         mirrored = pixels[:, ::-1] if number >= 4 else pixels
         Image.fromarray(np.rot90(mirrored, number % 4)).save(tmp_path/f'{number}.png')

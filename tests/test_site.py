@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import re
 import shutil
 import threading
@@ -167,7 +168,8 @@ def noise(seed, width, height):
 
 
 def resize_cases(n):
-    "Random sizes, boxes and results, some of them stretched, some far from square."
+    """Random sizes, boxes and results, some of them stretched, some far from square; every other
+    box begins or ends at half a pixel."""
     random = np.random.default_rng(16)
     for seed in range(n):
         width, height = (int(side) for side in np.exp(random.uniform(3.5, 6.7, 2)))
@@ -175,12 +177,24 @@ def resize_cases(n):
         right, bottom = (int(random.integers(width//2, width)) + 1,
                          int(random.integers(height//2, height)) + 1)
         out = [int(side) for side in random.integers(8, 400, 2)]
-        yield dict(seed=seed, size=[width, height], box=[left, top, right, bottom], out=out,
+        halves = random.integers(0, 2, 4)/2*(seed // 2 % 2)
+        box = (np.array([left, top, right, bottom]) + halves*[1, 1, -1, -1]).tolist()
+        if min(box[2] - box[0], box[3] - box[1]) < 1: box = [left, top, right, bottom]
+        yield dict(seed=seed, size=[width, height], box=box, out=out,
                    filter=('BILINEAR', 'BILINEAR', 'BOX', 'BICUBIC')[seed % 4])
 
 
+def resized_part(image, box, out, filtering):
+    "The whole pixels that the box touches, cut out and resized by Pillow."
+    left, top, right, bottom = box
+    from_left, from_top = math.floor(left), math.floor(top)
+    part = image.crop((from_left, from_top, math.ceil(right), math.ceil(bottom)))
+    inside = left - from_left, top - from_top, right - from_left, bottom - from_top
+    return part.resize(out, filtering, box=inside)
+
+
 def test_resize_is_pillows(browser):
-    "Over 200 random sizes the resized bytes are those of Pillow."
+    "Over 200 random sizes, half of them with halves of pixels, the resized bytes are Pillow's."
     host = Files(PAGE, '')
     page = browser.new_page()
     page.goto(f'{host.url}page.css')
@@ -190,8 +204,8 @@ def test_resize_is_pillows(browser):
     host.stop()
     for case, digest in zip(cases, found, strict=True):
         filtering = getattr(Image.Resampling, case['filter'])
-        box = noise(case['seed'], *case['size']).crop(case['box'])
-        resized = box.resize(case['out'], filtering)
+        image = noise(case['seed'], *case['size'])
+        resized = resized_part(image, case['box'], case['out'], filtering)
         assert hashlib.sha256(resized.tobytes()).hexdigest() == digest, case
 
 

@@ -14,7 +14,6 @@ import onnxruntime as ort
 import pandas as pd
 from fastcore.basics import chunked, patch
 from fastcore.script import Param, call_parse
-from PIL import Image
 from tqdm import tqdm
 
 from melanoma_nbdev.core import (
@@ -184,10 +183,8 @@ def _no_answer(error:ImageError)->dict:
 
 # %% ../../nbs/bedside/50_inference.ipynb #7f3ef0d5
 def _both_inputs(card:dict, image)->np.ndarray: # (2, 3, s, s)
-    """The network's input, and the same as the transposed picture gives it. Pillow rounds after
-    each of the two directions of a resize, so that they differ by a grey level here and there."""
-    lying = preprocess(image.transpose(Image.Transpose.TRANSPOSE), card)
-    return np.stack([preprocess(image, card), lying.swapaxes(-2, -1)])
+    "The network's input, and the same as a lying picture gives it, see `images.lying_square`."
+    return np.stack([preprocess(image, card), preprocess(image, card, lying=True)])
 
 def _prepared(card:dict, image, remarks:list)->tuple:
     "(inputs of the network, what the answer repeats): a large picture is not kept."

@@ -22,12 +22,13 @@ function cubic(distance) {
   return 0;
 }
 
-/* For each output pixel: the first input pixel that counts, and the weights from there on. */
-export function weightsOf(sizeIn, sizeOut, filter) {
-  const scale = sizeIn/sizeOut, stretch = Math.max(scale, 1), support = filter.support*stretch;
+/* For each output pixel: the first input pixel that counts, and the weights from there on. The
+ * output shows the input from `start` over `length`, which need not be whole pixels. */
+export function weightsOf(sizeIn, sizeOut, filter, start = 0, length = sizeIn) {
+  const scale = length/sizeOut, stretch = Math.max(scale, 1), support = filter.support*stretch;
   const first = new Int32Array(sizeOut), weights = [];
   for (let out = 0; out < sizeOut; out++) {
-    const centre = (out + .5)*scale;
+    const centre = start + (out + .5)*scale;
     const from = Math.max(0, Math.trunc(centre - support + .5));
     const to = Math.min(sizeIn, Math.trunc(centre + support + .5));
     const row = new Float64Array(to - from);
@@ -106,12 +107,20 @@ function pixelsOf(picture, box) {
   return all;
 }
 
-/* `picture.crop(box).resize((width, height), filter)` of Pillow: RGB bytes. Since release 13 a
- * picture that loses more than twice as many rows as columns is squeezed in height first. `lying`:
+/* The whole pixels that a rectangle touches. */
+function wholePixels({left, top, width, height}) {
+  const whole = {left: Math.floor(left), top: Math.floor(top)};
+  return {...whole, width: Math.ceil(left + width) - whole.left,
+    height: Math.ceil(top + height) - whole.top};
+}
+
+/* `picture.crop(whole).resize((width, height), filter, box)` of Pillow: RGB bytes. Since release 13
+ * a picture that loses more than twice as many rows as columns is squeezed in height first. `lying`:
  * as the transposed picture would be resized, with its directions in the other order. */
-export function resize(picture, box, width, height, filter = BILINEAR, lying = false) {
-  const across = fixedPoint(weightsOf(box.width, width, filter));
-  const down = fixedPoint(weightsOf(box.height, height, filter));
+export function resize(picture, part, width, height, filter = BILINEAR, lying = false) {
+  const box = wholePixels(part), {left, top} = part;
+  const across = fixedPoint(weightsOf(box.width, width, filter, left - box.left, part.width));
+  const down = fixedPoint(weightsOf(box.height, height, filter, top - box.top, part.height));
   const fewerRows = box.height - height, fewerColumns = box.width - width;
   const [fewer, others] = lying ? [fewerColumns, fewerRows] : [fewerRows, fewerColumns];
   const secondFirst = fewer > 0 && fewer > 2*others;
@@ -168,13 +177,13 @@ export function roundEven(x) {
   return low % 2 ? low + 1 : low;
 }
 
-/* The rectangle of a picture that the network looks at. */
+/* The rectangle of a picture that the network looks at; at half pixels where an odd number of them
+ * is cut off. */
 export function cropBox({width, height}, crop, inner) {
   if (crop === 'squash') return {left: 0, top: 0, width, height};
   let side = Math.min(width, height);
   if (crop === 'inner') side = Math.max(1, roundEven(side*inner));
-  const left = Math.floor((width - side)/2), top = Math.floor((height - side)/2);
-  return {left, top, width: side, height: side};
+  return {left: (width - side)/2, top: (height - side)/2, width: side, height: side};
 }
 
 /* `images.square` */
