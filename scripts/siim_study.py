@@ -9,6 +9,7 @@ are `metrics.json` in each folder, and beside the folders:
 
     runs.csv      a row a run: discrimination, floor and gain, difference to the base
     floors.csv    what is known of the same images without a pixel
+    facts.csv     what sex, age, site and images of the patient add to the base's score
     study.json    counts, the reference's figures, and the differences that can be told apart
 
 The rank averages of the plan are made here, too (`rank2`, `rank3`), by melanoma_ensemble's rule."""
@@ -21,7 +22,13 @@ from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.evidence.auc import hanley_mcneil
 from melanoma_nbdev.evidence.discrimination import auc_within, compare_models
 from melanoma_nbdev.evidence.ensemble import ensemble
-from melanoma_nbdev.evidence.floor import FLOOR_SETS, camera_groups, floor_table
+from melanoma_nbdev.evidence.floor import (
+    FLOOR_SETS,
+    camera_groups,
+    floor_auc,
+    floor_table,
+    what_the_image_adds,
+)
 from melanoma_nbdev.evidence.oof import clusters, read_oof
 from melanoma_nbdev.report.measures import FACTS, evaluate, with_facts
 
@@ -86,6 +93,14 @@ def interval_columns(name, found):
     return {name: value, f'{name}_lo': found['lo'], f'{name}_hi': found['hi']}
 
 
+def facts_beside(base, known, given):
+    "What is known of a patient beside the base's score: each alone, both, and the gains."
+    facts = floor_auc(known, 'metadata+images', seed=given.seed, n_boot=0)[0]
+    table = what_the_image_adds(base, facts, given.n_boot, given.seed)
+    names = {'floor': 'facts', 'image - floor': 'image - facts', 'both - floor': 'both - facts'}
+    return table.rename(index=names).reset_index().round(6)
+
+
 def members_of(folder):
     "Every run of the folder, and the rank averages whose members are all there."
     runs = {path.parent.name: read_oof(path) for path in sorted(folder.glob('*/oof.csv'))
@@ -112,6 +127,7 @@ def main():
     floors = floor_table(known, seed=given.seed, n_boot=given.n_boot)
     floors.insert(0, 'set', floors.features.map(FLOOR_SETS))
     write_csv(given.folder/'floors.csv', floors.round(6))
+    write_csv(given.folder/'facts.csv', facts_beside(base, known, given))
     write_json(given.folder/'study.json', study(known, given))
     print(pd.DataFrame(rows)[['run', 'auc', 'auc_lo', 'auc_hi', 'floor', 'image_adds']])
 

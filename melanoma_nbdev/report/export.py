@@ -35,6 +35,7 @@ from ..data.manifest import SOURCES
 from ..evidence.auc import auc, auc_ci, auc_record, wilson
 from ..evidence.decisions import decision_card
 from ..evidence.oof import clusters, read_oof
+from .measures import by_source, main_rows
 from ..training.models import load_model
 
 # %% ../../nbs/report/43_export.ipynb #985ff6e3
@@ -210,9 +211,12 @@ def score_bins(
 # %% ../../nbs/report/43_export.ipynb #08981d6b
 def _title_licence_url(source: str) -> tuple:
     "What is printed of a source."
-    if source in SOURCES:
-        known = SOURCES[source]
-        return known.title, known.licence, known.url
+    for known in SOURCES.values():
+        if source == known.name:
+            return known.title, known.licence, known.url
+        if source in known.sample:
+            title = f'{known.title} (all melanomas, a sample of the benign images)'
+            return title, known.licence, known.url
     if source.startswith('phantom'):
         return 'drawn phantom images', 'Apache-2.0', ''
     return source, 'not recorded', ''
@@ -277,8 +281,10 @@ def _fits(figures: dict, oof: pd.DataFrame) -> bool:
 
 # %% ../../nbs/report/43_export.ipynb #94a1cd30
 def _metrics(run: Path, oof: pd.DataFrame) -> dict:
-    """AUC with its interval, from the run's metrics.json, or computed where there is none.
-    `RunError` where that file belongs to another table."""
+    """AUC with its interval on the main source, from the run's metrics.json, or computed where
+    there is none. `RunError` where that file belongs to another table."""
+    several = oof['source'].nunique() > 1
+    oof = main_rows(oof, read_json(run / 'config.json').get('data'))[0]
     path = run / 'metrics.json'
     figures = read_json(path) if path.is_file() else None
     if figures is None:
@@ -294,7 +300,8 @@ def _metrics(run: Path, oof: pd.DataFrame) -> dict:
             f"{run.name}/metrics.json does not belong to its oof.csv; write it again with "
             "melanoma_evaluate"
         )
-    return known | dict(folds=int(oof['fold'].nunique()), kind='out-of-fold')
+    known |= dict(folds=int(oof['fold'].nunique()), kind='out-of-fold')
+    return known | (dict(source=str(oof['source'].iloc[0])) if several else {})
 
 # %% ../../nbs/report/43_export.ipynb #8a338cee
 def _reliability(oof: pd.DataFrame, classes: list, temperature: float, n_bins: int) -> dict:
@@ -339,14 +346,19 @@ def make_card(
     "Everything on the card but the hash, read from the run's files."
     run = Path(run)
     oof, manifest = _evidence(run)
+    several = oof['source'].nunique() > 1
+    together = oof.drop(columns='weight', errors='ignore') if several else oof
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        decisions = decision_card(oof)
+        decisions = decision_card(together)
+        points = decisions['operating_points']
+        sources = by_source(oof, points) if several else []
     temperature, data = float(decisions['temperature']), data_rows(manifest)
     return dict(
         **_of_configuration(config, part),
         calibration=dict(temperature=temperature, fitted='on the out-of-fold logits of all folds'),
-        operating_points=decisions['operating_points'],
+        operating_points=points,
+        sources=sources,
         judged_on=decisions['judged_on'],
         judged_views=config.get('tta', 1),
         conformal=decisions.get('conformal'),

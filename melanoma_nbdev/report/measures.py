@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FACTS', 'JUDGED', 'JUDGED_WITHOUT_FOLDS', 'GROUPS', 'MEASURE_NAMES', 'with_facts', 'has_folds', 'discrimination',
            'calibration', 'decisions', 'by_subgroup', 'shortcut_floor', 'optimism', 'worst_errors', 'main_rows',
-           'is_probability', 'evaluate', 'in_words', 'gain_in_words', 'ece_in_words', 'released_in_words', 'headline',
-           'text_table', 'against_table']
+           'by_source', 'is_probability', 'evaluate', 'in_words', 'gain_in_words', 'ece_in_words', 'released_in_words',
+           'headline', 'text_table', 'against_table']
 
 # %% ../../nbs/report/40_measures.ipynb #967f9718
 import sys
@@ -18,6 +18,7 @@ import pandas as pd
 
 # %% ../../nbs/report/40_measures.ipynb #c5045bb5
 from ..core import RunError, read_json
+from ..data.manifest import SOURCES
 from ..evidence.auc import auc, auc_ci, auc_record, delong
 from melanoma_nbdev.evidence.calibration import (
     SIIM_PREVALENCE,
@@ -26,11 +27,14 @@ from melanoma_nbdev.evidence.calibration import (
     calibration_error,
     calibration_line,
     calibration_table,
+    fit_recalibration,
+    prior_shift,
     recalibrate,
     reliability,
 )
 from melanoma_nbdev.evidence.decisions import (
     CLINIC,
+    calling_rates,
     conformal_table,
     decision_card,
     decision_curve,
@@ -40,6 +44,7 @@ from melanoma_nbdev.evidence.discrimination import (
     balanced_accuracy,
     compare_models,
     epoch_optimism,
+    sample_counts,
     summarise,
     summarise_dx,
     top_k,
@@ -301,9 +306,19 @@ def worst_errors(
     )
 
 # %% ../../nbs/report/40_measures.ipynb #7bd583e0
+def _first_of(data: str | None, sources: set) -> str | None:
+    "The first of several names with commas that is among the sources, itself or as a sample."
+    for name in (data or '').split(','):
+        known = SOURCES.get(name.strip())
+        for source in (name.strip(), *(known.sample[:1] if known else ())):
+            if source in sources:
+                return source
+    return None
+
+
 def main_rows(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them
-    main: str | None = None,  # The main data set; the largest where None or not among the sources
+    main: str | None = None,  # `data` of the run: its first name is the main set; None: the largest
 ) -> tuple:  # Rows of the main source, and {other source: AUC with interval}
     """A run may mix sources. Its figures are those of its main data set; others are reported
     beside it."""
@@ -312,13 +327,80 @@ def main_rows(
     if 'source' not in oof or oof['source'].nunique() < 2:
         return oof.reset_index(drop=True), {}
     sources = set(oof['source'].dropna())
-    main = main if main in sources else oof['source'].value_counts().idxmax()
+    main = _first_of(main, sources) or oof['source'].value_counts().idxmax()
     others = {}
     for source in sorted(sources - {main}):
         rows = oof[oof['source'] == source]
         cluster = clusters(rows, warn=False)
         others[str(source)] = auc_record(auc_ci(rows['target'], rows['p_melanoma'], cluster))
     return oof[oof['source'] == main].reset_index(drop=True), others
+
+# %% ../../nbs/report/40_measures.ipynb #e8aa788a
+def _source_calls(rows: pd.DataFrame, risks, prevalence: float, points: list) -> list:
+    "What each threshold that can promise something does in one source."
+    calls, cluster = [], clusters(rows, warn=False)
+    for point in points:
+        if not (point['confidence'] and point['reachable']):
+            continue
+        called = (risks >= point['threshold']).astype(int)
+        target, weights = rows['target'].to_numpy(), weights_of(rows)
+        rates = calling_rates(target, called, cluster, prevalence, weights)
+        shares = {name: rates[name] for name in ('sensitivity', 'specificity')}
+        words = {name: dict(value=s.value, lo=s.lo, hi=s.hi) for name, s in shares.items()}
+        calls.append(dict(target=point['target'], threshold=point['threshold'], **words))
+    return calls
+
+# %% ../../nbs/report/40_measures.ipynb #7114c2f5
+def _source_calibration(rows: pd.DataFrame, risks, pooled: float, prevalence: float) -> dict:
+    "How right risks are in one source: moved to its prevalence, and after a map of its own."
+    target, weights, cluster = rows['target'], weights_of(rows), clusters(rows, warn=False)
+    moved = prior_shift(risks, pooled, prevalence)
+    ratio = calibration_line(target, moved, cluster, weights)['observed_expected']
+    error = calibration_error(target, moved, weights=weights, cluster=cluster)
+    found = dict(
+        observed_expected=dict(value=ratio.value, lo=ratio.lo, hi=ratio.hi),
+        ece=float(error['ece']),
+        ece_if_calibrated=float(error['if_calibrated']),
+    )
+    if has_folds(rows):
+        mapped = recalibrate(rows, 'platt')[0]['p_melanoma']
+        error = calibration_error(target, mapped, weights=weights, cluster=cluster)
+        names = dict(ece='ece', ece_if_calibrated='if_calibrated')
+        found['own_map'] = {name: float(error[entry]) for name, entry in names.items()}
+    return found
+
+# %% ../../nbs/report/40_measures.ipynb #9a45b04c
+def _without_ones(rows: pd.DataFrame) -> pd.DataFrame:
+    "The rows of a source; without weights where each image stands for itself."
+    return rows.drop(columns='weight', errors='ignore') if (weights_of(rows) == 1).all() else rows
+
+
+def by_source(
+    oof: pd.DataFrame,  # Out-of-fold predictions with `source`, as `read_oof` gives them
+    points: list,  # `operating_points` of `decision_card`, chosen on all sources together
+    n_boot: int = 2000,  # Resamples of each AUC
+    seed: int = 0,  # Seed
+) -> list:  # A dict a source, the largest first: source, counts, auc, lo, hi, calls, calibration
+    """What one model is worth on each of its sources, by one temperature and one set of thresholds.
+    Sampling weights count within a source, and not where the sources are taken together."""
+    together = oof.drop(columns='weight', errors='ignore')
+    risks = pd.Series(fit_recalibration(together, 'temperature')[0](together), index=oof.index)
+    pooled, figures = float(oof['target'].mean()), []
+    for source in oof['source'].value_counts().index:
+        rows = _without_ones(oof[oof['source'] == source])
+        counts, own = sample_counts(rows), risks[rows.index].to_numpy()
+        columns = rows['target'], rows['p_melanoma'], clusters(rows, warn=False)
+        area = auc_ci(*columns, n_boot, seed, weights=weights_of(rows))
+        figures.append(
+            dict(
+                source=str(source),
+                **counts,
+                **{name: value for name, value in auc_record(area).items() if name not in counts},
+                calls=_source_calls(rows, own, counts['prevalence'], points),
+                calibration=_source_calibration(rows, own, pooled, counts['prevalence']),
+            )
+        )
+    return figures
 
 # %% ../../nbs/report/40_measures.ipynb #c7d0a9e4
 def is_probability(

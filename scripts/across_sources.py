@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""What a run is worth on a source that it did not learn from, in ranking and in calibration.
+
+    MELANOMA_DATA=... python scripts/across_sources.py RUN --on ham10000 isic2018
+    MELANOMA_DATA=... python scripts/across_sources.py RUN --on ham10000 --parts 0 --limit 500
+
+The models of the folds score the source's images (their mean logits, one view each). Temperature
+and threshold are those of the run's own out-of-fold file. On the other source the risks are first
+moved to the prevalence there, as a user would who knows it. Beside it stands the same for the run's
+own images, out of fold. One row a run and source goes to results/siim2020_300/across.csv; a row
+that is there is replaced."""
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from common import RESULTS, parser_of
+
+from melanoma_nbdev.core import softmax, write_csv
+from melanoma_nbdev.data.manifest import load_manifest
+from melanoma_nbdev.data.splits import add_groups
+from melanoma_nbdev.evidence.auc import auc_ci
+from melanoma_nbdev.evidence.calibration import calibration_error, calibration_line, prior_shift
+from melanoma_nbdev.evidence.decisions import calling_rates, decision_card
+from melanoma_nbdev.evidence.oof import clusters, read_oof
+from melanoma_nbdev.training.learner import predict_logits
+from melanoma_nbdev.training.models import load_model
+
+OUT = RESULTS/'siim2020_300'/'across.csv'
+
+
+def options():
+    "What the command line asks for."
+    parser = parser_of(__doc__)
+    parser.add_argument('run', type=Path, help='run folder with the models of the folds')
+    parser.add_argument('--on', nargs='+', required=True, help='sources that the run never saw')
+    parser.add_argument('--parts', nargs='+', type=int, default=list(range(5)), help='folds')
+    parser.add_argument('--limit', type=int, help='this many images, and write nothing')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads')
+    parser.add_argument('--n_boot', type=int, default=2000, help='resamples of groups')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the resamples')
+    return parser.parse_args()
+
+
+def mean_logits(run, parts, manifest):
+    "(n, c) mean logits of the models of the folds, and the classes."
+    total = 0
+    for part in parts:
+        model, config = load_model(run, part)
+        total = total + predict_logits(model, manifest, config, label=f'fold {part}')
+    return total/len(parts), config['classes']
+
+
+def melanoma_risks(logits, classes, temperature):
+    "(n,) probabilities of melanoma after the temperature."
+    column = classes.index('MEL') if len(classes) > 1 else 1
+    return softmax(np.asarray(logits)/temperature)[:, column]
+
+
+def figures(is_melanoma, risks, cluster, threshold, given, weights=None):
+    "Ranking, calibration and calls at one threshold."
+    area = auc_ci(is_melanoma, risks, cluster, given.n_boot, given.seed, weights=weights)
+    line = calibration_line(is_melanoma, risks, cluster, weights)
+    error = calibration_error(is_melanoma, risks, weights=weights, cluster=cluster)
+    row = dict(n=len(risks), n_pos=int(is_melanoma.sum()), n_clusters=int(cluster.max() + 1))
+    for name, known in dict(auc=area, slope=line['slope'], oe=line['observed_expected']).items():
+        row |= {name: known.value, f'{name}_lo': known.lo, f'{name}_hi': known.hi}
+    row |= dict(ece=error['ece'], ece_if_calibrated=error['if_calibrated'])
+    return row | dict(threshold=threshold)
+
+
+def calls(is_melanoma, called, cluster):
+    "Sensitivity and specificity of calls, with intervals."
+    rates = calling_rates(is_melanoma, called, cluster, float(is_melanoma.mean()))
+    return {f'{name}{end}': getattr(rates[name], field)
+            for name in ('sensitivity', 'specificity')
+            for end, field in (('', 'value'), ('_lo', 'lo'), ('_hi', 'hi'))}
+
+
+def threshold_of(card):
+    "The threshold that promises 95% sensitivity on the run's own images."
+    return next(point['threshold'] for point in card['operating_points']
+                if point['target'] == dict(sensitivity=.95) and point['confidence'])
+
+
+def own_row(oof, classes, card, given):
+    "The run on its own images, out of fold."
+    risks = melanoma_risks(oof[[f'logit_{name}' for name in classes]], classes, card['temperature'])
+    target, cluster = oof['target'].to_numpy(), clusters(oof, warn=False)
+    return dict(run=given.run.resolve().name, on='own, out of fold', models=1,
+                prevalence=target.mean(),
+                **figures(target, risks, cluster, threshold_of(card), given),
+                **calls(target, risks >= threshold_of(card), cluster))
+
+
+def row_on(source, card, prevalence, given):
+    "The run on a source that it did not learn from."
+    manifest = add_groups(load_manifest(source))
+    if given.limit: manifest = manifest.sample(given.limit, random_state=given.seed)
+    manifest = manifest.reset_index(drop=True)
+    risks = melanoma_risks(*mean_logits(given.run, given.parts, manifest), card['temperature'])
+    target, cluster = manifest['target'].to_numpy(dtype=int), pd.factorize(manifest['group'])[0]
+    moved = prior_shift(risks, prevalence, float(target.mean()))
+    return dict(run=given.run.resolve().name, on=source, models=len(given.parts),
+                prevalence=target.mean(),
+                **figures(target, moved, cluster, threshold_of(card), given),
+                **calls(target, risks >= threshold_of(card), cluster))
+
+
+def with_rows_before(table):
+    "The table with the rows of the file that it does not replace."
+    if not OUT.exists(): return table
+    before = pd.read_csv(OUT)
+    again = before.merge(table[['run', 'on']], how='left', indicator=True)['_merge'] == 'both'
+    return pd.concat([before[~again.to_numpy()], table])
+
+
+def main():
+    "Score each source and write its row."
+    given = options()
+    torch.set_num_threads(given.threads)
+    oof = read_oof(given.run)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        card = decision_card(oof)
+    classes = [name.removeprefix('logit_') for name in oof if name.startswith('logit_')]
+    rows = [own_row(oof, classes, card, given)]
+    for source in given.on:
+        rows.append(row_on(source, card, float(oof['target'].mean()), given))
+        print(pd.Series(rows[-1]), flush=True)
+    if not given.limit: write_csv(OUT, with_rows_before(pd.DataFrame(rows)).round(6))
+
+
+if __name__ == '__main__':
+    main()
