@@ -212,7 +212,7 @@ def test_large_photo(tmp_path):
 
 @pytest.mark.parametrize('size', [(256, 192), (199, 150)])
 def test_turned_and_mirrored(tmp_path, size):
-    "However a lesion is held, its answer is the same to 0.1 point; where an odd number is cut, too."
+    "However a lesion of even or odd size is held, its answer is the same to 0.1 point."
     pixels = np.asarray(Image.open(PHANTOMS[3]).convert('RGB').resize(size))
     for number in range(8):
         mirrored = pixels[:, ::-1] if number >= 4 else pixels

@@ -6,7 +6,7 @@
 __all__ = ['EpochSeed', 'melanoma_risks', 'MelanomaAUC', 'FiniteLoss', 'AccumulateGradients', 'warm_decay', 'WeightAverage',
            'FreezeBackbone', 'MixupInputs', 'memory_mb', 'optimizer_tensors', 'restore_optimizer', 'best_epoch',
            'Checkpoint', 'patience_is_over', 'EarlyStop', 'processes', 'wait_for_all', 'accelerator', 'Distributed',
-           'LogMeter', 'progress_bar', 'EpochProgress', 'keep_freed_memory', 'return_freed_memory', 'ReturnMemory']
+           'EpochProgress', 'keep_freed_memory', 'return_freed_memory', 'ReturnMemory']
 
 # %% ../../nbs/training/25_callbacks.ipynb #ce3fa648
 import ctypes
@@ -35,6 +35,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from ..core import RunError, atomic_path, seed_everything, softmax, write_csv
+from ..engine import progress_bar
 from .augment import set_epoch
 from .pipeline import sample_order
 
@@ -537,49 +538,6 @@ def after_train(self: Distributed):
     for network in networks:
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
-
-# %% ../../nbs/training/25_callbacks.ipynb #ee20dee4
-class LogMeter:
-    "For a log: tqdm's line, whole, every so many seconds, in place of a bar that is drawn over."
-
-    disable = False
-
-    def __init__(
-        self,
-        total: int,  # Steps in all
-        label: str,  # What is done
-        seconds: float = 60,  # Between two lines
-        initial: int = 0,  # Steps that were done before
-        unit: str = 'step',  # What a step is
-    ):
-        self.total, self.label, self.seconds, self.n = total, label, seconds, initial
-        self.more = dict(initial=initial, unit=unit, ncols=100)
-        self.began = self.said = time.time()
-
-    def set_postfix(self, refresh=False, **numbers):
-        self.more['postfix'] = ', '.join(f'{name}={number}' for name, number in numbers.items())
-
-    def update(self, n=1):
-        self.n, now = self.n + n, time.time()
-        if now - self.said >= self.seconds:
-            self.said, took = now, now - self.began
-            tqdm.write(tqdm.format_meter(self.n, self.total, took, prefix=self.label, **self.more))
-
-    def close(self):
-        pass
-
-# %% ../../nbs/training/25_callbacks.ipynb #4ec25151
-def progress_bar(
-    total: int,  # Steps in all
-    label: str,  # What is done
-    quiet: bool = False,  # Show nothing
-    seconds: float = 60,  # In a log, between two lines
-    **more,  # unit, initial: as tqdm takes them
-):  # A tqdm, or a `LogMeter`
-    "A bar on a terminal; in a log a line a minute, the first after a minute."
-    if quiet or sys.stderr.isatty():
-        return tqdm(total=total, desc=label, disable=quiet, leave=False, mininterval=1, **more)
-    return LogMeter(total, label, seconds, **more)
 
 # %% ../../nbs/training/25_callbacks.ipynb #c9591e0f
 class EpochProgress(Callback):

@@ -36,6 +36,7 @@ from melanoma_nbdev.core import (
     softmax,
     write_csv,
 )
+from ..engine import progress_bar
 from ..images import to_input
 from .losses import make_loss
 from melanoma_nbdev.training.models import (
@@ -74,7 +75,6 @@ from melanoma_nbdev.training.callbacks import (
     melanoma_risks,
     patience_is_over,
     processes,
-    progress_bar,
     wait_for_all,
 )
 
