@@ -230,6 +230,31 @@ def _subgroup_rows(metrics: dict) -> list:
             )
     return rows
 
+# %% ../../nbs/report/42_card.ipynb #5f544727
+def _source_rows(card: dict) -> list:
+    "What the model is worth on each of its sources, in words; nothing for one source."
+    rows = []
+    for row in card.get('sources') or []:
+        at = [call for call in row['calls'] if call['target'] == dict(sensitivity=0.95)]
+        rates = [in_words(at[0][name]) if at else 'n/a' for name in ('sensitivity', 'specificity')]
+        found = row['calibration']
+        own_map = found.get('own_map')
+        rows.append(
+            dict(
+                name=row['source'],
+                n=f"{row['n']:,}",
+                n_pos=f"{row['n_pos']:,}",
+                auc=in_words(dict(value=row['auc'], lo=row['lo'], hi=row['hi'])),
+                sens=rates[0],
+                spec=rates[1],
+                prevalence=f"{row['prevalence']:.1%}",
+                observed_expected=in_words(found['observed_expected']),
+                ece=f"{found['ece']:.3f}",
+                own_ece=f"{own_map['ece']:.3f}" if own_map else 'n/a',
+            )
+        )
+    return rows
+
 # %% ../../nbs/report/42_card.ipynb #bed4034f
 def _ensemble(config: dict) -> dict | None:
     "Members, weights and average of an ensemble; None for one network."
@@ -274,6 +299,7 @@ def model_card(
         level=f"{metrics['level']:.0%}",
         headline=headline(metrics),
         points=_points(metrics),
+        sources=_source_rows(facts['card']),
         subgroups=_subgroup_rows(metrics),
     )
 
