@@ -14,8 +14,8 @@ are finer than a manifest's six and tell more (`site_detail`): it is the floor o
 image_adds_ham10000.csv. The best epochs lie in the run folder alone, so `optimism` is taken
 over from the metrics.json that is there.
 
-With --artefact, an exported model's card.json gets the operating points and conformal limits of
-these figures, and its card and checklists are written again. Its network is left as it is."""
+With --artefact, an exported model's card.json gets operating points, conformal limits and histogram
+of these figures, and its card and checklists are written again. Its network is left as it is."""
 
 import argparse
 from pathlib import Path
@@ -93,11 +93,11 @@ def with_facts_of(folder, data, config):
 
 
 def renew_card(artefact, results, figures):
-    "Operating points and conformal limits of `figures` in an artefact's card, and its texts again."
+    "Operating points, conformal limits and histogram in an artefact's card, and its texts again."
     from melanoma_nbdev.report.card import write_cards
 
     path, decided = artefact / 'card.json', figures['decisions']
-    names = ('operating_points', 'judged_on', 'conformal')
+    names = ('operating_points', 'judged_on', 'conformal', 'histogram')
     views = read_json(results / 'config.json').get('tta', 1)
     judged = {name: decided[name] for name in names} | dict(judged_views=views)
     write_json(path, read_json(path) | judged)

@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.request
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ CHROMIUM_ARGS = [
 NO_NETWORK = re.compile(
     r'dns error|[Ff]ailed to (fetch|connect)|connection|timed? ?out|unreachable|resolve host'
     r'|NewConnectionError')
+AXE = 'axe-core@4.14.1'
+AXE_SHA256 = '29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c'
 WHEEL_NEEDS = ('settings.ini', 'setup.py', 'MANIFEST.in', 'README.md', 'LICENSE',
                'constraints.txt', 'melanoma_nbdev')
 
@@ -73,6 +77,31 @@ def browser(chromium):
         started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         yield started
         started.close()
+
+
+def fetch_axe(kept):
+    "Write axe-core's one file, as npm gives it and as its hash pins it."
+    folder = kept.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(['npm', 'pack', AXE, '--silent'], cwd=folder, capture_output=True,
+                          text=True)
+    if done.returncode: pytest.skip(f'npm could not fetch {AXE}: accessibility was not tried')
+    packed = folder/done.stdout.split()[-1]
+    with tarfile.open(packed) as files:
+        kept.write_bytes(files.extractfile('package/axe.min.js').read())
+    packed.unlink()
+
+
+@pytest.fixture(scope='session')
+def axe():
+    "The source of axe-core, which looks for faults of accessibility."
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')
+    kept = cache/'melanoma_nbdev'/f'{AXE}.js'
+    if not kept.is_file():
+        if not shutil.which('npm'): pytest.skip(f'no npm to fetch {AXE}')
+        fetch_axe(kept)
+    assert sha256(kept.read_bytes()).hexdigest() == AXE_SHA256, f'{kept} is not {AXE}; remove it'
+    return kept.read_text()
 
 
 def free_port():

@@ -10,6 +10,7 @@ from PIL import Image
 
 PHANTOMS = sorted((ROOT / 'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 SIZES = dict(laptop=(1280, 800), phone=(390, 844))
+NARROW_AND_WIDE = dict(narrow=(360, 740), wide=(1440, 900))
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +33,7 @@ def visit(browser, served):
     pages = []
 
     def _visit(size='laptop', url=None):
-        w, h = SIZES[size]
+        w, h = (SIZES | NARROW_AND_WIDE)[size]
         page = browser.new_page(viewport=dict(width=w, height=h))
         page.hosts, page.errors = set(), []
         page.on('request', lambda r: page.hosts.add(re.match(r'\w+:(//[^/:]+)?', r.url).group()))
@@ -170,6 +171,86 @@ def check_downloads(page):
     report = Path(taken.value.path()).read_text()
     assert report.count('<tr') == 7 and 'Not a medical device' in report
     assert not re.search('<script|https?:', report)
+
+
+AXE = """async () => {
+    const {violations, incomplete} = await axe.run(document);
+    const contrast = incomplete.filter(one => one.id === 'color-contrast');
+    const where = nodes => nodes.slice(0, 5).map(node => node.target.join(' '));
+    return [...violations, ...contrast].map(({id, impact, nodes}) => [id, impact, where(nodes)]);
+}"""
+
+
+def faults(page, axe):
+    "What axe-core finds: violations of any severity, and contrasts that it could not measure."
+    page.evaluate(axe)
+    return page.evaluate(AXE)
+
+
+def too_wide(page):
+    "The widths from 320 to 1920 pixels at which the page has to be moved sideways."
+    before, found = page.viewport_size, []
+    for width in (320, 600, 768, 1024, 1920):
+        page.set_viewport_size(before | dict(width=width))
+        page.wait_for_timeout(200)
+        if page.evaluate('document.documentElement.scrollWidth > innerWidth'):
+            found.append(width)
+    page.set_viewport_size(before)
+    return found
+
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+@pytest.mark.parametrize('size', NARROW_AND_WIDE)
+def test_axe(visit, files, axe, size, theme):
+    """axe-core finds nothing, in light and in dark, on the empty page and with answers, folds
+    open; nothing has to be moved sideways."""
+    page = visit(size)
+    page.emulate_media(color_scheme=theme, reduced_motion='reduce')
+    page.wait_for_timeout(500)
+    assert page.get_attribute('html', 'data-theme') == theme
+    assert faults(page, axe) == [] and too_wide(page) == []
+    choose(page, [*files, *PHANTOMS[:3]])
+    answered(page, 7)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert faults(page, axe) == [] and too_wide(page) == []
+    page.click('.tile.problem >> nth=0')
+    assert faults(page, axe) == []
+
+
+def test_theme(visit):
+    "The page follows the system until its button is pressed; what is printed is light."
+    page = visit()
+    paper = 'getComputedStyle(document.body).backgroundColor'
+    light = page.evaluate(paper)
+    page.emulate_media(color_scheme='dark')
+    page.wait_for_selector('html[data-theme=dark]')
+    assert page.evaluate(paper) != light
+    page.emulate_media(color_scheme='dark', media='print')
+    assert page.evaluate(paper) == light
+    page.emulate_media(color_scheme='dark', media='screen')
+    button = page.get_by_role('button', name='Dark page')
+    assert button.get_attribute('aria-pressed') == 'true'
+    button.click()
+    assert page.evaluate(paper) == light and button.get_attribute('aria-pressed') == 'false'
+    page.emulate_media(color_scheme='light')
+    button.click()
+    assert page.get_attribute('html', 'data-theme') == 'dark'
+
+
+def test_forced_colours(visit):
+    "Where the system sets the colours, bars and borders are still there."
+    page = visit()
+    page.emulate_media(forced_colors='active')
+    page.click('.thumb >> nth=0')
+    answered(page, 1)
+    shown = """selector => {
+        const style = getComputedStyle(document.querySelector(`article ${selector}`));
+        return [style.backgroundColor, style.borderTopStyle];
+    }"""
+    canvas = page.evaluate('getComputedStyle(document.body).backgroundColor')
+    for part in ('.scale .line', '.scale b', '.scale .range'):
+        assert page.evaluate(shown, part)[0] not in (canvas, 'rgba(0, 0, 0, 0)')
+    assert page.evaluate(shown, '.mark')[1] == 'solid'
 
 
 def test_stop(visit):

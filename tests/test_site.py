@@ -363,7 +363,7 @@ def answered(page, n):
 def app_visit(visit):
     "Opens the static page as the tests of the Voila page do; their waiting needs eval."
     def _visit(size='laptop', url=None):
-        width, height = test_app.SIZES[size]
+        width, height = (test_app.SIZES | test_app.NARROW_AND_WIDE)[size]
         page = visit(url, width, height, bypass_csp=True)
         page.wait_for_selector(READY)
         return page
@@ -382,6 +382,19 @@ def test_upload(app_visit, files, size, tmp_path_factory):  # noqa: F811
 def test_journeys_of_the_voila_page(app_visit, files, test):  # noqa: F811
     "What the Voila page does, the static page does by the same test."
     test(app_visit, files)
+
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+@pytest.mark.parametrize('size', test_app.NARROW_AND_WIDE)
+def test_axe(app_visit, files, axe, size, theme):  # noqa: F811
+    "axe-core finds nothing on the static page either."
+    test_app.test_axe(app_visit, files, axe, size, theme)
+
+
+@pytest.mark.parametrize('test', [test_app.test_theme, test_app.test_forced_colours])
+def test_looks_of_the_voila_page(app_visit, test):
+    "Light, dark and forced colours, by the same tests."
+    test(app_visit)
 
 
 def test_stop(app_visit):

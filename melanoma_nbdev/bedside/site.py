@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .answer import (
-    PAGE_FOLDER, QUIET, about_html, decide, elsewhere_sentence, operating_points, percent,
+    PAGE_FOLDER, QUIET, about_html, decide, density_of, elsewhere_sentence, operating_points, percent,
     risk_curve, standing, study_share, unsure_sentence)
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
@@ -85,7 +85,7 @@ def reading_facts(
         points=[_point(card, wanted) for wanted in operating_points(card)],
         unknown=decide(card, 0., -1.)._asdict(), share=study_share(card), quiet=QUIET,
         curve=None if curve is None else curve.to_dict('list'),
-        elsewhere=elsewhere_sentence(card),
+        elsewhere=elsewhere_sentence(card), density=density_of(card, 0.5),
         unsure_means=unsure_sentence(card) if card.get('conformal') else '',
         **_standing_facts(card))
 
@@ -179,7 +179,7 @@ def _model_into(folder:Path, model:Path)->int:
 
 def _page_into(folder:Path, views:int):
     "Copy scripts, styles and licences."
-    for name in ('engine.js', 'reading.js', 'page.css'):
+    for name in ('engine.js', 'reading.js', 'face.js', 'page.css'):
         shutil.copyfile(PAGE_FOLDER/name, folder/name)
     for name in _COPIED.split(): shutil.copyfile(SITE_FOLDER/name, folder/name)
     names = [f'{part}.html.j2' for part in _PARTS.split()]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CLINIC', 'NO_PROMISE', 'PROMISE', 'JUDGED_AT', 'THRESHOLDS', 'JUDGED_ON', 'design_effect', 'rank_icc',
            'safe_threshold', 'calling_rates', 'operating_point', 'conformal_fit', 'conformal_sets', 'set_words',
-           'conformal_table', 'net_benefit', 'decision_curve', 'plot_decision', 'decision_card']
+           'conformal_table', 'net_benefit', 'decision_curve', 'plot_decision', 'score_histogram', 'decision_card']
 
 # %% ../../nbs/evidence/34_decisions.ipynb #74217915
 import numpy as np
@@ -469,6 +469,27 @@ def plot_decision(
     ax.legend()
     return ax
 
+# %% ../../nbs/evidence/34_decisions.ipynb #dee4479c
+def score_histogram(
+    is_melanoma,  # (n,) targets 0/1
+    risks,  # (n,) probabilities
+    low: float = -12.0,  # Log-odds where the first bin begins
+    high: float = 4.0,  # Log-odds where the last one ends
+    n_bins: int = 32,  # Equally wide
+) -> dict:  # low, high, benign, melanoma: counts per bin
+    """How many images of each class have which score, by its log-odds. The two outer bins hold
+    what lies beyond them, too."""
+    is_melanoma, risks = check_risks(is_melanoma, risks)
+    with np.errstate(divide='ignore'):
+        log_odds = np.log(risks) - np.log1p(-risks)
+    places = (log_odds - low) / (high - low) * n_bins
+    bins = np.clip(places, 0, n_bins - 1).astype(int)
+    counts = {
+        name: np.bincount(bins[is_melanoma == label], minlength=n_bins).tolist()
+        for name, label in (('benign', 0), ('melanoma', 1))
+    }
+    return dict(low=low, high=high, **counts)
+
 # %% ../../nbs/evidence/34_decisions.ipynb #92d301b0
 JUDGED_ON = 'the models of the folds, each on images that it was not trained on'
 "What the thresholds and limits of a card were judged on: another model than one of all folds"
@@ -476,18 +497,20 @@ JUDGED_ON = 'the models of the folds, each on images that it was not trained on'
 # %% ../../nbs/evidence/34_decisions.ipynb #90648d80
 def decision_card(
     oof: pd.DataFrame,  # Predictions with folds (and `dx` and logits where there are classes)
-    targets=(0.9, 0.95),  # Targets of operating points, for sensitivity and for specificity
+    sensitivities=(0.9, 0.95, 0.98),  # Targets of operating points
+    specificities=(0.9, 0.95),  # Further targets
     alpha: float = 0.1,  # Of the conformal sets
-) -> dict:  # score, judged_on, temperature, operating_points, conformal
+) -> dict:  # score, judged_on, temperature, operating_points, conformal, histogram
     """Temperature, operating points with their guarantee and conformal limits, from an
     out-of-fold file. They hold for the fold models. A model that is trained on all folds and ships
     with them is another one: where its logits lie a little lower or wider, the promise fails
     (simulated in r06_evidence)."""
     scale, parameters = fit_recalibration(oof, 'temperature')
     scaled = oof.assign(p_melanoma=scale(oof))
+    asked = dict(sensitivity=sensitivities, specificity=specificities)
     points = [
         operating_point(scaled, **{name: target}, confidence=confidence)
-        for name in ('sensitivity', 'specificity')
+        for name, targets in asked.items()
         for target in targets
         for confidence in (0.95, None)
     ]
@@ -501,4 +524,5 @@ def decision_card(
         temperature=parameters['temperature'],
         operating_points=points,
         conformal=dict(limits, judged=judged),
+        histogram=score_histogram(scaled['target'], scaled['p_melanoma']),
     )

@@ -362,6 +362,7 @@ def make_card(
         judged_on=decisions['judged_on'],
         judged_views=config.get('tta', 1),
         conformal=decisions.get('conformal'),
+        histogram=decisions['histogram'],
         ood={},
         reliability=_reliability(oof, config['classes'], temperature, n_bins),
         data=data,

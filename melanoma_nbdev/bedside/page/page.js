@@ -78,7 +78,7 @@
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
   let shown = 0, chosen = false, inBatch = false, known = new Set(), latest = new Set(), noted = '';
   function reveal(number, go) {
-    if (number !== shown) sheet.textContent = '@media screen { .mel .answers #lesion-' + number + ' { display: block; } .mel .tile[data-lesion="' + number + '"] { outline: 3px solid #1e6f7f; outline-offset: -1px; } }';
+    if (number !== shown) sheet.textContent = '@media screen { .mel .answers #lesion-' + number + ' { display: block; } .mel .tile[data-lesion="' + number + '"] { outline: 3px solid var(--teal); outline-offset: -1px; } }';
     shown = number;
     all('.tile').forEach(t => t.dataset.lesion === number ? t.setAttribute('aria-current', 'true') : t.removeAttribute('aria-current'));
     if (!go) return;

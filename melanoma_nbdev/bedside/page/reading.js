@@ -76,6 +76,22 @@ export function standing({standing: words, edges, below}, score) {
   return words[0] + at('benign') + words[1] + at('melanoma') + words[2];
 }
 
+/* `answer.density_of`: the outlines of the study's scores, and where this one lies. */
+export function densityOf({density}, score) {
+  if (!density) return null;
+  const part = (logOdds(score) - density.low)/(density.high - density.low);
+  return {...density, here: density.width*clip(part, 0, 1)};
+}
+
+/* `answer.evidence_map`: what each spot says for melanoma, measured from an average lesion of the study. */
+export function evidenceMap(facts, card, {p_melanoma: score, cam}) {
+  const risk = riskOf(facts, score), known = risk ? risk.value : score;
+  const evidence = logOdds(known) - logOdds(facts.share ?? .5);
+  const spots = Float64Array.from(cam, value => value/card.calibration.temperature);
+  const mean = spots.reduce((sum, value) => sum + value, 0)/spots.length;
+  return spots.map(value => value - mean + evidence);
+}
+
 /* Where a risk stands on the bar, in percent of its width: by log-odds, from 0.1% to 99.9%. */
 const barPlace = risk => 50*clip(logOdds(risk)/logOdds(.999) + 1, 0, 2);
 
@@ -97,8 +113,10 @@ export function reading(facts, answer, {sensitivity, prevalence}) {
 export function cardValues(facts, lesion, number, chosen) {
   const {answer} = lesion;
   const ranked = Object.entries(answer.probs).sort((a, b) => b[1] - a[1]);
+  const score = answer.p_melanoma;
   return {lesion, number, share: chosen.prevalence ?? facts.share, in_study: chosen.prevalence === null,
-    standing: standing(facts, answer.p_melanoma), elsewhere: facts.elsewhere, unsure_means: facts.unsure_means,
+    standing: standing(facts, score), density: densityOf(facts, score),
+    elsewhere: facts.elsewhere, unsure_means: facts.unsure_means,
     diagnoses: ranked.map(([code, part]) => [facts.dx[code], part]), ...reading(facts, answer, chosen)};
 }
 

@@ -1,4 +1,5 @@
 /* The model's own thread: loads and checks the parts, answers pictures, and draws what the page shows. */
+import {evidenceMap} from './reading.js';
 import {ArtefactError, ImageError, Predictor, checkCanvas, overlay, picture, readImage, sha256, square} from './engine.js';
 
 const SHOWN = 320, THUMB = 112;
@@ -91,10 +92,11 @@ const asUri = blob => new FileReaderSync().readAsDataURL(blob);
 
 /* What the page keeps of an image that was answered, as `answer.lesion_of` does. */
 async function pictures(image, given) {
-  const {card, facts, mapSize} = predictor, speaks = Math.max(...given.cam) > facts.quiet;
+  const {card, facts, mapSize} = predictor, spots = evidenceMap(facts, card, given);
+  const speaks = Math.max(...spots) > facts.quiet;
   const seen = square(image, SHOWN, card.crop, facts.inner);
   const small = square(picture(seen.data, SHOWN, SHOWN), THUMB);
-  const drawn = [seen, small, ...(speaks ? [overlay(seen, given.cam, mapSize)] : [])];
+  const drawn = [seen, small, ...(speaks ? [overlay(seen, spots, mapSize)] : [])];
   const [seenUri, thumb, map] = (await Promise.all(drawn.map(asJpeg))).map(asUri);
   return {seen: seenUri, thumb, map: map ?? null};
 }
