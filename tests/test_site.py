@@ -466,6 +466,28 @@ def test_cards_are_those_of_python(engine, predictor):
         assert unescape(html).split() == unescape(expected).split()
 
 
+def heap_megabytes(page):
+    "What the page's own thread holds after its garbage was collected."
+    session = page.context.new_cdp_session(page)
+    session.send('HeapProfiler.enable')
+    session.send('HeapProfiler.collectGarbage')
+    held = session.send('Runtime.getHeapUsage')['usedSize']/1e6
+    session.detach()
+    return held
+
+
+def test_memory_does_not_grow(visit):
+    "Rounds of images that are cleared leave nothing behind in the page."
+    page, held = visit(), []
+    page.wait_for_selector(READY)
+    for _ in range(4):
+        page.locator('input[type=file]').set_input_files(PHANTOMS[:12])
+        answered(page, 12)
+        held.append(heap_megabytes(page))
+        page.click('.mel-btn.third.clear')
+    assert max(held[1:]) < held[1] + .5, held
+
+
 def test_second_visit_without_a_network(browser, site, tmp_path):
     "After one visit the page opens and answers with the server gone, and asks for nothing."
     host = Files(site.parent)

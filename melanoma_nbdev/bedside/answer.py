@@ -284,7 +284,7 @@ QUIET = 0.25
 def evidence_map(
     card: dict,  # The model's card
     answer: dict,  # The answer of `Predictor.run`, with its `cam`
-) -> np.ndarray:  # (h, w), log-odds; the mean is log-odds of the risk less those of the study's share
+) -> np.ndarray:  # (h, w); the mean is log-odds of the risk less those of the study's share
     "What each spot says for melanoma, measured from an average lesion of the study."
     risk, share = risk_of(card, answer['p_melanoma']), study_share(card)
     known = answer['p_melanoma'] if risk is None else risk.value

@@ -19,8 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .answer import (
-    PAGE_FOLDER, QUIET, about_html, decide, density_of, elsewhere_sentence, operating_points, percent,
-    risk_curve, standing, study_share, unsure_sentence)
+    PAGE_FOLDER, QUIET, about_html, decide, density_of, elsewhere_sentence, operating_points,
+    percent, risk_curve, standing, study_share, unsure_sentence)
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
 from ..core import (
