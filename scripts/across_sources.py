@@ -88,7 +88,7 @@ def own_row(oof, classes, card, given):
     "The run on its own images, out of fold."
     risks = melanoma_risks(oof[[f'logit_{name}' for name in classes]], classes, card['temperature'])
     target, cluster = oof['target'].to_numpy(), clusters(oof, warn=False)
-    return dict(run=given.run.resolve().name, on='own, out of fold', models=1,
+    return dict(run=given.run.resolve().name, on='itself', models=1,
                 prevalence=target.mean(),
                 **figures(target, risks, cluster, threshold_of(card), given),
                 **calls(target, risks >= threshold_of(card), cluster))

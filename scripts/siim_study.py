@@ -101,10 +101,16 @@ def facts_beside(base, known, given):
     return table.rename(index=names).reset_index().round(6)
 
 
+def of_the_task(oof):
+    "The rows of SIIM-ISIC 2020 in a run that may have learnt from other sources, too."
+    if 'source' not in oof: return oof
+    return oof[oof['source'].str.startswith('siim')].reset_index(drop=True)
+
+
 def members_of(folder):
     "Every run of the folder, and the rank averages whose members are all there."
-    runs = {path.parent.name: read_oof(path) for path in sorted(folder.glob('*/oof.csv'))
-            if path.parent.name not in RANKS}
+    runs = {path.parent.name: of_the_task(read_oof(path))
+            for path in sorted(folder.glob('*/oof.csv')) if path.parent.name not in RANKS}
     for name, members in RANKS.items():
         if set(members) <= set(runs): runs[name] = ensemble([folder/run for run in members], 'rank')
     return runs
