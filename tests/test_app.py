@@ -1,7 +1,7 @@
 """The page in a real browser: what people upload gets its answer or its reason, on a laptop and on
 a phone, and nothing leaves the machine."""
 
-import base64, http.client, os, re, socket, time, urllib.request
+import base64, http.client, os, re, socket, subprocess, sys, time, urllib.request
 from pathlib import Path
 
 import numpy as np, pandas as pd, psutil, pytest
@@ -397,12 +397,11 @@ def test_taken_port_and_lost_server(browser, tmp_path):
 
 @pytest.fixture(scope='module')
 def small(tmp_path_factory):
-    "A page for three visitors, with little patience."
+    "A page for three visitors, with little patience and no process ahead of them."
     folder = tmp_path_factory.mktemp('small')
     command = [*PAGE, '--port', free_port(), '--no_browser']
-    server = Served(
-        [*command, '--max_kernels', 3, '--patience', 8], folder, folder / 'log', wait=180
-    )
+    command += ['--max_kernels', 3, '--patience', 8, '--spares', 0]
+    server = Served(command, folder, folder / 'log', wait=180)
     yield server
     server.stop()
 
@@ -477,8 +476,7 @@ def test_wrong_host_is_refused(small, host):
 def test_wrong_origin_is_refused(visit, small):
     "A socket that another site opens is refused; so is a shutdown without the cookie."
     page = visit(url=small.url)
-    text = page.text_content('#jupyter-config-data')
-    kernel = re.search(r'"kernelId": "([\w-]+)"', text).group(1)
+    kernel = kernel_of(page)
     upgrade = dict(
         Connection='Upgrade', Upgrade='websocket', Origin='http://evil.example',
         **{'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'x' * 22 + '=='},
@@ -495,6 +493,77 @@ def test_socket_stays_open(visit, small):
     page = visit(url=small.url)
     page.wait_for_timeout(35_000)
     assert 'ping' not in small.log() and page.locator('#gone').is_hidden()
+
+
+def kernel_of(page):
+    "The name of a page's kernel."
+    text = page.text_content('#jupyter-config-data')
+    return re.search(r'"kernelId": "([\w-]+)"', text).group(1)
+
+
+def test_one_waits(visit, tmp_path):
+    """One process is there before its visitor, who gets it; then the next is started, as long as
+    there is room. One that dies is replaced."""
+    command = [*PAGE, '--port', free_port(), '--no_browser', '--max_kernels', 2]
+    server = Served([*command, '--patience', 8], tmp_path, tmp_path / 'log', wait=180)
+    try:
+        wait_for_kernels(server, 2, 60)
+        wait_for_kernels(server, 1, 60)  # the first request was no visitor's
+        first = kernels(server)[0].pid
+        page = visit(url=server.url)
+        wait_for_kernels(server, 2, 20)
+        assert first in [kernel.pid for kernel in kernels(server)]
+        other = visit(url=server.url)
+        assert kernel_of(page) != kernel_of(other)
+        assert ask(server)[0] == 503
+        page.close()
+        other.close()
+        wait_for_kernels(server, 1, 20)
+        waiting = kernels(server)[0]
+        waiting.kill()
+        waiting.wait(10)
+        wait_for_kernels(server, 1, 20)
+        assert visit(url=server.url).locator('.mel-btn.primary').is_visible()
+    finally:
+        server.stop()
+    assert 'Traceback' not in server.log(), server.log()[-2000:]
+
+
+GROW = """
+import sys
+from jupyter_client import BlockingKernelClient
+client = BlockingKernelClient(connection_file=sys.argv[1])
+client.load_connection_file()
+client.start_channels()
+client.execute(f'import numpy; held = numpy.ones({sys.argv[2]} * 2**20, numpy.uint8)')
+client.get_shell_msg(timeout=3)
+"""
+
+
+def grow(kernel, megabytes):
+    "Let a kernel hold so much more, as its owner could by no click."
+    words = kernel.cmdline()
+    file = words[words.index('-f') + 1]
+    subprocess.Popen([sys.executable, '-c', GROW, file, str(megabytes)], stderr=subprocess.DEVNULL)
+
+
+def test_too_much_memory(visit, tmp_path):
+    "A process that holds more than it may is ended, its page says so within 5 s, others stay."
+    command = [*PAGE, '--port', free_port(), '--no_browser', '--max_memory', 400, '--spares', 0]
+    server = Served(command, tmp_path, tmp_path / 'log', wait=180)
+    try:
+        page = visit(url=server.url)
+        other = visit(url=server.url)
+        name = kernel_of(page)
+        large = next(one for one in kernels(server) if name in ' '.join(one.cmdline()))
+        grow(large, 350)
+        large.wait(20)
+        page.wait_for_selector('#gone', state='visible', timeout=5000)
+        assert 'too much memory' in page.inner_text('#gone')
+        assert not large.is_running() and other.locator('#gone').is_hidden()
+        assert '--max_memory 400' in server.log()
+    finally:
+        server.stop()
 
 
 def test_full(visit, small):

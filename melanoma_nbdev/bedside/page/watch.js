@@ -6,7 +6,7 @@
 
   const config = () => { try { return JSON.parse(by('jupyter-config-data').textContent); } catch { return {}; } };
   const GONE = {
-    kernel: 'The process behind this page has ended: it was not used for a long time, or it failed. What you see stays until you leave, but nothing new can be answered.',
+    kernel: 'The process behind this page has ended: it was not used for a long time, needed too much memory, or failed. What you see stays until you leave, but nothing new can be answered.',
     server: 'The connection to this page\u2019s server is gone, and answers can no longer arrive. Reload the page; if that does not help, start melanoma_app again.',
   };
   let gone = '', misses = 0, leaving = false, asked = false;
