@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_MEMORY', 'MIN_SIDE', 'CROPS', 'INNER', 'what_is_it', 'to_rgb', 'read_image',
-           'open_image', 'square', 'lying_square', 'to_input', 'preprocess']
+           'open_image', 'square', 'both_squares', 'to_input', 'preprocess']
 
 # %% ../nbs/01_images.ipynb #d03b563e
 import io, math, os, struct, warnings
@@ -543,6 +543,7 @@ CROPS = ('centre', 'inner', 'squash')
 "What may become of a picture that is not square"
 INNER = .7
 "Share of the centred square's side that the crop 'inner' keeps"
+_FILTER = Image.Resampling.BILINEAR
 
 def _crop_box(
     size:tuple, # Width and height in pixels
@@ -573,7 +574,7 @@ def square(
 )->Image.Image: # size x size, RGB
     "The square picture that the network sees, by Pillow's bilinear filter, which antialiases."
     part, box = _cut_out(image, crop)
-    return part.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return part.resize((size, size), _FILTER, box=box)
 
 # %% ../nbs/01_images.ipynb #a9074bc0
 def _changes_order(
@@ -584,19 +585,28 @@ def _changes_order(
     fewer = sorted(before - side for before in size)
     return fewer[1] > max(0, 2*fewer[0])
 
-def lying_square(
-    image:Image.Image, # Any size, RGB
+def _lying(
+    part:Image.Image, # Of `_cut_out`
+    box:tuple, # Of `_cut_out`
     size:int, # Side of the result in pixels
-    crop:str='centre', # As in `square`
-)->Image.Image: # size x size, RGB
-    "What `square` makes of the transposed picture, transposed back."
-    part, (left, top, right, bottom) = _cut_out(image, crop)
-    bilinear, turn = Image.Resampling.BILINEAR, Image.Transpose.TRANSPOSE
+)->Image.Image:
+    "The part as its transpose is resized, transposed back."
+    left, top, right, bottom = box
     if _changes_order(part.size, size):
-        lying = part.transpose(turn)
-        return lying.resize((size, size), bilinear, box=(top, left, bottom, right)).transpose(turn)
-    rows = part.resize((part.width, size), bilinear, box=(0, top, part.width, bottom))
-    return rows.resize((size, size), bilinear, box=(left, 0, right, size))
+        turned = part.transpose(Image.Transpose.TRANSPOSE)
+        small = turned.resize((size, size), _FILTER, box=(top, left, bottom, right))
+        return small.transpose(Image.Transpose.TRANSPOSE)
+    rows = part.resize((part.width, size), _FILTER, box=(0, top, part.width, bottom))
+    return rows.resize((size, size), _FILTER, box=(left, 0, right, size))
+
+def both_squares(
+    image:Image.Image, # Any size, RGB
+    size:int, # Side of the results in pixels
+    crop:str='centre', # As in `square`
+)->tuple: # Two pictures, size x size, RGB
+    "What `square` makes of a picture, and what it makes of its transpose, transposed back."
+    part, box = _cut_out(image, crop)
+    return part.resize((size, size), _FILTER, box=box), _lying(part, box, size)
 
 # %% ../nbs/01_images.ipynb #13cf05a3
 def to_input(
@@ -613,9 +623,7 @@ def to_input(
 def preprocess(
     image:Image.Image, # Upright RGB
     card:dict, # size, crop, mean, std
-    lying:bool=False, # By `lying_square`
 )->np.ndarray: # float32 (3, size, size)
     "The array that the network takes: `square` and `to_input`, as in training."
-    way = lying_square if lying else square
-    picture = way(image, card['size'], card.get('crop', 'centre'))
+    picture = square(image, card['size'], card.get('crop', 'centre'))
     return to_input(picture, card['mean'], card['std'])

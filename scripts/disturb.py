@@ -55,7 +55,7 @@ def ham_pictures(n, seed=39):
 def answers_of(predictor):
     "The callable that the evidence takes: pictures -> P(melanoma)."
     return lambda images: np.array(
-        [answer['p_melanoma'] for answer in predictor.predict(list(images), batch=32)])
+        [answer['p_melanoma'] for answer in predictor.predict(list(images))])
 
 
 def operating_point(card, sensitivity):
@@ -94,7 +94,7 @@ def shuffled(predictor, names, seed):
 
 def maps_of(predictor, images):
     "The model's maps of melanoma, (n, h, w)."
-    return np.stack([answer['cam'] for answer in predictor.predict(images, batch=32)])
+    return np.stack([answer['cam'] for answer in predictor.predict(images)])
 
 
 def weights_by_part():

@@ -1,21 +1,27 @@
 "melanoma_predict as people use it: a folder with everything in it, and every exit status."
 import csv
+import hashlib
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import BIN, ROOT
 from PIL import Image
+
+from melanoma_nbdev.bedside.inference import load_artefact
 
 WEIGHTS = ROOT/'melanoma_nbdev/weights'
 PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
@@ -25,11 +31,11 @@ MAX_PEAK = 400  # MB that a process may take to read any file
 
 # ---- helpers
 
-def predict(*args, cwd):
-    "The finished command."
+def predict(*args, cwd, said=''):
+    "The finished command; `said` is what stands on its stdin."
     command = [BIN/'melanoma_predict', *args]
     return subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, timeout=300)
+                          input=said, timeout=300)
 
 
 def rows(path):
@@ -183,17 +189,26 @@ def test_the_name_does_not_count(hundred):
     assert abs(risks[0] - risks[1]) < 1e-6
 
 
-def test_one_answer_whatever_the_batch(folder, tmp_path):
-    "The same file gets the same risk alone and among others; the table is the same to the byte."
+def test_one_answer_among_any_others(folder, tmp_path):
+    "A file has the same row alone and among others; the table is the same to the byte."
     visit = folder/'zweiter Besuch'
-    for name, batch in (('one', 1), ('seven', 7), ('again', 7)):
-        predict(visit, '--out', f'{name}.csv', '--batch', batch, cwd=tmp_path)
-    alone, among = rows(tmp_path/'one.csv'), rows(tmp_path/'seven.csv')
-    for name, row in alone.items():
-        assert row['error'] == among[name]['error']
-        if row['error']: continue
-        assert abs(float(row['p_melanoma']) - float(among[name]['p_melanoma'])) < 1e-5
-    assert (tmp_path/'again.csv').read_bytes() == (tmp_path/'seven.csv').read_bytes()
+    for name in ('one', 'again'): predict(visit, '--out', f'{name}.csv', cwd=tmp_path)
+    alone = predict(visit/'1 good.jpg', '--out', 'alone.csv', cwd=tmp_path)
+    assert alone.returncode == 0
+    (name, row), = rows(tmp_path/'alone.csv').items()
+    assert rows(tmp_path/'one.csv')[name] == row
+    assert (tmp_path/'again.csv').read_bytes() == (tmp_path/'one.csv').read_bytes()
+
+
+def test_deep_and_print_colours(folder, tmp_path):
+    "16 bits get the answer of the same values in 8 bits, CMYK that of its colours in RGB."
+    visit = folder/'a/b'
+    rgb = Image.open(visit/'2 cmyk.jpg').convert('RGB')
+    rgb.save(tmp_path/'rgb.png')
+    predict('rgb.png', *(visit/f'2 {kind}' for kind in ('cmyk.jpg', 'grey.png', 'deep.png')),
+            cwd=tmp_path)
+    as_rgb, cmyk, grey, deep = [row['p_melanoma'] for row in rows(tmp_path/'risks.csv').values()]
+    assert (cmyk, deep) == (as_rgb, grey) and as_rgb and grey != as_rgb
 
 
 def test_large_photo(tmp_path):
@@ -220,6 +235,54 @@ def test_turned_and_mirrored(tmp_path, size):
     predict('.', cwd=tmp_path)
     risks = [float(row['p_melanoma']) for row in rows(tmp_path/'risks.csv').values()]
     assert len(risks) == 8 and max(risks) - min(risks) < 1e-3
+
+
+# ---- what is named, and the forms of the table
+
+def test_lists_patterns_and_stdin(tmp_path):
+    "A CSV, a pattern and stdin name the same files, in their own order; a list keeps its names."
+    (tmp_path/'visit').mkdir()
+    names = ['b.jpg', 'a.jpg']
+    for name, path in zip(names, PHANTOMS, strict=False): shutil.copy(path, tmp_path/'visit'/name)
+    (tmp_path/'list.csv').write_text('age,path\n40,visit/b.jpg\n50,visit/a.jpg\n')
+    found = {}
+    for number, (named, said) in enumerate((
+            ('list.csv', ''), ('visit/*.jpg', ''), ('-', 'visit/b.jpg\nvisit/a.jpg\n'))):
+        done = predict(named, '--out', f'{number}.csv', cwd=tmp_path, said=said)
+        assert done.returncode == 0, done.stderr
+        found[named] = {name: row['p_melanoma']
+                        for name, row in rows(tmp_path/f'{number}.csv').items()}
+    assert list(found['list.csv']) == list(found['-']) == ['visit/b.jpg', 'visit/a.jpg']
+    assert list(found['visit/*.jpg']) == ['visit/a.jpg', 'visit/b.jpg']
+    assert found['list.csv'] == found['-'] == found['visit/*.jpg']
+
+
+def test_a_list_without_files(tmp_path):
+    "A CSV without a column of files is an error that names its columns."
+    (tmp_path/'list.csv').write_text('age,sex\n40,male\n')
+    done = predict('list.csv', cwd=tmp_path)
+    assert done.returncode == 1 and 'columns age, sex' in done.stderr
+
+
+@pytest.mark.parametrize('ending', ['jsonl', 'parquet'])
+def test_forms_of_the_table(tmp_path, ending):
+    "The same answers in another form."
+    if ending == 'parquet': pytest.importorskip('pyarrow')
+    shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')
+    for out in ('risks.csv', f'risks.{ending}'):
+        predict('a.jpg', 'gone.jpg', '--out', out, cwd=tmp_path)
+    as_csv = pd.read_csv(tmp_path/'risks.csv', keep_default_na=False, na_values=[''])
+    path = tmp_path/f'risks.{ending}'
+    other = pd.read_json(path, lines=True) if ending == 'jsonl' else pd.read_parquet(path)
+    assert list(other) == list(as_csv)
+    assert other.p_melanoma[0] == pytest.approx(as_csv.p_melanoma[0], abs=1e-14)
+    assert other.error.tolist() == ['', as_csv.error[1]] and pd.isna(other.p_melanoma[1])
+
+
+def test_a_table_of_no_form(tmp_path):
+    "An ending that says nothing is an error before anything is read."
+    done = predict('.', '--out', 'risks.xlsx', cwd=tmp_path)
+    assert done.returncode == 1 and '.csv or .jsonl or .parquet' in done.stderr
 
 
 # ---- exit status
@@ -265,11 +328,60 @@ def test_odd_files(tmp_path):
 
 # ---- a model that is not what its card says
 
-def flip_a_bit(model):
-    "Change one bit of the network."
-    network = bytearray((model/'model.onnx').read_bytes())
-    network[len(network)//3] ^= 4
-    (model/'model.onnx').write_bytes(network)
+def network(change):
+    "A function that changes the bytes of the network and leaves the card as it is."
+    def _change(model):
+        path = model/'model.onnx'
+        path.write_bytes(change(path.read_bytes()))
+    return _change
+
+
+def signed(change):
+    "The same, with the hash of the changed bytes in the card: what a hostile sender would do."
+    def _change(model):
+        network(change)(model)
+        digest = hashlib.sha256((model/'model.onnx').read_bytes()).hexdigest()
+        change_card(sha256=digest)(model)
+    return _change
+
+
+def flip_a_bit(content):
+    "The bytes with one bit changed."
+    content = bytearray(content)
+    content[len(content)//3] ^= 4
+    return bytes(content)
+
+
+def with_onnx(change):
+    "A function of bytes that changes the network by the package onnx."
+    def _change(content):
+        onnx = pytest.importorskip('onnx')
+        graph = onnx.load_from_string(content)
+        change(graph)
+        return graph.SerializeToString()
+    return _change
+
+
+@with_onnx
+def unknown_opset(network): network.opset_import[0].version = 99
+
+
+@with_onnx
+def without_maps(network): del network.graph.output[1:]
+
+
+@with_onnx
+def one_picture_only(network): network.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+@with_onnx
+def weights_elsewhere(network):
+    "The largest weights come from another file."
+    weights = max(network.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    entries = dict(location='weights.bin', offset='0', length=str(len(weights.raw_data)))
+    weights.ClearField('raw_data')
+    weights.data_location = 1
+    for key, value in entries.items(): weights.external_data.add(key=key, value=value)
 
 
 def change_card(**fields):
@@ -281,40 +393,69 @@ def change_card(**fields):
 
 
 @pytest.mark.parametrize('change, reason', [
-    (flip_a_bit, 'changed or damaged'),
+    (network(flip_a_bit), 'changed or damaged'),
     (change_card(sha256='0'*64), 'changed or damaged'),
+    (change_card(format=2), 'reads format 1'),
     (change_card(classes=['NV', 'BCC']), 'MEL among them'),
+    (change_card(classes=['MEL', 'NV']), 'and 2 classes'),
+    (change_card(size=256), 'says 256 pixels'),
     (change_card(calibration={}), 'temperature'),
+    (signed(lambda _: pickle.dumps(dict(a=1))), 'cannot open model.onnx'),
+    (signed(lambda content: content[:-1000]), 'cannot open model.onnx'),
+    (signed(unknown_opset), 'cannot open model.onnx'),
+    (signed(without_maps), "gives ['logits']"),
+    (signed(one_picture_only), 'image of [1, 3'),
+    (signed(weights_elsewhere), 'weights from another file'),
     (lambda model: (model/'model.onnx').unlink(), 'is missing'),
     (lambda model: (model/'card.json').write_text('{'), 'not a JSON file')])
 def test_refuses_a_changed_model(tmp_path, change, reason):
-    "One bit of the model, a field of the card, a missing file: no answer, one sentence, status 1."
+    "Whatever was changed, no answer, one sentence, status 1; nothing of a stranger's code is run."
     shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')
     shutil.copytree(WEIGHTS, tmp_path/'model')
+    for place in (tmp_path, tmp_path/'model'): (place/'weights.bin').write_bytes(bytes(10**7))
     change(tmp_path/'model')
     done = predict('a.jpg', '--model', 'model', '--out', 'x.csv', cwd=tmp_path)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert reason in done.stderr and not (tmp_path/'x.csv').exists()
 
 
+def test_the_answers_are_pinned():
+    "The model in the package gives the embedded examples the answers that were written down."
+    pinned = json.loads((ROOT/'results/embedded/examples.json').read_text())
+    card = json.loads((WEIGHTS/'card.json').read_text())
+    assert pinned['sha256'] == card['sha256'], 'another model: run scripts/pin_answers.py'
+    found = load_artefact().predict([PHANTOMS[0].parent/name for name in pinned['risks']])
+    assert len(found) == len(PHANTOMS)
+    for (name, risk), answer in zip(pinned['risks'].items(), found, strict=True):
+        assert abs(answer['p_melanoma'] - risk) < 1e-4, name
+
+
 # ---- stopped in the middle
 
 @pytest.mark.skipif(os.name != 'posix', reason='signals of POSIX')
-def test_killed_leaves_the_old_table(tmp_path):
-    "Stopped in the middle, it leaves the table of last time, whole."
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_goes_on(tmp_path, how):
+    """Stopped in the middle, it leaves the table of last time, whole; the next run takes over what
+    was answered, and its table is that of a run that nobody stopped."""
     many = tmp_path/'in'
     many.mkdir()
-    Image.open(PHANTOMS[0]).resize((3000, 2000)).save(many/'0.jpg')
-    for number in range(1, 150): os.link(many/'0.jpg', many/f'{number}.jpg')
+    Image.open(PHANTOMS[0]).resize((2000, 1500)).save(many/'0.jpg')
+    for number in range(1, 50): os.link(many/'0.jpg', many/f'{number}.jpg')
     (tmp_path/'risks.csv').write_text('old')
     process = subprocess.Popen([str(BIN/'melanoma_predict'), 'in'], cwd=tmp_path, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stderr.readline()
-    process.send_signal(signal.SIGINT)
+    part = tmp_path/'risks.csv.part'
+    while not (part.exists() and part.read_bytes().count(b'\n') > 5): time.sleep(.02)
+    process.send_signal(how)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and 'nothing half-written' in said, said[-500:]
-    assert (tmp_path/'risks.csv').read_text() == 'old'
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['in', 'risks.csv']
+    if how == signal.SIGINT: assert process.returncode == 130 and 'goes on from there' in said
+    assert 'Traceback' not in said and (tmp_path/'risks.csv').read_text() == 'old'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['in', 'risks.csv', part.name]
+    done = predict('in', cwd=tmp_path)
+    assert done.returncode == 0 and 'of a stopped run are taken over' in done.stderr
+    assert not part.exists()
+    assert predict('in', '--out', 'other.csv', cwd=tmp_path).returncode == 0
+    assert (tmp_path/'risks.csv').read_bytes() == (tmp_path/'other.csv').read_bytes()
 
 
 # ---- memory

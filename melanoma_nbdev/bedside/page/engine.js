@@ -498,6 +498,7 @@ const CARD_FIELDS = ['name', 'size', 'mean', 'std', 'classes', 'calibration', 's
 
 /* `inference._card_fault`: what is wrong with a card, or null. */
 export function cardFault(card, facts) {
+  if ((card.format ?? 1) !== 1) return `its format is ${card.format}, and this release reads format 1`;
   const missing = CARD_FIELDS.filter(field => !(field in card));
   if (missing.length) return `missing ${missing.join(', ')}`;
   const {size, classes} = card;
