@@ -32,7 +32,7 @@ def visit(browser, served):
     own scripts raised nothing"""
     pages = []
 
-    def _visit(size='laptop', url=None):
+    def _visit(size='laptop', url=None, query=''):
         w, h = (SIZES | NARROW_AND_WIDE)[size]
         page = browser.new_page(viewport=dict(width=w, height=h))
         page.hosts, page.errors = set(), []
@@ -41,7 +41,7 @@ def visit(browser, served):
         page.on('pageerror', lambda e: page.errors.append(str(e)))
         page.set_default_timeout(120_000)
         pages.append(page)
-        page.goto(url or served.url, wait_until='commit')
+        page.goto((url or served.url) + query, wait_until='commit')
         page.wait_for_selector('.mel-btn.primary')
         return page
 
@@ -215,6 +215,34 @@ def test_axe(visit, files, axe, size, theme):
     assert faults(page, axe) == [] and too_wide(page) == []
     page.click('.tile.problem >> nth=0')
     assert faults(page, axe) == []
+
+
+@pytest.mark.parametrize('language,choose_words,decimal', [
+    ('de', 'Bilder auswählen', r'\d,\d\s%'), ('fr', 'Choisir des images', r'\d,\d\s%'),
+    ('es', 'Elegir imágenes', r'\d,\d\s%')])
+def test_language(visit, files, axe, language, choose_words, decimal):
+    """The address chooses the language; the choice on the page changes it, answers and frame, and
+    keeps what was chosen besides; the report is in the same language."""
+    page = visit('narrow', query=f'?lang={language}')
+    page.wait_for_selector(f'.mel-btn.primary >> text={choose_words}')
+    assert page.get_attribute('html', 'lang') == language
+    choose(page, files[:1])
+    answered(page, 1)
+    said = page.locator('article:visible').inner_text()
+    assert re.search(decimal, said) and 'risk of melanoma' not in said
+    assert 'medical device' not in page.inner_text('footer.always')
+    assert faults(page, axe) == [] and too_wide(page) == []
+    page.locator('.controls select').nth(0).select_option(index=2)
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=1')
+    assert f'<html lang="{language}">' in Path(taken.value.path()).read_text()
+    page.locator('.controls select').last.select_option(label='English')
+    page.wait_for_selector('.mel-btn.primary >> text=Choose images')
+    page.wait_for_function("document.documentElement.lang == 'en'")
+    page.wait_for_selector('article:visible >> text=risk of melanoma')
+    said = page.locator('article:visible').inner_text()
+    assert 'threshold for 98% sensitivity' in said
+    assert 'Not a medical device' in page.inner_text('footer.always')
 
 
 def test_theme(visit):

@@ -24,6 +24,7 @@ from melanoma_nbdev.bedside.answer import Lesion, card_html, operating_points
 from melanoma_nbdev.bedside.app import examples
 from melanoma_nbdev.bedside.inference import load_artefact
 from melanoma_nbdev.bedside.site import fetch_parts, write_site
+from melanoma_nbdev.bedside.texts import LANGUAGES
 from melanoma_nbdev.core import ImageError, MelanomaError
 from melanoma_nbdev.evidence.decisions import conformal_sets, set_words
 from melanoma_nbdev.images import MIN_SIDE, read_image
@@ -360,9 +361,10 @@ def answered(page, n):
 
 
 @pytest.fixture
-def app_visit(visit):
+def app_visit(visit, hosted):
     "Opens the static page as the tests of the Voila page do; their waiting needs eval."
-    def _visit(size='laptop', url=None):
+    def _visit(size='laptop', url=None, query=''):
+        url = (url or hosted.url) + query
         width, height = (test_app.SIZES | test_app.NARROW_AND_WIDE)[size]
         page = visit(url, width, height, bypass_csp=True)
         page.wait_for_selector(READY)
@@ -397,6 +399,14 @@ def test_looks_of_the_voila_page(app_visit, test):
     test(app_visit)
 
 
+@pytest.mark.parametrize('language', [case for case in LANGUAGES if case != 'en'])
+def test_language(app_visit, files, axe, language):  # noqa: F811
+    "Each language, by the test of the Voila page."
+    cases = next(mark.args[1] for mark in test_app.test_language.pytestmark)
+    case = next(case for case in cases if case[0] == language)
+    test_app.test_language(app_visit, files, axe, *case)
+
+
 def test_stop(app_visit):
     "A long batch can be stopped."
     test_app.test_stop(app_visit)
@@ -421,11 +431,12 @@ def test_under_its_policy(visit, tmp_path, width):
     assert table.startswith('file,risk_percent') and len(table.splitlines()) == 9
 
 
-RENDER = """async cases => {
+RENDER = """async ([cases, language]) => {
     const reading = await import(new URL('reading.js', location).href);
     const {default: init, Environment} = await import(new URL('lib/minijinja.js', location).href);
     const facts = await (await fetch('facts.json')).json();
     await init({module_or_path: new URL('lib/minijinja.wasm', location)});
+    reading.speak(window.melanoma.texts, language);
     const env = reading.prepare(new Environment(), facts.templates);
     const card = ([lesion, number, chosen]) => env.renderTemplate(
         'answer.html.j2', reading.cardValues(facts, lesion, number, chosen));
@@ -450,8 +461,9 @@ def lesions_to_read(card):
         yield lesion, sensitivity, float(random.uniform(.001, .6))
 
 
-def test_cards_are_those_of_python(engine, predictor):
-    "The browser fills the card's template in as Python does, letter for letter."
+@pytest.mark.parametrize('language', LANGUAGES)
+def test_cards_are_those_of_python(engine, predictor, language):
+    "The browser fills the card's template in as Python does, letter for letter, in each language."
     cases = list(lesions_to_read(predictor.card))
     asked = []
     for number, (lesion, sensitivity, prevalence) in enumerate(cases, 1):
@@ -459,10 +471,10 @@ def test_cards_are_those_of_python(engine, predictor):
         word = str(set_words(conformal_sets([p], predictor.card['conformal']))[0])
         given = lesion._asdict() | dict(answer=lesion.answer | dict(conformal=word))
         asked.append([given, number, dict(sensitivity=sensitivity, prevalence=prevalence)])
-    found = engine.evaluate(RENDER, asked)
+    found = engine.evaluate(RENDER, [asked, language])
     for number, (case, html) in enumerate(zip(cases, found, strict=True), 1):
         lesion, sensitivity, prevalence = case
-        expected = card_html(predictor.card, lesion, number, sensitivity, prevalence)
+        expected = card_html(predictor.card, lesion, number, sensitivity, prevalence, language)
         assert unescape(html).split() == unescape(expected).split()
 
 

@@ -18,11 +18,12 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from .answer import (
-    PAGE_FOLDER, QUIET, about_html, decide, density_of, elsewhere_sentence, operating_points,
-    percent, risk_curve, standing, study_share, unsure_sentence)
+from melanoma_nbdev.bedside.answer import (
+    QUIET, about_html, decide, density_of, measured_elsewhere, operating_points, risk_curve,
+    study_share)
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
+from .texts import LANGUAGES, PAGE_FOLDER, text
 from ..core import (
     DX, MelanomaError, friendly, package_dir, read_json, sha256, write_json, write_text)
 from ..evidence.calibration import SIIM_PREVALENCE
@@ -53,41 +54,45 @@ def site_facts(
                 inner=INNER, dx=DX, views=views, signatures=_signatures(), meanings=meanings)
 
 # %% ../../nbs/bedside/53_site.ipynb #570a9759
-def _decisions(card:dict, sensitivity:float)->list:
-    "What `decide` says, from which score on."
+def _levels(card:dict, sensitivity:float)->list:
+    "The level of `decide`, from which score on."
     starts = sorted({0., *(point['threshold'] for point in operating_points(card).values())})
-    return [dict(decide(card, start, sensitivity)._asdict(), start=start) for start in starts]
+    return [dict(level=decide(card, start, sensitivity).level, start=start) for start in starts]
 
 def _point(card:dict, sensitivity:float)->dict:
-    "An operating point: its threshold, its sentences and what was measured there."
-    threshold = operating_points(card)[sensitivity]['threshold']
-    measured = decide(card, threshold, sensitivity).sentence.split('. ', 1)[1]
-    return dict(sensitivity=sensitivity, threshold=threshold, measured=measured,
-                decisions=_decisions(card, sensitivity))
+    "An operating point: its threshold, and what was measured there."
+    point = operating_points(card)[sensitivity]
+    found = {name: point['sensitivity'][name] for name in ('value', 'lo', 'hi')}
+    return dict(sensitivity=sensitivity, threshold=point['threshold'], found=found,
+                spared=point['specificity']['value'], levels=_levels(card, sensitivity))
+
+def _elsewhere(card:dict)->dict|None:
+    "The figures of `elsewhere_sentence`."
+    for one in measured_elsewhere(card)[:1]:
+        return dict(n=one['n'], n_melanoma=one['n_melanoma'], source=one['source'],
+                    auc=one['auc']['value'], sensitivity=one['sensitivity']['value'])
 
 # %% ../../nbs/bedside/53_site.ipynb #1f32079e
 def _standing_facts(card:dict)->dict:
-    "The words of `standing`, and the shares of both classes below each edge of the card's bins."
+    "The shares of both classes below each edge of the card's bins."
     bins = (card.get('reliability') or {}).get('bins') or []
     melanoma = pd.Series([0, *(b['n_melanoma'] for b in bins)]).cumsum()
     benign = pd.Series([0, *(b['n'] - b['n_melanoma'] for b in bins)]).cumsum()
     below = {name: (counts/max(counts.iloc[-1], 1)).tolist()
              for name, counts in dict(benign=benign, melanoma=melanoma).items()}
-    words = standing(card, 0.).split(percent(0.)) if bins else []
-    return dict(standing=words, edges=[0., *(b['hi'] for b in bins)], below=below)
+    return dict(edges=[0., *(b['hi'] for b in bins)], below=below)
 
 def reading_facts(
     card:dict, # The model's card
 )->dict: # As JSON takes it
-    "What `reading.js` has to know to say what a score is worth, in the words of `answer`."
-    curve = risk_curve(card)
+    "What `reading.js` has to know to say what a score is worth, as `answer` does."
+    curve, limits = risk_curve(card), card.get('conformal')
     return dict(
         points=[_point(card, wanted) for wanted in operating_points(card)],
-        unknown=decide(card, 0., -1.)._asdict(), share=study_share(card), quiet=QUIET,
+        share=study_share(card), siim=SIIM_PREVALENCE, quiet=QUIET,
         curve=None if curve is None else curve.to_dict('list'),
-        elsewhere=elsewhere_sentence(card), density=density_of(card, 0.5),
-        unsure_means=unsure_sentence(card) if card.get('conformal') else '',
-        **_standing_facts(card))
+        elsewhere=_elsewhere(card), density=density_of(card, 0.5),
+        kept=1 - limits['alpha'] if limits else None, **_standing_facts(card))
 
 # %% ../../nbs/bedside/53_site.ipynb #703f27f6
 _INSIDE = r'(?:[^()]|\([^()]*\))*'
@@ -158,17 +163,18 @@ POLICY = '; '.join([
     "style-src-attr 'unsafe-inline'", "base-uri 'none'", "form-action 'none'"])
 "The content policy of the static page"
 _COPIED = 'site.js worker.js site.css icon.svg LICENSES.txt APACHE.txt'
-_PARTS = 'answer problem tiles report status take'
+_PARTS = 'answer problem tiles report status take thumbs'
 "Templates that the browser fills in"
 
 # %% ../../nbs/bedside/53_site.ipynb #38da64be
 def _examples_into(folder:Path)->list:
-    "Copy the drawn examples; label, file and remark of each."
+    "Copy the drawn examples; number, file and kind of each."
     rows = []
     (folder/'examples').mkdir()
-    for label, path, remark in examples():
+    for number, (_, path, remark) in enumerate(examples(), 1):
         shutil.copyfile(path, folder/'examples'/Path(path).name)
-        rows.append(dict(label=label, file=f'examples/{Path(path).name}', remark=remark))
+        kind = 'melanoma' if remark == text('example.melanoma') else 'benign'
+        rows.append(dict(number=number, file=f'examples/{Path(path).name}', kind=kind))
     return rows
 
 def _model_into(folder:Path, model:Path)->int:
@@ -185,8 +191,10 @@ def _page_into(folder:Path, views:int):
     names = [f'{part}.html.j2' for part in _PARTS.split()]
     templates = {name: for_browser((PAGE_FOLDER/'parts'/name).read_text('utf-8'))
                  for name in names}
-    facts = site_facts(views) | reading_facts(read_json(folder/'card.json'))
-    facts |= dict(examples=_examples_into(folder), templates=templates)
+    card = read_json(folder/'card.json')
+    about = {language: about_html(card, language) for language in LANGUAGES}
+    facts = site_facts(views) | reading_facts(card)
+    facts |= dict(about=about, examples=_examples_into(folder), templates=templates)
     write_json(folder/'facts.json', facts)
 
 # %% ../../nbs/bedside/53_site.ipynb #cb4320b1
@@ -199,12 +207,6 @@ def file_hashes(
                                                       sha256=sha256(path)) for path in files}
 
 # %% ../../nbs/bedside/53_site.ipynb #3d8b0709
-def _places(card:dict)->list:
-    "The shares of melanomas that the page offers: words and value."
-    share = study_share(card)
-    places = [(f'training study: {percent(share)}', 'study')] if share else []
-    return [*places, (f'SIIM-ISIC 2020: {percent(SIIM_PREVALENCE)}', SIIM_PREVALENCE)]
-
 def _rendered(name:str, **values)->str:
     "A template of the static page, filled in."
     environment = Environment(loader=FileSystemLoader(SITE_FOLDER), undefined=StrictUndefined,
@@ -213,9 +215,9 @@ def _rendered(name:str, **values)->str:
 
 def _index(card:dict, version:str)->str:
     "The page itself."
-    points = list(operating_points(card)) or [.95]
+    texts = (PAGE_FOLDER/'texts.json').read_text('utf-8')
     return _rendered('index.html.j2', version=version, policy=POLICY, accept=ACCEPTED_FILES,
-                     max_mb=MAX_UPLOAD // 2**20, points=points, places=_places(card),
+                     max_mb=MAX_UPLOAD // 2**20, texts=Markup(texts), languages=LANGUAGES,
                      thumbs=Markup(thumbs_html()), about=Markup(about_html(card)))
 
 # %% ../../nbs/bedside/53_site.ipynb #2e29dfa3

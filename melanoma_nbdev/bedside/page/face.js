@@ -1,6 +1,11 @@
-/* Light or dark: as the system has it, until the reader presses the button. Nothing of it is stored. */
-(() => {
+/* What both pages do before anything else is there: light or dark, and the language of the frame.
+ * Nothing of either is stored. */
+window.melanoma = (() => {
   const root = document.documentElement;
+  const all = selector => document.querySelectorAll(selector);
+
+  // ---- light or dark: as the system has it, until the reader presses the button
+
   const system = matchMedia('(prefers-color-scheme: dark)');
   let chosen = null;
 
@@ -12,10 +17,43 @@
 
   paint();
   system.addEventListener('change', paint);
-  addEventListener('DOMContentLoaded', paint);
   addEventListener('click', event => {
     if (!event.target.closest('#theme')) return;
     chosen = root.dataset.theme === 'dark' ? 'light' : 'dark';
     paint();
   });
+
+  // ---- language: what the address asks for (?lang=de), or else the browser
+
+  const texts = JSON.parse(document.getElementById('texts').textContent);
+  const languages = Object.keys(texts.choose);
+  const asked = [new URLSearchParams(location.search).get('lang'), ...navigator.languages];
+  const codes = asked.map(name => (name ?? '').slice(0, 2).toLowerCase());
+  let language = codes.find(code => languages.includes(code)) ?? 'en';
+
+  /* A sentence, its places {0}, {1} filled in. */
+  function say(key, ...values) {
+    return texts[key][language].replace(/\{(\d)\}/g, (_, place) => values[place]);
+  }
+
+  /* The frame in a language: `data-say` names the sentence of an element, `data-say-label` its name. */
+  function speak(code) {
+    language = code;
+    root.lang = code;
+    for (const element of all('[data-say]')) {
+      const values = element.dataset.sayWith?.split('|') ?? [];
+      element.textContent = say(element.dataset.say, ...values);
+    }
+    for (const element of all('[data-say-label]')) {
+      const name = say(element.dataset.sayLabel);
+      element.setAttribute('aria-label', name);
+      if (element.title) element.title = name;
+    }
+  }
+
+  addEventListener('DOMContentLoaded', () => {
+    paint();
+    speak(language);
+  });
+  return {texts, languages, say, speak, get language() { return language; }};
 })();

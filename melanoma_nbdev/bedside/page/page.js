@@ -10,7 +10,8 @@
   };
   const mb = n => (n / 1048576).toFixed(n < 10485760 ? 1 : 0) + ' MB';
   const limit = () => { const el = document.querySelector('[data-limit-mb]'); return (el ? +el.dataset.limitMb : 64) * 1048576; };
-  const few = a => a.slice(0, 3).join(', ') + (a.length > 3 ? ' and ' + (a.length - 3) + ' more' : '');
+  const { say: words } = melanoma;
+  const few = a => (a.length > 3 ? words('and_more', a.slice(0, 3).join(', '), a.length - 3) : a.join(', '));
   const working = () => !!document.querySelector('.mel-btn.primary:disabled, .status .work');
 
   /* ---- files */
@@ -23,15 +24,15 @@
       if (sum + f.size <= limit()) { keep.push(f); sum += f.size; }
       else left.push(f.name.slice(0, 80) + ' (' + mb(f.size) + ')');
     }
-    if (left.length) note('One upload holds at most ' + mb(limit()) + '. Not taken: ' + few(left) + '. ' +
-      (keep.length || files.length > 1 ? 'Upload what is left in a second go, or save large files smaller.' : 'Save it smaller, as JPEG for example, and try again.'));
+    const next = keep.length || files.length > 1 ? 'too_much.again' : 'too_much.smaller';
+    if (left.length) note(words('too_much', mb(limit()), few(left)) + ' ' + words(next));
     return keep;
   }
   function setFiles(input, files) { const d = new DataTransfer(); files.forEach(f => d.items.add(f)); input.files = d.files; }
   function busy(files) {
-    const n = files.length, el = document.querySelector('.status .widget-html-content');
+    const el = document.querySelector('.status .widget-html-content');
     const sum = files.reduce((s, f) => s + f.size, 0);
-    if (el) el.innerHTML = '<span role="status" class="work">Reading ' + n + (n > 1 ? ' files' : ' file') + ' (' + mb(sum) + ')</span>';
+    if (el) el.innerHTML = '<span role="status" class="work">' + words('reading', files.length, mb(sum)) + '</span>';
   }
   function checked(ev) {
     const files = [...ev.target.files], keep = fit(files);
@@ -56,7 +57,7 @@
   addEventListener('dragleave', ev => { if (!ev.relatedTarget) over(ev, false); });
   const take = files => {
     if (!files.length || !uploader() || document.body.classList.contains('is-gone')) return;
-    if (working()) { note('The images before these are still being looked at. Wait until they are done, or stop them; then drop these again.'); return; }
+    if (working()) { note(words('wait')); return; }
     dropped = files;
     uploader().click();
   };
@@ -107,7 +108,20 @@
     noted = el.dataset.moment;
     note(el.dataset.note);
   }
+  /* The widgets take over the frame's language when they come; then the frame follows theirs. */
+  let agreed = false;
+  function spoken() {
+    const language = document.querySelector('.hint')?.dataset.language;
+    const choice = document.querySelector('.controls .language select');
+    if (!language || !choice) return;
+    if (agreed && language !== melanoma.language) melanoma.speak(language);
+    if (!agreed && language !== melanoma.language) {
+      choice.selectedIndex = melanoma.languages.indexOf(melanoma.language);
+      choice.dispatchEvent(new Event('change', { bubbles: true }));
+    }
+    agreed = true;
+  }
   let waiting = false;
-  const settle = () => { waiting = false; by('main')?.setAttribute('role', 'main'); arranged(); told(); };
+  const settle = () => { waiting = false; by('main')?.setAttribute('role', 'main'); spoken(); arranged(); told(); };
   new MutationObserver(() => { if (!waiting) { waiting = true; setTimeout(settle, 30); } }).observe(document, { childList: true, subtree: true });
 })();

@@ -15,21 +15,43 @@ export function printf(x, pattern) {
   return digits ? fixed(x, Number(digits[1])) : String(Number(x.toPrecision(6)));
 }
 
-export const thousands = n => n.toLocaleString('en-US');
+/* The table of sentences and the language of the page; of Python's `texts`. */
+const spoken = {texts: {}, language: 'en'};
+export const speak = (texts, language) => { Object.assign(spoken, {texts, language}); };
+
+/* `texts.text` */
+export function say(key, ...values) {
+  return spoken.texts[key][spoken.language].replace(/\{(\d)\}/g, (_, place) => values[place]);
+}
+
+const comma = written => (spoken.language === 'en' ? written : written.replace('.', ','));
+
+/* `texts.decimals`, `thousands`, `with_percent` */
+export const decimals = (x, digits) => comma(fixed(x, digits));
+const GROUPED_BY = {en: ',', fr: '\u202f', de: '.', es: '\u00a0'};
+export const thousands = n => n.toLocaleString('en-US').replaceAll(',', GROUPED_BY[spoken.language]);
+const withPercent = written => written + (spoken.language === 'en' ? '%' : '\u00a0%');
 
 /* `answer.percent` */
 export function percent(share, unit = '%') {
-  return fixed(100*share, share < .0995 || share > .9005 ? 1 : 0) + unit;
+  const written = decimals(100*share, share < .0995 || share > .9005 ? 1 : 0);
+  return unit ? withPercent(written) : written;
 }
 
-/* `answer.headline` */
-export const headline = risk => (risk < .0005 ? 'under 0.1%' : percent(risk));
+/* `answer.whole_percent` */
+export const whole = share => withPercent(comma(printf(100*share, '%g')));
+
+/* `answer.risk_in_words` */
+export const headline = risk => (risk < .0005 ? say('under', percent(.001)) : percent(risk));
+
+/* `answer.risk_in_short` */
+export const short = risk => (risk < .0005 ? `<${percent(.001)}` : percent(risk));
 
 /* `answer.one_in` */
 export function oneIn(risk) {
-  if (risk < .001) return 'fewer than 1 in 1,000';
-  if (risk > .4) return `about ${fixed(10*risk, 0)} in 10`;
-  return `about 1 in ${thousands(Number(fixed(1/risk, 0)))}`;
+  if (risk < .001) return say('one_in.few');
+  if (risk > .4) return say('one_in.ten', fixed(10*risk, 0));
+  return say('one_in', thousands(Number(fixed(1/risk, 0))));
 }
 
 /* Log-odds, finite at 0 and 1. */
@@ -63,18 +85,38 @@ export function riskOf({curve, share}, score, prevalence = null) {
   return {value: moved(at('value')), low: moved(at('low')), high: moved(at('high'))};
 }
 
+/* What was measured at an operating point, in a sentence. */
+export function measured({found, spared}) {
+  return say('measured', percent(found.value), percent(found.lo, ''), percent(found.hi), percent(1 - spared));
+}
+
 /* `answer.decide`: what follows from a score at an operating point. */
-export function decide({points, unknown}, score, sensitivity) {
+export function decide({points}, score, sensitivity) {
   const point = points.find(one => one.sensitivity === sensitivity);
-  return point ? point.decisions.findLast(step => score >= step.start) : unknown;
+  const level = point ? point.levels.findLast(step => score >= step.start).level : 'unknown';
+  const words = say(`level.${level}`);
+  if (!point) return {level, words, sentence: say('no_threshold')};
+  const side = level === 'above' ? 'lies.above' : 'lies.under';
+  const said = say(side, whole(sensitivity), percent(1 - point.found.value));
+  return {level, words, sentence: `${said} ${measured(point)}`};
 }
 
 /* `answer.standing`: where a score stands among the images of the study. */
-export function standing({standing: words, edges, below}, score) {
-  if (!words.length) return '';
+export function standing({edges, below}, score) {
+  if (edges.length < 2) return '';
   const places = edges.map(logOdds), at = name => percent(interp(logOdds(score), places, below[name]));
-  return words[0] + at('benign') + words[1] + at('melanoma') + words[2];
+  return say('standing', at('benign'), at('melanoma'));
 }
+
+/* `answer.elsewhere_sentence` */
+export function elsewhere({elsewhere: one}) {
+  if (!one) return say('elsewhere.none');
+  return say('elsewhere', thousands(one.n), one.source, decimals(one.auc, 2), percent(1 - one.sensitivity),
+    thousands(one.n_melanoma));
+}
+
+/* `answer.unsure_sentence` */
+export const unsureMeans = ({kept}) => (kept === null ? '' : say('unsure.means', whole(kept)));
 
 /* `answer.density_of`: the outlines of the study's scores, and where this one lies. */
 export function densityOf({density}, score) {
@@ -116,8 +158,7 @@ export function cardValues(facts, lesion, number, chosen) {
   const score = answer.p_melanoma;
   return {lesion, number, share: chosen.prevalence ?? facts.share, in_study: chosen.prevalence === null,
     standing: standing(facts, score), density: densityOf(facts, score),
-    elsewhere: facts.elsewhere, unsure_means: facts.unsure_means,
-    diagnoses: ranked.map(([code, part]) => [facts.dx[code], part]), ...reading(facts, answer, chosen)};
+    elsewhere: elsewhere(facts), unsure_means: unsureMeans(facts), diagnoses: ranked, ...reading(facts, answer, chosen)};
 }
 
 /* `answer.in_order`: those to look at first in front, those without an answer last. */
@@ -172,7 +213,7 @@ export function tableCsv(facts, card, lesions, chosen) {
 export function prepare(env, templates) {
   Object.assign(env, {trimBlocks: true, lstripBlocks: true, undefinedBehavior: 'strict'});
   env.enablePyCompat();
-  const filters = {percent, headline, one_in: oneIn, printf, thousands};
+  const filters = {say, percent, whole, headline, short, one_in: oneIn, decimals, printf, thousands};
   for (const [name, filter] of Object.entries(filters)) env.addFilter(name, filter);
   for (const [name, source] of Object.entries(templates)) env.addTemplate(name, source);
   return env;

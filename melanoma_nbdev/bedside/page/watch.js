@@ -5,10 +5,6 @@
   /* ---- a page whose process or server is gone looks alive: say it */
 
   const config = () => { try { return JSON.parse(by('jupyter-config-data').textContent); } catch { return {}; } };
-  const GONE = {
-    kernel: 'The process behind this page has ended: it was not used for a long time, needed too much memory, or failed. What you see stays until you leave, but nothing new can be answered.',
-    server: 'The connection to this page\u2019s server is gone, and answers can no longer arrive. Reload the page; if that does not help, start melanoma_app again.',
-  };
   let gone = '', misses = 0, leaving = false, asked = false;
   function lost(why) {
     if (why === gone) return;
@@ -16,7 +12,7 @@
     document.body.classList.toggle('is-gone', !!gone);
     const el = by('gone');
     el.hidden = !gone;
-    el.querySelector('p').textContent = GONE[gone] || '';
+    el.querySelector('p').textContent = gone ? melanoma.say('gone.' + gone) : '';
     if (gone) document.querySelectorAll('.status .work').forEach(el => el.classList.replace('work', 'stopped'));
   }
   async function look() {

@@ -10,15 +10,17 @@ const page = {lesions: [], known: new Map(), removed: null, waiting: new Map(), 
   working: false, stopped: false, card: null, facts: null, env: null, links: []};
 
 const show = (selector, visible) => { $(selector).hidden = !visible; };
-const plural = (n, one, more) => `${n} ${n === 1 ? one : more}`;
-const few = names => names.slice(0, 3).join(', ') + (names.length > 3 ? ` and ${names.length - 3} more` : '');
+const {say: words} = window.melanoma;
+const counted = (n, key) => words(`${key}.${n === 1 ? 'one' : 'more'}`, n);
+const few = names => (names.length > 3 ? words('and_more', names.slice(0, 3).join(', '), names.length - 3) : names.join(', '));
 
 function note(words, where = '#note') {
   show(where, words);
   $(`${where} p`).textContent = words;
 }
 
-const render = (part, values) => page.env.renderTemplate(`${part}.html.j2`, values);
+const render = (part, values) => page.env.renderTemplate(`${part}.html.j2`,
+  {language: window.melanoma.language, ...values});
 
 /* What the reader chose: operating point and share of melanomas (null: as in the study). */
 function chosen() {
@@ -83,7 +85,7 @@ function reportHtml() {
   const {facts, card, lesions} = page, read = chosen();
   const point = facts.points.find(one => one.sensitivity === read.sensitivity);
   return render('report', {rows: reading.rowsOf(facts, lesions, read), pictures: $('#pictures').checked,
-    by: reading.provenance(facts, card, read), measured: point?.measured ?? '', elsewhere: facts.elsewhere,
+    by: reading.provenance(facts, card, read), measured: point ? reading.measured(point) : '', elsewhere: reading.elsewhere(facts),
     intended: card.intended_use ?? ''});
 }
 
@@ -146,7 +148,7 @@ async function answerOne({name, note: remark, read}) {
 async function take(items) {
   if (!items.length) return;
   if (page.working) {
-    note('The images before these are still being looked at. Wait until they are done, or stop them; then drop these again.');
+    note(words('wait'));
     return;
   }
   Object.assign(page, {removed: null, stopped: false});
@@ -154,15 +156,15 @@ async function take(items) {
   busy(true);
   for (const [i, item] of items.entries()) {
     if (page.stopped) {
-      note(`Stopped: ${items.length - i} of ${items.length} files were not looked at.`);
+      note(words('stopped', items.length - i, items.length));
       break;
     }
-    say(`Looking at ${i + 1} of ${items.length}: ${item.name}`, true);
+    say(words('looking', i + 1, items.length, item.name), true);
     if (!await answerOne(item)) again.push(item.name);
     drawTiles();
     openFirst(first);
   }
-  if (again.length) note(`Already here, and not taken a second time: ${few(again)}.`);
+  if (again.length) note(words('again', few(again)));
   finish();
 }
 
@@ -175,10 +177,10 @@ function openFirst(from) {
 /* Sum up, and give the page back. */
 function finish() {
   const unread = page.lesions.filter(lesion => lesion.answer.p_melanoma === null).length;
-  const not = unread ? `, ${plural(unread, 'file', 'files')} not` : '';
+  const not = unread ? `, ${counted(unread, 'unread')}` : '';
   takeAway();
   busy(false);
-  say(`${plural(page.lesions.length - unread, 'image', 'images')} answered${not}.`);
+  say(`${counted(page.lesions.length - unread, 'answered')}${not}.`);
 }
 
 /* Take all answers from the page; until the next images come, they can be had back. */
@@ -186,7 +188,7 @@ function forget() {
   page.removed = {lesions: page.lesions, known: page.known, open: page.open};
   Object.assign(page, {lesions: [], known: new Map(), open: 0});
   redraw();
-  say('All cleared.');
+  say(words('cleared'));
   busy(false);
 }
 
@@ -210,23 +212,65 @@ function arrived({data}) {
 
 function showProgress({done, total}) {
   const megabytes = n => (n/1e6).toFixed(1);
-  $('#loading_text').textContent = `Opening the model: ${megabytes(done)} of ${megabytes(total)} MB`;
+  $('#loading_text').textContent = words('loading.part', megabytes(done), megabytes(total));
 }
 
 function refuse(why) {
   show('#loading', false);
-  note(`The page cannot start: ${why}.`, '#gone');
+  note(words('cannot_start', why), '#gone');
 }
 
 async function begin({card, facts, renderer}) {
   await init({module_or_path: renderer});
   Object.assign(page, {card, facts, env: reading.prepare(new Environment(), facts.templates)});
+  speak(window.melanoma.language);
   show('#loading', false);
   show('#work', true);
   document.documentElement.dataset.ready = Math.round(performance.now());
   keep();
 }
 
+/* An option of a choice. */
+function option(value, shown) {
+  const element = document.createElement('option');
+  Object.assign(element, {value, textContent: shown});
+  return element;
+}
+
+/* The choices in the language of the page; what was chosen stays. */
+function fillChoices() {
+  const {points, share, siim} = page.facts, wanted = points.length ? points.map(one => one.sensitivity) : [.95];
+  const finds = wanted.map(one => option(one, words('point.finds', reading.whole(one))));
+  const study = share ? [option('study', words('place.study', reading.percent(share)))] : [];
+  const rare = option(siim, words('place.siim', reading.percent(siim)));
+  const chosen = [[$('#point'), finds, .95], [$('#place'), [...study, rare, option('own', words('place.own'))], 'study']];
+  for (const [choice, options, usual] of chosen) {
+    const before = choice.value || String(usual);
+    choice.replaceChildren(...options);
+    if (options.some(one => one.value === before)) choice.value = before;
+  }
+}
+
+/* The examples, and the words under them. */
+function fillExamples() {
+  const uris = [...document.querySelectorAll('.thumb img')].map(image => image.getAttribute('src'));
+  const thumbs = page.facts.examples.map((example, i) => ({...named(example), uri: uris[i]}));
+  $('#thumbs').innerHTML = render('thumbs', {thumbs});
+}
+
+/* The whole page in a language. */
+function speak(language) {
+  window.melanoma.speak(language);
+  reading.speak(window.melanoma.texts, language);
+  $('#language').value = language;
+  fillChoices();
+  fillExamples();
+  $('#about').innerHTML = page.facts.about[language];
+  redraw();
+  if (page.lesions.length && !page.working) finish();
+}
+
+const named = ({number, kind}) => ({label: words('example', number), remark: words(`example.${kind}`)});
 const fileItem = file => ({name: file.name, note: '', read: () => readFile(file)});
 
 async function readFile(file) {
@@ -235,8 +279,8 @@ async function readFile(file) {
   throw new Error(`it has ${megabytes(file.size)} MB; the limit is ${megabytes(page.facts.max_bytes)} MB, save it smaller`);
 }
 
-const exampleItem = ({label, file, remark}) => ({name: label, note: remark,
-  read: async () => (await fetch(new URL(file, SCOPE))).arrayBuffer()});
+const exampleItem = example => ({name: named(example).label, note: named(example).remark,
+  read: async () => (await fetch(new URL(example.file, SCOPE))).arrayBuffer()});
 
 /* What the page's buttons do. */
 function listen() {
@@ -247,6 +291,7 @@ function listen() {
   for (const [selector, act] of Object.entries(presses)) $(selector).addEventListener('click', act);
   input.addEventListener('change', () => { take([...input.files].map(fileItem)); input.value = ''; });
   for (const selector of ['#point', '#place', '#own input']) $(selector).addEventListener('input', redraw);
+  $('#language').addEventListener('input', event => speak(event.target.value));
   $('#pictures').addEventListener('input', takeAway);
   addEventListener('click', pressed);
 }
