@@ -7,27 +7,28 @@
 Reads the out-of-fold probabilities that imbalance_train.py wrote. Writes <set>-ranking.csv,
 <set>-calibration.csv, <set>-threshold.csv and summary.json.
 
-Differences are paired on the same images and averaged over seeds. Their intervals resample whole
-groups (lesions and duplicates, or patients), alike for both arms and all seeds. They hold for the
-networks that were trained: what another seed would change is not in them, so each seed's difference
-stands beside. `p_holm` allows for all the arms that are compared with plain cross-entropy on one
-measure (Holm 1979)."""
+Differences are paired on the same images and averaged over seeds. Their intervals are the
+package's: whole groups (lesions and duplicates, or patients) are resampled, alike for both arms and
+all seeds, with Student's quantile for the groups that hold a melanoma. They hold for the networks
+that were trained: what another seed would change is not in them, so each seed's difference stands
+beside. `p_holm` allows for all the arms that are compared with plain cross-entropy on one measure
+(Holm 1979)."""
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import read_json, write_csv, write_json
-from melanoma_nbdev.evidence.auc import bootstrap, measure_scores, percentile_interval
+from melanoma_nbdev.evidence.auc import (
+    bootstrap, groups_that_count, measure_interval, measure_scores, rarer_groups)
 from melanoma_nbdev.evidence.calibration import (
     brier_parts, calibration_error, prior_shift, recalibrate)
+from melanoma_nbdev.evidence.discrimination import paired_difference
 from melanoma_nbdev.training.losses import class_weights
-from scipy.stats import norm
+from scipy.stats import t as student
 
 MEASURES = ('auc', 'pauc80', 'ap', 'sens_at_spec95')
 PLAIN = 'bce'
-POWER_80 = 2.8016
-"A true difference of so many standard errors is found four times out of five"
 
 
 # ---- ranking
@@ -53,7 +54,7 @@ def measured(table, arm, seeds, n_boot):
     by_seed = [measure_scores(is_melanoma, scores, MEASURES) for scores in runs]
     draws = [bootstrap(is_melanoma, scores, group, MEASURES, n_boot, 0) for scores in runs]
     return dict(
-        by_seed=by_seed,
+        by_seed=by_seed, data=(is_melanoma, group),
         value={name: np.mean([one[name] for one in by_seed]) for name in MEASURES},
         draws={name: np.mean([one[name] for one in draws], 0) for name in MEASURES})
 
@@ -61,16 +62,15 @@ def measured(table, arm, seeds, n_boot):
 def ranking_row(arm, name, found, seeds):
     "One arm and measure: the value, its difference from plain cross-entropy, and of each seed."
     own, plain = found[arm], found[PLAIN]
-    interval = percentile_interval(own['draws'][name], own['value'][name])
-    gap = percentile_interval(own['draws'][name] - plain['draws'][name],
-                              own['value'][name] - plain['value'][name])
-    is_plain = arm == PLAIN
+    interval = measure_interval(name, own['draws'][name], *own['data'], own['value'][name])
+    gap = paired_difference(own['draws'][name], plain['draws'][name],
+                            [own['value'][name], plain['value'][name]],
+                            groups_that_count(name, rarer_groups(*own['data'])))
     pairs = zip(seeds, own['by_seed'], plain['by_seed'], strict=True)
     return dict(
         arm=arm, measure=name, value=own['value'][name], lo=interval['lo'], hi=interval['hi'],
-        diff=gap['value'], diff_lo=gap['lo'], diff_hi=gap['hi'], se=gap['se'],
-        detectable=POWER_80*gap['se'],
-        p=np.nan if is_plain else 2*norm.sf(abs(gap['value'])/gap['se']),
+        diff=gap['diff'], diff_lo=gap['lo'], diff_hi=gap['hi'], se=gap['se'],
+        detectable=gap['detectable'], p=np.nan if arm == PLAIN else gap['p'],
         **{f'diff_seed{seed}': ours[name] - theirs[name] for seed, ours, theirs in pairs})
 
 
@@ -128,22 +128,21 @@ def calibration_row(arm, way, is_melanoma, risks, prevalence):
         mean_over_observed=risks.mean()/prevalence)
 
 
-def brier_differences(table, rows, losses, n_boot):
+def brier_differences(table, rows, losses):
     "Each row's Brier score against plain cross-entropy's after the same correction."
     group = table.group.factorize()[0]
-    n_groups = group.max() + 1
-    rng = np.random.default_rng(0)
-    times = rng.multinomial(n_groups, np.full(n_groups, 1/n_groups), n_boot)
-    size = times @ np.bincount(group)
+    n_groups, groups = group.max() + 1, rarer_groups(table.target, group)
     for place, row in rows.iterrows():
         gap = losses[row.arm, row.way] - losses[PLAIN, row.way]
-        draws = times @ np.bincount(group, gap)/size
-        bounds = np.quantile(draws, (.025, .975))
+        sums = np.bincount(group, gap - gap.mean(), n_groups)
+        se = np.sqrt((sums*sums).sum()*groups/(groups - 1))/len(group)
+        half = student.ppf(.975, groups - 1)*se
+        bounds = gap.mean() - half, gap.mean() + half
         rows.loc[place, ['brier_diff', 'brier_diff_lo', 'brier_diff_hi']] = gap.mean(), *bounds
     return rows
 
 
-def calibration(table, info, n_boot=2000):
+def calibration(table, info):
     "One row an arm and way of correcting, means over seeds."
     prevalence, seeds = info['prevalence'], info['seeds']
     is_melanoma = table.target.to_numpy()
@@ -158,7 +157,7 @@ def calibration(table, info, n_boot=2000):
                 losses[arm, way] = losses.get((arm, way), 0) + loss
     means = pd.DataFrame(rows).groupby(['arm', 'way'], sort=False).mean().reset_index()
     means = means.assign(base_rate_brier=prevalence*(1 - prevalence))
-    return brier_differences(table, means, losses, n_boot)
+    return brier_differences(table, means, losses)
 
 
 # ---- threshold
@@ -236,7 +235,7 @@ def compare(folder, dest, name, n_boot):
     table = pd.read_csv(folder/f'{name}.csv.gz', dtype={'image_id': str, 'group': str})
     info = read_json(folder/f'{name}.json')
     ranks = ranking(table, list(info['arms']), info['seeds'], n_boot)
-    risks = calibration(table, info, n_boot)
+    risks = calibration(table, info)
     tables = dict(ranking=ranks, calibration=risks, threshold=threshold(table, info))
     for what, rows in tables.items():
         write_csv(dest/f'{name}-{what}.csv', rows.map(six_digits))
