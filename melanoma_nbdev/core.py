@@ -225,6 +225,7 @@ COLUMN_NAMES = dict(
     height='height pixels_y',
     p_melanoma='''p_melanoma prediction predictions pred preds score scores prob probability y_score
         y_prob y_pred y_hat risk p_mel mel p''',
+    sampling_weight='sampling_weight',
 )
 "Our column -> the names that it goes by in tables, the likeliest first"
 
@@ -238,7 +239,9 @@ WEAK_NAMES = {
     'clinical_diagnosis': 'target benign_malignant',
 }
 "A name that says too little -> our columns beside which it does not count"
-PREDICTION_COLUMNS = tuple('image_id path patient_id target benign_malignant dx p_melanoma'.split())
+PREDICTION_COLUMNS = tuple(
+    'image_id path patient_id target benign_malignant dx p_melanoma sampling_weight'.split()
+)
 "The columns that a table of predictions may have"
 
 # %% ../nbs/00_core.ipynb #9f8a20e3

@@ -58,7 +58,7 @@ def known_of_images(data, oof):
 
 def evaluated(folder, oof, known, given):
     "All figures of a run, written to its metrics.json; and the predictions with facts."
-    facts = [name for name in (*FACTS, 'weight', 'patient_images') if name in known]
+    facts = [name for name in (*FACTS, 'sampling_weight', 'patient_images') if name in known]
     table = with_facts(oof.assign(**{name: known[name].to_numpy() for name in facts}))
     figures = evaluate(table, n_boot=given.n_boot, seed=given.seed)[0]
     old = folder/'metrics.json'

@@ -18,13 +18,13 @@ import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import SITES, sigmoid, write_csv
 from melanoma_nbdev.evidence.auc import (
-    auc, auc_interval, bootstrap, measure_interval, measure_scores, percentile_interval,
-    rarer_groups, rate_interval)
+    auc, auc_interval, bootstrap, groups_that_count, measure_interval, measure_scores,
+    percentile_interval, rarer_groups, share_interval)
 from melanoma_nbdev.evidence.discrimination import (
     bootstrap_ratio, compare_models, paired_difference)
 from melanoma_nbdev.evidence.floor import (
     combine_scores, floor_of_predictions, what_the_image_adds)
-from melanoma_nbdev.evidence.oof import clusters, simulate_oof
+from melanoma_nbdev.evidence.oof import Interval, clusters, simulate_oof
 from melanoma_nbdev.evidence.subgroups import heterogeneity
 from scipy.stats import chi2, norm
 
@@ -113,7 +113,7 @@ def differences(sets, n_boot):
     for positives in (50, 200, 581):
         for models, noise in (('equal', .5), ('apart', 1.)):
             truths = [true_measures(separation(.9)/(1 + one*one)**.5) for one in (.5, noise)]
-            for seed in range(sets if positives < 500 else sets//4):
+            for seed in range(sets if positives < 500 else 3*sets//5):
                 data = [columns_of(table) for table in two_models(positives, noise, seed)]
                 values = [measure_scores(*one[:2], names) for one in data]
                 draws = [bootstrap(*one, names, n_boot, seed) for one in data]
@@ -121,12 +121,14 @@ def differences(sets, n_boot):
                 for name in names:
                     pair = [one[name] for one in draws]
                     both = [one[name] for one in values]
-                    student = paired_difference(*pair, both, groups)
-                    usual = percentile_interval(pair[0] - pair[1])
-                    found = dict(positives=positives, models=models, measure=name,
-                                 truth=truths[0][name] - truths[1][name])
-                    rows += [dict(found, method='student', lo=student['lo'], hi=student['hi']),
-                             dict(found, method='percentile', lo=usual.lo, hi=usual.hi)]
+                    intervals = dict(
+                        student=paired_difference(*pair, both, groups_that_count(name, groups)),
+                        all_groups=paired_difference(*pair, both, groups),
+                        percentile=percentile_interval(pair[0] - pair[1]))
+                    rows += [dict(positives=positives, models=models, measure=name,
+                                  truth=truths[0][name] - truths[1][name], method=method,
+                                  lo=one['lo'], hi=one['hi'])
+                             for method, one in intervals.items()]
     return summed_up(rows, ['positives', 'models', 'measure', 'method'])
 
 
@@ -204,7 +206,7 @@ def floor(sets, n_boot):
     "What a floor of facts by lot adds to an image: within folds, and over all pairs."
     rows = []
     for positives in (110, 581):
-        for seed in range(sets if positives < 200 else sets//4):
+        for seed in range(sets):
             image = facts_by_lot(n_patients(positives), seed)
             blind = floor_of_predictions(image)
             row = what_the_image_adds(image, blind, n_boot, seed).loc['both - image']
@@ -225,7 +227,7 @@ def sampled(oof, seed, benign=5478):
     kept = ~is_benign
     kept[rng.choice(np.flatnonzero(is_benign), benign, replace=False)] = True
     weight = np.where(is_benign, is_benign.sum()/benign, 1.)
-    return oof.assign(weight=weight)[kept]
+    return oof.assign(sampling_weight=weight)[kept]
 
 
 def ratios_of(is_melanoma, scores, threshold=.02):
@@ -264,10 +266,12 @@ def figures_of(data, weights, n_boot, seed):
     ones = np.ones(len(scores)) if weights is None else weights
     for name, (above, below) in ratios_of(is_melanoma, scores).items():
         resampled = bootstrap_ratio(above, below, cluster, n_boot, seed, weights=weights)[:, 0]
-        value, groups = float(ones @ above/(ones @ below)), len(np.unique(cluster))
-        share = name in ('prevalence', 'ppv', 'npv')
-        found[name] = (rate_interval(resampled, value, groups) if share
-                       else percentile_interval(resampled, value))
+        plain = percentile_interval(resampled, float(ones @ above/(ones @ below)))
+        if name in ('prevalence', 'ppv', 'npv'):
+            of = below > 0
+            known = share_interval(above[of], cluster[of], ones[of])
+            plain = Interval(known.value, known.lo, known.hi, se=plain['se'])
+        found[name] = plain
     return found
 
 
@@ -279,7 +283,7 @@ def weights(sets, n_boot):
         sample = sampled(oof, seed)
         data, everything = columns_of(sample), columns_of(oof)
         ways = dict(
-            weighted=figures_of(data, sample['weight'].to_numpy(), n_boot, seed),
+            weighted=figures_of(data, sample['sampling_weight'].to_numpy(), n_boot, seed),
             unweighted=figures_of(data, None, n_boot, seed),
             population=figures_of(everything, None, n_boot, seed))
         for method, found in ways.items():

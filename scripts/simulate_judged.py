@@ -30,10 +30,10 @@ from melanoma_nbdev.evidence.discrimination import bootstrap_ratio
 from melanoma_nbdev.evidence.oof import Interval, out_of_fold, simulate_oof, weights_of
 from simulate_auc import PREVALENCE, simulated
 from simulate_decisions import NORMAL, SHIFT, truth
+from simulate_intervals import sampled
 
 RISK = 0.02  # where net benefit is taken
 RESAMPLES = 500
-SAMPLED = 5478 / 32111  # benign images of the 300-pixel copy of SIIM-ISIC 2020
 MODELS = {
     'the judged one': (0.0, 1.0),
     'logits lower by 0.1 of their standard deviation': (0.1, 1.0),
@@ -160,6 +160,7 @@ def figures_of(table):
         brier=brier_parts(*data, weights)['brier'],
         ece=error['ece'],
         ece_debiased=error['debiased'],
+        ece_over_chance=error['debiased'] - error['if_calibrated'],
         net_benefit=curve['model'],
         threshold=point['threshold'],
         **{name: line[name].value for name in line},
@@ -177,9 +178,8 @@ def figures_of(table):
 
 def rows_of_weights(oof, seed):
     "All images, a sample of the benign ones with weights, and the sample without."
-    kept = np.random.default_rng(seed).random(len(oof)) < SAMPLED
-    sample = oof[kept | (oof['target'] == 1)]
-    weighted = sample.assign(weight=np.where(sample['target'] == 1, 1.0, 1 / SAMPLED))
+    weighted = sampled(oof, seed)
+    sample = weighted.drop(columns='sampling_weight')
     found = [figures_of(table) for table in (oof, weighted, sample)]
     return [
         dict(
@@ -215,9 +215,9 @@ def weight_means(rows, positives, sims):
 def options():
     "What the command line asks for."
     parser = parser_of(__doc__)
-    parser.add_argument('--sims', type=int, nargs='*', default=[200, 200, 100, 120],
+    parser.add_argument('--sims', type=int, nargs='*', default=[400, 400, 400, 300, 300],
                         help='simulated sets, one number for each of --positives, or one for all')
-    parser.add_argument('--positives', type=int, nargs='*', default=[60, 80, 200, 581],
+    parser.add_argument('--positives', type=int, nargs='*', default=[50, 60, 80, 200, 581],
                         help='melanomas, about')
     parser.add_argument('--dest', type=Path, default=RESULTS / 'evidence', help='folder of tables')
     return parser.parse_args()

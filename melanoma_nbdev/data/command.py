@@ -91,9 +91,9 @@ def _sample_here(source, home) -> str:
     manifest = load_manifest(source.name, home / source.sample[1], images=False)
     files = _image_files(manifest, list_images(home / source.sample[1], source.images))
     said = f'sample in {source.sample[1]}: {_say(manifest_counts(manifest))}, {files}'
-    if 'weight' not in manifest:
+    if 'sampling_weight' not in manifest:
         return said
-    return f"{said}; a benign image stands for {manifest['weight'].max():.2f}"
+    return f"{said}; a benign image stands for {manifest['sampling_weight'].max():.2f}"
 
 # %% ../../nbs/data/15_command.ipynb #5e45d2ab
 def _set_here(name: str, folder) -> str:

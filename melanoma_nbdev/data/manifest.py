@@ -449,9 +449,9 @@ def _images_per_patient(known: Source, root: Path) -> pd.Series | None:
 
 
 def _weigh(known: Source, table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """The table of a sample with `weight` and, where the whole table is at hand,
+    """The table of a sample with `sampling_weight` and, where the whole table is at hand,
     `patient_images`: the images of the patient in the whole set."""
-    table = table.assign(weight=_sampling_weights(known, table['target']))
+    table = table.assign(sampling_weight=_sampling_weights(known, table['target']))
     counts = _images_per_patient(known, root)
     if counts is None:
         return table
@@ -535,7 +535,7 @@ def _check_ids(table: pd.DataFrame, problems: list) -> None:
 def _check_numbers(table: pd.DataFrame, problems: list) -> None:
     "Make ages and sizes numbers, in place; what cannot be is noted."
     kinds = dict(age="an age outside 0 to 120")
-    positive = ('width', 'height', 'weight')
+    positive = ('width', 'height', 'sampling_weight')
     kinds |= {name: f"a {name} that is no positive number" for name in positive}
     for name, fault in kinds.items():
         if name in table:

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'check_scores', 'check_weights', 'one_class_only', 'auc', 'RocSteps', 'cluster_draws', 'Curve',
-           'measure_scores', 'hanley_mcneil', 'newcombe', 'wilson', 'measure_draws', 'bootstrap', 'percentile_interval',
-           'rarer_groups', 'bounded_interval', 'measure_interval', 'auc_interval', 'rate_interval', 'auc_ci',
-           'auc_record', 'delong_cov', 'delong']
+           'precision_bias', 'measure_scores', 'hanley_mcneil', 'newcombe', 'wilson', 'share_interval', 'measure_draws',
+           'bootstrap', 'percentile_interval', 'rarer_groups', 'groups_that_count', 'bounded_interval',
+           'measure_interval', 'auc_interval', 'auc_ci', 'auc_record', 'delong_cov', 'delong']
 
 # %% ../../nbs/evidence/31_auc.ipynb #27144b46
 import warnings
@@ -115,10 +115,11 @@ class RocSteps:
 # %% ../../nbs/evidence/31_auc.ipynb #5438a08b
 @patch
 def _counts(self: RocSteps, level, cluster, weights, n_levels: int):
-    "Images (or their weights) at each level, per cluster: a sparse matrix (levels, clusters)."
+    """Images (or their weights) at each level, per cluster: a sparse matrix (levels, clusters). It
+    lies by clusters, so that a product reads the draws in order: levels fit the cache sooner."""
     from scipy.sparse import coo_matrix
 
-    return coo_matrix((weights, (level, cluster)), shape=(n_levels, self.n_clusters)).tocsr()
+    return coo_matrix((weights, (level, cluster)), shape=(n_levels, self.n_clusters)).tocsc()
 
 # %% ../../nbs/evidence/31_auc.ipynb #fe190b8b
 @patch
@@ -140,11 +141,11 @@ def cluster_draws(
     "Weights of resampled clusters; one seed gives one sequence, whatever the block."
     rng = np.random.default_rng(seed)
     for start in range(0, n_boot, block):
-        now = min(block, n_boot - start)
-        drawn = rng.integers(0, n_clusters, size=(now, n_clusters), dtype=np.uint32)
-        flat = drawn.astype(np.int64) * now + np.arange(now)[:, None]
-        counts = np.bincount(flat.ravel(), minlength=n_clusters * now)
-        yield counts.reshape(n_clusters, now).astype(np.float32)
+        counts = np.empty((min(block, n_boot - start), n_clusters), np.float32)
+        for resample in counts:
+            drawn = rng.integers(0, n_clusters, n_clusters, dtype=np.uint32)
+            resample[:] = np.bincount(drawn, minlength=n_clusters)
+        yield np.ascontiguousarray(counts.T)
 
 # %% ../../nbs/evidence/31_auc.ipynb #70f37183
 class Curve:
@@ -238,6 +239,31 @@ MEASURES = dict(
 """Measures of discrimination: name -> function of a `Curve`. `pauc80` is the area above 80%
 sensitivity, 0 to 0.2, as in ISIC 2024."""
 
+# %% ../../nbs/evidence/31_auc.ipynb #cb26427e
+def precision_bias(
+    is_melanoma,  # (n,) targets 0/1
+    scores,  # (n,) scores
+    weights,  # (n,) images that each row of a sample stands for
+) -> float:  # 0 where all weights are 1
+    """By how much the average precision of a weighted sample is too high on average: to the second
+    order, for images that were drawn with a probability of one over their weight. With fewer than
+    a hundred melanomas a part of the bias remains."""
+    is_melanoma, scores = check_scores(is_melanoma, scores)
+    weights, melanoma = np.asarray(weights, dtype=float), is_melanoma == 1
+    levels = scores[melanoma]
+
+    def at_or_above(rows, values):
+        "Sum of the values of some rows at or above each melanoma's score."
+        order = np.argsort(-scores[rows], kind='stable')
+        sums = np.r_[0, values[rows][order].cumsum()]
+        return sums[np.searchsorted(-scores[rows][order], -levels, 'right')]
+
+    variances = weights * np.maximum(weights - 1, 0)
+    found, false = at_or_above(melanoma, weights), at_or_above(~melanoma, weights)
+    of_found, of_false = at_or_above(melanoma, variances), at_or_above(~melanoma, variances)
+    bias = (found * of_false - false * of_found) / (found + false) ** 3
+    return float(np.average(bias, weights=weights[melanoma]))
+
 # %% ../../nbs/evidence/31_auc.ipynb #ece8242a
 def measure_scores(
     is_melanoma,  # (n,) targets 0/1
@@ -245,13 +271,17 @@ def measure_scores(
     names=('auc',),  # Names in `MEASURES`
     weights=None,  # (n,) sampling weights; one each where None
 ) -> dict:  # name -> value; NaN with a warning where only one class is there
-    "Measures of discrimination of one set of scores."
+    """Measures of discrimination of one set of scores. With sampling weights the average precision
+    is less by `precision_bias`."""
     is_melanoma, scores = check_scores(is_melanoma, scores)
     if one_class_only(is_melanoma):
         return {name: float('nan') for name in names}
     all_in_one = RocSteps(is_melanoma, scores, np.zeros(len(scores), int), weights=weights)
     curve = Curve(*all_in_one.steps(np.ones((1, 1), np.float32)))
-    return {name: float(MEASURES[name](curve)[0]) for name in names}
+    values = {name: float(MEASURES[name](curve)[0]) for name in names}
+    if 'ap' in values and weights is not None:
+        values['ap'] -= precision_bias(is_melanoma, scores, weights)
+    return values
 
 # %% ../../nbs/evidence/31_auc.ipynb #e5ca213d
 def hanley_mcneil(
@@ -311,11 +341,42 @@ def wilson(
     half = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / scale
     return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
 
+# %% ../../nbs/evidence/31_auc.ipynb #31a41841
+def _share_effect(yes, share: float, cluster, weights) -> float:
+    "By how much clusters and weights change the variance of a share; clusters never lower it."
+    own, total = np.unique(cluster, return_inverse=True)[1], weights.sum()
+    if not 0 < share < 1:  # nothing is seen of how clusters go together: the worst case
+        mass = np.bincount(own, weights=weights)
+        return float(len(yes) * (mass * mass).sum() / (total * total))
+    alone = weights * (yes - share)
+    sums = np.bincount(own, weights=alone)
+    variance = (total * total / len(yes)) * share * (1 - share)
+    of_images = 1.0 if (weights == weights[0]).all() else float((alone * alone).sum() / variance)
+    return max(of_images, float((sums * sums).sum() / variance))
+
+# %% ../../nbs/evidence/31_auc.ipynb #476ad32b
+def share_interval(
+    yes,  # (n,) 1 where an image has it, 0 where not; a part of 1 where ties are shared out
+    cluster,  # (n,) codes of the images' clusters
+    weights=None,  # (n,) images that each row stands for; ones where None
+) -> Interval:  # Also design_effect; NaN where there is no image
+    """A share with Wilson's interval on the effective number of images: n over the design effect
+    of clusters and weights. It never has zero width: where all or none have it, a cluster counts
+    as one image."""
+    yes = np.asarray(yes, dtype=float)
+    weights = np.ones(len(yes)) if weights is None else np.asarray(weights, dtype=float)
+    if not len(yes):
+        return Interval(float('nan'), design_effect=float('nan'))
+    share = float(np.average(yes, weights=weights))
+    effect = _share_effect(yes, share, cluster, weights)
+    lo, hi = wilson(share * len(yes) / effect, len(yes) / effect)
+    return Interval(share, float(lo), float(hi), design_effect=effect)
+
 # %% ../../nbs/evidence/31_auc.ipynb #fd796987
 def _blocks(steps: RocSteps, n_boot: int, seed: int, max_mb: float, progress: bool):
     "The draws of all resamples, in blocks that fit into `max_mb`, with a bar where wanted."
     row = 12 * steps.n_clusters + 60 * steps.n_levels + 1
-    block = int(np.clip(max_mb * 2**20 / row, 1, 48))
+    block = int(np.clip(max_mb * 2**20 / row, 1, 24))
     draws = cluster_draws(steps.n_clusters, n_boot, seed, block)
     if not progress:
         return draws
@@ -347,11 +408,11 @@ def bootstrap(
     seed: int = 0,  # One seed and the same clusters give the same resamples: two calls are paired
     n_clusters: int | None = None,  # Number of clusters where this is a part of a larger set
     weights=None,  # (n,) sampling weights, the same in all resamples; one each where None
-    **kwargs,  # max_mb: memory of one block (16); progress: show a bar (False)
+    **kwargs,  # max_mb: memory of one block (64); progress: show a bar (False)
 ) -> dict:  # name -> (n_boot,) values; NaN for a resample with one class only
     "Measures on resamples of whole clusters. Time grows with rows times resamples."
     steps = RocSteps(is_melanoma, scores, cluster, n_clusters, weights)
-    options = dict(max_mb=16.0, progress=False) | kwargs
+    options = dict(max_mb=64.0, progress=False) | kwargs
     blocks = [
         measure_draws(steps, drawn, names) for drawn in _blocks(steps, n_boot, seed, **options)
     ]
@@ -382,6 +443,14 @@ def rarer_groups(
 # %% ../../nbs/evidence/31_auc.ipynb #3eb6710c
 _GROUPS_USED = dict(pauc80=0.4, spec_at_sens95=0.4)
 "Share of the groups that Student's quantile counts, where a measure sees few melanomas only"
+
+
+def groups_that_count(
+    name: str,  # A name in `MEASURES`
+    groups: float,  # Clusters that hold the rarer class
+) -> float:  # At least 2, where there are as many
+    "The groups that Student's quantile counts in an interval of a measure."
+    return max(_GROUPS_USED.get(name, 1) * groups, min(groups, 2))
 
 
 def _smallest_step(name: str, is_melanoma: np.ndarray) -> float:
@@ -449,7 +518,7 @@ def measure_interval(
     if name in ('auc', 'pauc80') and (rarer < 2 or _reaches_end(draws / top, level)):
         lo, hi = _by_sizes(name, min(value / top, 1.0), is_melanoma, cluster, level)
     else:
-        groups = max(_GROUPS_USED.get(name, 1) * rarer, min(rarer, 2))
+        groups = groups_that_count(name, rarer)
         nearest = _smallest_step(name, is_melanoma)
         known = bounded_interval(draws / top, value / top, groups, level, nearest)
         lo, hi = known.lo, known.hi
@@ -466,23 +535,6 @@ def auc_interval(
     """Interval of an AUC on the logit scale (`measure_interval`). A class in one group, or perfect
     resamples in one tail: Newcombe's interval for as many groups as hold each class."""
     return measure_interval('auc', draws, is_melanoma, cluster, value, level)
-
-# %% ../../nbs/evidence/31_auc.ipynb #8295c572
-def rate_interval(
-    draws: np.ndarray,  # (n_boot,) the rate on the resamples, NaN where not defined
-    value: float,  # The rate itself
-    groups: float,  # Groups that hold what is counted
-    level: float = 0.95,  # Coverage
-) -> Interval:  # Also se and n_ok
-    """Wilson's interval of a rate, on as many images as would have the variance of the resamples;
-    on its groups where the rate is 0 or 1 and no resample differs."""
-    plain = percentile_interval(draws, value, level)
-    if plain['n_ok'] < 2:
-        return plain
-    variance = plain['se'] ** 2 * groups / max(groups - 1, 1)
-    n = value * (1 - value) / variance if variance > 0 else groups
-    lo, hi = (float(bound) for bound in wilson(value * n, n, level))
-    return Interval(value, lo, hi, se=plain['se'], n_ok=plain['n_ok'])
 
 # %% ../../nbs/evidence/31_auc.ipynb #e51080ea
 def _codes(cluster, n: int) -> np.ndarray | None:

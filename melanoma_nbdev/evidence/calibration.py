@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['RECALIBRATIONS', 'SIIM_PREVALENCE', 'weights_or_ones', 'fit_temperature', 'check_risks', 'brier_parts',
-           'calibration_error', 'calibration_line', 'share_interval', 'reliability', 'plot_reliability', 'fit_platt',
-           'fit_recalibration', 'recalibrate', 'calibration_table', 'prior_shift', 'at_prevalence']
+           'calibration_error', 'calibration_line', 'reliability', 'plot_reliability', 'fit_platt', 'fit_recalibration',
+           'recalibrate', 'calibration_table', 'prior_shift', 'at_prevalence']
 
 # %% ../../nbs/evidence/33_calibration.ipynb #4ea47431
 import numpy as np
 import pandas as pd
 
 from ..core import RunError, log_odds, sigmoid, softmax
-from .auc import auc, check_scores, percentile_interval, wilson
+from .auc import auc, check_scores, percentile_interval, share_interval
 from .discrimination import bootstrap_ratio, bootstrap_within, complete_folds
 from .oof import Interval, check_folds, clusters, weights_of
 
@@ -134,7 +134,8 @@ def calibration_error(
     cluster=None,  # (n,) codes; every image its own where None
 ) -> dict:  # ece as it is; debiased, at least 0; if_calibrated; n_bins used
     """Expected calibration error (ECE) over bins of equal mass, plain and debiased. `debiased` is
-    not 0 for right risks: about `if_calibrated` is expected then."""
+    not 0 for right risks: about `if_calibrated` is expected then. In a weighted sample all three
+    are higher than on all images, by chance; what `debiased` is above `if_calibrated` is not."""
     is_melanoma, risks = check_risks(is_melanoma, risks)
     weights = weights_or_ones(weights, len(risks))
     bins = np.unique(_equal_bins(risks, n_bins, weights), return_inverse=True)[1]
@@ -221,34 +222,6 @@ def calibration_line(
     draws = bootstrap_ratio(seen, predicted, cluster, 1000)[:, 0]
     ratio = percentile_interval(draws, float(seen.sum() / predicted.sum()))
     return dict(slope=slope, intercept=intercept, observed_expected=ratio)
-
-# %% ../../nbs/evidence/33_calibration.ipynb #3d9fb0ed
-def _share_effect(yes, share: float, cluster, weights) -> float:
-    "By how much clusters and weights inflate the variance of a share, at least 1."
-    own, total = np.unique(cluster, return_inverse=True)[1], weights.sum()
-    if not 0 < share < 1:  # nothing is seen of how clusters go together: the worst case
-        mass = np.bincount(own, weights=weights)
-        return float(len(yes) * (mass * mass).sum() / (total * total))
-    sums = np.bincount(own, weights=weights * (yes - share))
-    variance = (total * total / len(yes)) * share * (1 - share)
-    return max(1.0, float((sums * sums).sum() / variance))
-
-# %% ../../nbs/evidence/33_calibration.ipynb #9da6dbb2
-def share_interval(
-    yes,  # (n,) 1 where an image has it, 0 where not
-    cluster,  # (n,) codes of the images' clusters
-    weights=None,  # (n,) images that each row stands for; ones where None
-) -> Interval:  # Also design_effect; NaN where there is no image
-    """A share with Wilson's interval on the effective number of images: n over the design effect
-    of clusters and weights. It never has zero width: where all or none have it, a cluster counts
-    as one image."""
-    yes, weights = np.asarray(yes, dtype=float), weights_or_ones(weights, len(yes))
-    if not len(yes):
-        return Interval(float('nan'), design_effect=float('nan'))
-    share = float(np.average(yes, weights=weights))
-    effect = _share_effect(yes, share, cluster, weights)
-    lo, hi = wilson(share * len(yes) / effect, len(yes) / effect)
-    return Interval(share, float(lo), float(hi), design_effect=effect)
 
 # %% ../../nbs/evidence/33_calibration.ipynb #f85d3d6e
 def _reliability_bin(is_melanoma, risks, cluster, weights) -> dict:
@@ -451,7 +424,7 @@ def recalibrate(
 ) -> tuple:  # The table with recalibrated `p_melanoma`; parameters {'all': ..., fold: ...}
     """Recalibrated predictions, each fold by a map fitted on the others. Temperature uses the
     logits of all classes where there are any, and the diagnoses where `dx` is there. Sampling
-    weights in `weight` are used: Platt's and the isotonic map then speak at the prevalence that
+    weights are used: Platt's and the isotonic map then speak at the prevalence that
     the weights represent, so no `prior_shift` on top. A temperature cannot move the prevalence."""
     check_risks(oof['target'], oof['p_melanoma'])
     folds = check_folds(oof, 'recalibration out of fold')

@@ -12,13 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..core import RunError
-from .auc import check_scores
-from melanoma_nbdev.evidence.calibration import (
-    check_risks,
-    fit_recalibration,
-    share_interval,
-    weights_or_ones,
-)
+from .auc import check_scores, share_interval
+from .calibration import check_risks, fit_recalibration, weights_or_ones
 from .oof import Interval, clusters, levels_of, out_of_fold, weights_of
 
 # %% ../../nbs/evidence/34_decisions.ipynb #c75ab5ce
@@ -175,9 +170,9 @@ JUDGED_AT = (
 
 
 def _choose_threshold(rows: pd.DataFrame, target: dict, confidence) -> float:
-    "`safe_threshold` on a table with `cluster` and `weight`."
+    "`safe_threshold` on a table with `cluster` and `sampling_weight`."
     columns = (rows[name].to_numpy() for name in ('target', 'p_melanoma', 'cluster'))
-    weights = rows['weight'].to_numpy()
+    weights = rows['sampling_weight'].to_numpy()
     return safe_threshold(*columns, **target, confidence=confidence, weights=weights)
 
 # %% ../../nbs/evidence/34_decisions.ipynb #a33912a1
@@ -186,7 +181,7 @@ def _kept_share(rows: pd.DataFrame, scores, threshold: float, promised: dict) ->
     and 95% interval by order statistics, and the promise as `bound` where there is one."""
     from scipy.special import betaincinv
 
-    n, weights = len(rows), rows['weight'].to_numpy()
+    n, weights = len(rows), rows['sampling_weight'].to_numpy()
     rank = float(np.average(scores < threshold, weights=weights)) * n + 1
     effect = _effect(scores, rows['cluster'].to_numpy(), weights)
     missed = betaincinv(rank / effect, (n + 1 - rank) / effect, [0.975, 0.025])
@@ -201,7 +196,7 @@ def _at_threshold(table: pd.DataFrame, threshold: float, target: dict, promised:
     other = benign if target['sensitivity'] else melanoma
     called = (other['p_melanoma'] >= threshold).to_numpy()
     right = ~called if target['sensitivity'] else called
-    counted = share_interval(right, other['cluster'], other['weight'].to_numpy())
+    counted = share_interval(right, other['cluster'], other['sampling_weight'].to_numpy())
     if target['sensitivity']:
         kept = _kept_share(melanoma, melanoma['p_melanoma'].to_numpy(), threshold, promised)
         return kept, counted
@@ -224,7 +219,7 @@ def _procedure(table: pd.DataFrame, target: dict, confidence, prevalence: float)
     if without:
         rates = _rates(Interval(float('nan')), Interval(float('nan')), prevalence)
     else:
-        columns = table['target'], called, table['cluster'], prevalence, table['weight']
+        columns = table['target'], called, table['cluster'], prevalence, table['sampling_weight']
         rates = calling_rates(*columns)
     return dict(rates, folds_without_threshold=without)
 
@@ -241,9 +236,9 @@ def operating_point(
     be promised. All of it is about the models whose scores these are, and not about another one
     that was trained on all folds. `procedure`: such a choice out of fold; None without folds."""
     target = dict(sensitivity=sensitivity, specificity=specificity)
-    table = oof.assign(cluster=clusters(oof, warn=False), weight=weights_of(oof))
+    table = oof.assign(cluster=clusters(oof, warn=False), sampling_weight=weights_of(oof))
     threshold = _choose_threshold(table, target, confidence)
-    prevalence = prevalence or np.average(table['target'], weights=table['weight'])
+    prevalence = prevalence or np.average(table['target'], weights=table['sampling_weight'])
     promised = dict(bound=sensitivity or specificity) if confidence else {}
     rates = _at_threshold(table, threshold, target, promised)
     folds = bool(oof['fold'].nunique() > 1 and oof['fold'].notna().all())
@@ -352,7 +347,7 @@ def conformal_table(
 ) -> pd.DataFrame:  # level, n, n_pos, shares with `_lo` and `_hi`, the three answers
     """Coverage and answers of conformal sets, each fold with limits from the other folds: coverage
     of each class, and `released`, the melanomas that are answered *benign* and so released without
-    review, with their share. Sampling weights in `weight` count in shares, not in numbers."""
+    review, with their share. Sampling weights count in shares, not in numbers."""
     table = oof.assign(cluster=clusters(oof, warn=False))
     sets = _sets_out_of_fold(oof, alpha)
     column, levels = (

@@ -29,12 +29,13 @@ from melanoma_nbdev.evidence.auc import (
     check_weights,
     cluster_draws,
     delong_cov,
+    groups_that_count,
     measure_interval,
     measure_scores,
     one_class_only,
     percentile_interval,
     rarer_groups,
-    rate_interval,
+    share_interval,
 )
 from .oof import Interval, align_tables, clusters, out_of_fold, weights_of
 
@@ -274,7 +275,7 @@ def sample_counts(
         prevalence=float(represented / weights.sum()),
         n_clusters=int(clusters(oof, warn=False).max() + 1),
     )
-    if 'weight' in oof:
+    if 'sampling_weight' in oof:
         counts |= dict(n_represented=float(weights.sum()), n_pos_represented=represented)
     return counts
 
@@ -331,11 +332,13 @@ def paired_difference(
     first: np.ndarray,  # (n_boot,) a measure of one model on the resamples
     second: np.ndarray,  # (n_boot,) the same of the other on the same resamples
     values: list,  # The measure of both on the data
-    groups: int,  # Clusters that hold the rarer class
+    groups: float,  # Clusters that hold the rarer class, as far as they count
     level: float = 0.95,  # Coverage
 ) -> dict:  # a, b, diff, lo, hi, se, p, detectable
     """The difference of two models with Student's interval and p, and the smallest true difference
-    that would show with 80% power. NaN bounds where a class lies in one cluster."""
+    that would show with 80% power. NaN bounds where a class lies in one cluster. Of measures that
+    move in steps of a melanoma, as sensitivity at a specificity, the interval is on the safe
+    side."""
     from scipy.stats import t as student
 
     difference = first - second
@@ -367,10 +370,11 @@ def _same_folds(first: pd.DataFrame, second: pd.DataFrame) -> np.ndarray | None:
 
 def _same_weights(first: pd.DataFrame, second: pd.DataFrame) -> np.ndarray:
     "The sampling weights of two aligned tables; `RunError` where both have some and they differ."
-    weights = weights_of(first if 'weight' in first else second)
-    if 'weight' in second and not np.allclose(weights, weights_of(second), rtol=1e-9):
+    weights = weights_of(first if 'sampling_weight' in first else second)
+    if 'sampling_weight' in second and not np.allclose(weights, weights_of(second), rtol=1e-9):
         raise RunError(
-            "the two tables weigh the same images differently; give both the `weight` of one sample"
+            "the two tables weigh the same images differently; give both the `sampling_weight` of "
+            "one sample"
         )
     return weights
 
@@ -418,13 +422,13 @@ def compare_models(
     both = [_values_and_draws(is_melanoma, one, cluster, names, folds, options) for one in scores]
     values, draws = zip(*both, strict=True)
     groups = rarer_groups(is_melanoma, cluster)
-    found = {
-        name: paired_difference(
-            *(one[name] for one in draws), [one[name] for one in values], groups, level
-        )
-        for name in draws[0]
-    }
-    counts = sample_counts(first.assign(weight=weights) if 'weight' in second else first)
+    found = {}
+    for name in draws[0]:
+        pair, of_both = [one[name] for one in draws], [one[name] for one in values]
+        found[name] = paired_difference(*pair, of_both, groups_that_count(name, groups), level)
+    counts = sample_counts(
+        first.assign(sampling_weight=weights) if 'sampling_weight' in second else first
+    )
     del counts['prevalence']
     delong = _paired_delong(is_melanoma, *scores, cluster)
     return dict(counts, n_boot=n_boot, seed=seed, level=level, **found, delong=delong)
@@ -550,8 +554,6 @@ def _refuse_sampled_patients(oof: pd.DataFrame) -> None:
 def top_k(
     oof: pd.DataFrame,  # Predictions as `read_oof` gives them
     k: int = 3,  # Images looked at per patient
-    n_boot: int = 2000,  # Resamples
-    seed: int = 0,  # Seed
 ) -> Interval:  # Also chance (what random order gives), n_pos, n_patients; NaN without patients
     """Share of melanomas among their patient's `k` highest scores. Only images whose patient is
     known and has more than `k` images count. `RunError` for a sample in which a patient with a
@@ -559,19 +561,16 @@ def top_k(
     _refuse_sampled_patients(oof)
     images = _of_large_patients(oof, k)
     if not images['target'].sum():
-        nothing = dict(se=float('nan'), n_ok=0, chance=float('nan'), n_pos=0, n_patients=0)
+        nothing = dict(design_effect=float('nan'), chance=float('nan'), n_pos=0, n_patients=0)
         return Interval(float('nan'), **nothing)
-    is_melanoma = images['target'].to_numpy()
-    found = is_melanoma * in_top_k(images['p_melanoma'], images['patient_id'], k)
-    by_chance = is_melanoma * k / images['images_of_patient'].to_numpy()
-    cluster = clusters(images, warn=False)
-    draws = bootstrap_ratio(found, is_melanoma, cluster, n_boot, seed)[:, 0]
-    groups = len(np.unique(cluster[is_melanoma == 1]))
-    known = rate_interval(draws, float(found.sum() / is_melanoma.sum()), groups)
+    melanoma = images['target'].to_numpy() == 1
+    found = in_top_k(images['p_melanoma'], images['patient_id'], k)[melanoma]
+    by_chance = k / images['images_of_patient'].to_numpy()[melanoma]
+    known = share_interval(found, clusters(images, warn=False)[melanoma])
     return Interval(
         **known,
-        chance=float(by_chance.sum() / is_melanoma.sum()),
-        n_pos=int(is_melanoma.sum()),
+        chance=float(by_chance.mean()),
+        n_pos=int(melanoma.sum()),
         n_patients=int(images['patient_id'].nunique()),
     )
 
@@ -605,15 +604,13 @@ def _fewest_groups(is_class: np.ndarray, columns, cluster) -> int:
 def _accuracies(is_class, risks, occurring, cluster, options: dict) -> dict:
     "Mean recall and accuracy over the classes that occur."
     right = is_class[:, occurring] & (risks.argmax(1)[:, None] == occurring)
-    above = np.c_[right, right.sum(1)]
-    below = np.c_[is_class[:, occurring], np.ones(len(is_class))]
-    draws = bootstrap_ratio(above, below, cluster, **options)
-    rates = options['weights'] @ above / (options['weights'] @ below)
+    draws = bootstrap_ratio(right, is_class[:, occurring], cluster, **options)
+    weights = options['weights']
+    rates = weights @ right / (weights @ is_class[:, occurring])
     fewest = _fewest_groups(is_class, occurring, cluster)
-    recalls = draws[:, :-1].mean(1), float(rates[:-1].mean())
     return dict(
-        balanced_accuracy=bounded_interval(*recalls, fewest),
-        accuracy=rate_interval(draws[:, -1], float(rates[-1]), len(np.unique(cluster))),
+        balanced_accuracy=bounded_interval(draws.mean(1), float(rates.mean()), fewest),
+        accuracy=share_interval(right.sum(1), cluster, weights),
     )
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #da518e4c

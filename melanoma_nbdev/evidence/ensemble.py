@@ -128,8 +128,8 @@ _DISAGREEMENTS = dict(
     "judged on; train both with the same data, --folds and --seed",
     group="group {images} with different other images (first {first}), so the two do not agree "
     "about what no fold may cut; make both from one manifest",
-    weight="weigh {images} differently (first {first}: {one} and {other}); give both the `weight` "
-    "of one sample",
+    sampling_weight="weigh {images} differently (first {first}: {one} and {other}); give both the "
+    "`sampling_weight` of one sample",
 )
 
 
@@ -155,7 +155,7 @@ def _check_same_study(first: pd.DataFrame, second: pd.DataFrame, pair: str) -> N
     _refuse('group', pair, first['image_id'], _regrouped(first, second), groups)
     sampling = [weights_of(table) for table in tables]
     differs = ~np.isclose(*sampling, rtol=1e-9)
-    _refuse('weight', pair, first['image_id'], differs, sampling)
+    _refuse('sampling_weight', pair, first['image_id'], differs, sampling)
 
 # %% ../../nbs/evidence/38_ensemble.ipynb #d9e759b2
 def _lacking(name: str, table: pd.DataFrame, other_name: str, other: pd.DataFrame) -> list:
@@ -295,7 +295,9 @@ def combine_members(
     members: dict,  # Name -> table on the same images, as `align_members` gives them
     how: str = 'mean',  # A name in `AVERAGES`
     weights=None,  # (m,) weights; equal where None
-) -> pd.DataFrame:  # `OOF_COLS`, `source` and `weight` where there; `score_scale` for 'rank'
+) -> (
+    pd.DataFrame
+):  # `OOF_COLS`, `source` and `sampling_weight` where there; `score_scale` for 'rank'
     """The out-of-fold table of the ensemble, scores with seven significant digits, as every run
     writes them. The 'mean' of members with the same diagnoses has `p_<dx>` for each."""
     first = next(iter(members.values()))
@@ -305,7 +307,7 @@ def combine_members(
     if how != 'rank':
         for name, table in members.items():
             _check_risks(name, table, how)
-    kept = OOF_COLS + [name for name in ('source', 'weight') if name in first]
+    kept = OOF_COLS + [name for name in ('source', 'sampling_weight') if name in first]
     average = first[kept].assign(p_melanoma=risks)
     average.attrs = {}
     for code in _common_classes(members) if how == 'mean' else []:

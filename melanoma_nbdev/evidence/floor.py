@@ -234,8 +234,8 @@ def floor_auc(
             p_melanoma=scores,
         )
     )
-    if 'weight' in manifest:
-        oof['weight'] = weights_of(manifest)
+    if 'sampling_weight' in manifest:
+        oof['sampling_weight'] = weights_of(manifest)
     oof, weights = oof.reset_index(drop=True), weights_of(manifest)
     if not n_boot:
         return oof, Interval(auc(is_melanoma, scores, weights))
@@ -327,7 +327,7 @@ def camera_groups(
     count with their weights."""
     known = df['width'].notna() & df['height'].notna()
     sizes = df['width'].astype('Int64').astype(str) + 'x' + df['height'].astype('Int64').astype(str)
-    if 'weight' in df:
+    if 'sampling_weight' in df:
         weights = pd.Series(weights_of(df), index=df.index)[known]
         counts = weights.groupby(sizes[known]).sum().sort_values(ascending=False)
     else:
@@ -415,7 +415,7 @@ def floor_of_predictions(
     if not features:
         return None
     rows = oof.reset_index(drop=True)
-    columns = OOF_COLS + ['weight'] * ('weight' in rows)
+    columns = OOF_COLS + ['sampling_weight'] * ('sampling_weight' in rows)
     return rows[columns].assign(p_melanoma=_without_pixels(rows, features, seed))
 
 # %% ../../nbs/evidence/36_floor.ipynb #ca5b7fad

@@ -137,7 +137,8 @@ def _prediction_columns(raw: pd.DataFrame, columns: dict | None) -> dict:
                 f"{', '.join(map(str, raw.columns))}; name it with "
                 f"--columns {need}=... (in Python: columns=dict({need}=...))"
             )
-    return {name: found[name] for name in found if name in OOF_COLS}
+    ours = (*OOF_COLS, 'sampling_weight')
+    return {name: found[name] for name in found if name in ours}
 
 # %% ../../nbs/evidence/30_oof.ipynb #9acd9949
 def _image_ids(raw: pd.DataFrame, heading: str | None) -> pd.Series:
@@ -178,18 +179,20 @@ def _wrong_weights(weights: np.ndarray) -> np.ndarray:
 
 # %% ../../nbs/evidence/30_oof.ipynb #ab237821
 def weights_of(
-    oof: pd.DataFrame,  # A table, with sampling weights in `weight` where it is a sample
+    oof: pd.DataFrame,  # A table, with sampling weights in `sampling_weight` where it is a sample
 ) -> np.ndarray:  # (n,) float64, images that each row stands for; ones without the column
     """The sampling weights of the images (one over the probability of being in the sample; Horvitz
     and Thompson 1952). `RunError` names rows whose weight is missing, infinite, zero or below."""
-    if 'weight' not in oof:
+    if 'sampling_weight' not in oof:
         return np.ones(len(oof))
-    weights = pd.to_numeric(oof['weight'], errors='coerce').to_numpy(float, na_value=np.nan)
+    weights = pd.to_numeric(oof['sampling_weight'], errors='coerce').to_numpy(
+        float, na_value=np.nan
+    )
     wrong = _wrong_weights(weights)
     if wrong.any():
         raise RunError(
-            f"no sampling weight above 0 in {_rows(oof, wrong)}; `weight` is how many images a "
-            "row stands for: give each row one, or take the column out"
+            f"no sampling weight above 0 in {_rows(oof, wrong)}; `sampling_weight` is how many "
+            "images a row stands for: give each row one, or take the column out"
         )
     return weights
 
@@ -210,8 +213,9 @@ def read_oof(
     table['patient_id'] = raw[found['patient_id']] if 'patient_id' in found else pd.NA
     for name in ('group', 'fold'):
         table[name] = raw[name] if name in raw else pd.NA
-    if 'weight' in table:
-        table['weight'] = weights_of(table)
+    if 'sampling_weight' in found:
+        table['sampling_weight'] = raw[found['sampling_weight']]
+        table['sampling_weight'] = weights_of(table)
     table = table[OOF_COLS + [name for name in table if name not in OOF_COLS]]
     table.attrs['probability'] = bool(table['p_melanoma'].between(0, 1).all())
     return table

@@ -347,7 +347,7 @@ def make_card(
     run = Path(run)
     oof, manifest = _evidence(run)
     several = oof['source'].nunique() > 1
-    together = oof.drop(columns='weight', errors='ignore') if several else oof
+    together = oof.drop(columns='sampling_weight', errors='ignore') if several else oof
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         decisions = decision_card(together)

@@ -109,10 +109,10 @@ def has_folds(
     return bool(oof['fold'].nunique() > 1 and oof['fold'].notna().all())
 
 # %% ../../nbs/report/40_measures.ipynb #a3c65b9f
-def _retrieved(oof: pd.DataFrame, n_boot: int, seed: int) -> dict:
+def _retrieved(oof: pd.DataFrame) -> dict:
     "Retrieval at 1, 3 and 5, where it is defined; a warning where a sample does not allow it."
     try:
-        shares = {str(k): top_k(oof, k, n_boot, seed) for k in (1, 3, 5)}
+        shares = {str(k): top_k(oof, k) for k in (1, 3, 5)}
     except RunError as error:
         warnings.warn(f'retrieval was left out: {error}', stacklevel=2)
         return {}
@@ -132,7 +132,7 @@ def discrimination(
     figures['delong'] = delong(is_melanoma, scores)
     figures['obuchowski'] = delong(is_melanoma, scores, clusters(oof, warn=False))
     figures['balanced_accuracy'] = balanced_accuracy(oof, n_boot, seed)
-    figures['top_k'] = _retrieved(oof, n_boot, seed)
+    figures['top_k'] = _retrieved(oof)
     figures['folds'] = _fold_aucs(oof)
     diagnoses = summarise_dx(oof, n_boot, seed)
     return figures | (dict(diagnoses=diagnoses) if diagnoses else {})
@@ -372,7 +372,11 @@ def _source_calibration(rows: pd.DataFrame, risks, pooled: float, prevalence: fl
 # %% ../../nbs/report/40_measures.ipynb #9a45b04c
 def _without_ones(rows: pd.DataFrame) -> pd.DataFrame:
     "The rows of a source; without weights where each image stands for itself."
-    return rows.drop(columns='weight', errors='ignore') if (weights_of(rows) == 1).all() else rows
+    return (
+        rows.drop(columns='sampling_weight', errors='ignore')
+        if (weights_of(rows) == 1).all()
+        else rows
+    )
 
 
 def by_source(
@@ -383,7 +387,7 @@ def by_source(
 ) -> list:  # A dict a source, the largest first: source, counts, auc, lo, hi, calls, calibration
     """What one model is worth on each of its sources, by one temperature and one set of thresholds.
     Sampling weights count within a source, and not where the sources are taken together."""
-    together = oof.drop(columns='weight', errors='ignore')
+    together = oof.drop(columns='sampling_weight', errors='ignore')
     risks = pd.Series(fit_recalibration(together, 'temperature')[0](together), index=oof.index)
     pooled, figures = float(oof['target'].mean()), []
     for source in oof['source'].value_counts().index:

@@ -406,8 +406,8 @@ def oof_rows(
     rows = manifest[['image_id', 'patient_id', 'group', 'fold', 'target']].assign(
         p_melanoma=risks[:, list(classes).index('MEL')], source=manifest['source']
     )
-    if 'weight' in manifest:  # an image of a set that is no sample stands for itself
-        rows['weight'] = manifest['weight'].fillna(1.0).astype(float)
+    if 'sampling_weight' in manifest:  # an image of a set that is no sample stands for itself
+        rows['sampling_weight'] = manifest['sampling_weight'].fillna(1.0).astype(float)
     rows = rows.reset_index(drop=True)
     numbers = ['p_melanoma']
     for prefix, values in (('p', risks), ('logit', logits)):
