@@ -8,7 +8,9 @@ Parts: coverage (intervals of measures), differences (two models, paired), perfe
 that a score separates), cells (the heterogeneity test where nothing differs), floor (what facts
 by lot add to an image), weights (a sample of the benign images against all of them). Patients are
 clustered as in SIIM-ISIC 2020. Each part writes a table of its name to the folder of the results;
-seeds are 0, 1, 2 and so on."""
+seeds are 0, 1, 2 and so on. Stored are 300 sets for coverage, 1000 for perfect, 600 for cells, and
+with `--n_boot 500` 500 for differences (three fifths of them at 581 melanomas), 160 for floor and
+400 for weights."""
 import warnings
 from pathlib import Path
 from statistics import NormalDist

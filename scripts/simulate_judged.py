@@ -215,7 +215,7 @@ def weight_means(rows, positives, sims):
 def options():
     "What the command line asks for."
     parser = parser_of(__doc__)
-    parser.add_argument('--sims', type=int, nargs='*', default=[400, 400, 400, 300, 300],
+    parser.add_argument('--sims', type=int, nargs='*', default=[600, 600, 400, 200, 300],
                         help='simulated sets, one number for each of --positives, or one for all')
     parser.add_argument('--positives', type=int, nargs='*', default=[50, 60, 80, 200, 581],
                         help='melanomas, about')
