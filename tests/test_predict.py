@@ -504,6 +504,26 @@ def peaks(*paths):
     return {name: (int(megabytes), result) for megabytes, name, result in lines}
 
 
+PEAK = """
+import os, resource, subprocess, sys
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='counts in the units of Linux')
+def test_large_photos_are_not_held(tmp_path):
+    "Twenty photos of 12 megapixels on two cores: each is let go before the next one is unpacked."
+    Image.open(PHANTOMS[0]).resize((4000, 3000)).save(tmp_path/'0.jpg')
+    for number in range(1, 20): os.link(tmp_path/'0.jpg', tmp_path/f'{number}.jpg')
+    command = [sys.executable, '-c', PEAK, BIN/'melanoma_predict', tmp_path, '--out',
+               tmp_path/'risks.csv']
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert int(done.stdout) < 500  # MB; eight of them would take 384 more than the command's 230
+
+
 @pytest.mark.skipif(os.name != 'posix', reason='resource is a module of POSIX')
 def test_hostile_files_take_little_memory(tmp_path):
     "A process that reads every hostile file, one after another, stays under 400 MB."

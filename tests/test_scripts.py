@@ -355,3 +355,29 @@ def test_evaluate_embedded(monkeypatch, tmp_path, study):
     call(monkeypatch, 'evaluate_embedded', folder, '--data', 'phantom')
     after = json.loads((folder/'metrics.json').read_text())
     assert after['optimism'] == before['optimism'] and after['auc'] == before['auc']
+
+
+# ---- speed and memory
+
+def test_predict_speed(monkeypatch, tmp_path):
+    "The command and the usual loop answer for the same files; both are timed."
+    dest = tmp_path/'speed.json'
+    call(monkeypatch, 'predict_speed', '--data', 'phantom', '--n', 3, '--large', 1, '--rounds', 1,
+         '--ways', 'predict', 'loop', '--dest', dest)
+    found = json.loads(dest.read_text())
+    assert found['files'] == 4 and found['symmetries'] == 8
+    for way in ('predict', 'loop'):
+        assert 0 < found[way]['first_s'] < found[way]['seconds'] and found[way]['peak_mb'] > 50
+    assert found['times_loop']['median'] == pytest.approx(
+        found['loop']['seconds']/found['predict']['seconds'], rel=1e-2)
+
+
+def test_memory_in_epochs(monkeypatch, tmp_path):
+    "A learner gives memory back after each epoch; what each epoch leaves is written down."
+    dest = tmp_path/'memory.json'
+    call(monkeypatch, 'memory_in_epochs', '--data', 'phantom', '--preset', 'nano', '--size', 32,
+         '--epochs', 3, '--threads', 1, '--ways', 'kept', '--dest', dest)
+    found = json.loads(dest.read_text())['kept']
+    assert len(found['memory_mb']) == 3 and found['peak_mb'] > 100
+    growth = found['memory_mb'][2]/found['memory_mb'][1] - 1
+    assert found['growth'] == pytest.approx(growth, abs=1e-3)
