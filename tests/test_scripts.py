@@ -15,7 +15,8 @@ from conftest import ROOT, run
 SCRIPTS = ROOT/'scripts'
 EXAMPLES = ROOT/'melanoma_nbdev'/'examples'
 RESULTS = ROOT/'results'
-NAMES = sorted(path.stem for path in SCRIPTS.glob('*.py') if path.stem != 'common')
+SHARED = ('common', 'torch_page')
+NAMES = sorted(path.stem for path in SCRIPTS.glob('*.py') if path.stem not in SHARED)
 SMALL_RUN = dict(data='phantom', preset='nano', size=32, folds=2, epochs=1, threads=1, quiet=True,
                  duplicates=False)
 
@@ -198,13 +199,24 @@ def test_external_libraries(monkeypatch, tmp_path):
 
 
 def test_page_timing_summary(tmp_path):
-    "The first visit stands apart from the later ones."
+    "Median and range of each page, ratios to that with torch, and files that all differ."
     timing = script('page_timing')
-    found = timing.summary(2., [dict(ready=seconds) for seconds in (9., 1., 3.)])
-    assert found['first_visit'] == dict(server=2., ready=9.)
-    assert found['later_visits'] == dict(ready=dict(median=2., lo=1., hi=3.))
-    images = timing.pictures(tmp_path)
-    assert images['one_image'][0].exists() and images['big_png'][0].exists()
+    visits = dict(waiting=[dict(ready_s=t, visitor_mb=150.) for t in (1., 2., 9.)],
+                  torch=[dict(ready_s=20., visitor_mb=900.)])
+    found = timing.summary(visits, dict(seconds=[4., 4., 5., 5.]), [0., 0.])
+    assert found['pages']['waiting']['ready_s'] == dict(median=2., lo=1., hi=9., n=3)
+    assert found['ratios'] == dict(ready=10., memory=1/6) and found['fourth_to_first'] == 1.25
+    files = [*timing.different(tmp_path, 0, 3), *timing.different(tmp_path, 1, 3)]
+    assert len({path.read_bytes() for path in files}) == 6
+    assert timing.Image.open(timing.big_jpeg(tmp_path)).size == (4000, 3000)
+
+
+def test_page_load_summary():
+    "Memory afterwards is held against the start; a visitor who is neither counts as lost."
+    load = script('page_load')
+    rounds = [dict(name='in turn', visitors=2, answered=1, full=0)]
+    found = load.summary(rounds, 100., 109., 300., [0., 0.], 2048)
+    assert found['lost'] == 1 and found['afterwards_to_start'] == 1.09
 
 
 def test_read_memory(tmp_path):
