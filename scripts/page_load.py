@@ -25,9 +25,12 @@ GROUP = Path('/sys/fs/cgroup/memory/melanoma_page')
 
 def held(process):
     "Resident megabytes of the server and all it started."
-    parent = psutil.Process(process.pid)
     total = 0
-    for one in [parent, *parent.children(recursive=True)]:
+    try:
+        parent = psutil.Process(process.pid)
+        everyone = [parent, *parent.children(recursive=True)]
+    except psutil.Error: return 0
+    for one in everyone:
         try: total += one.memory_info().rss
         except psutil.Error: continue
     return total/2**20
