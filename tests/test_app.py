@@ -245,6 +245,28 @@ def test_language(visit, files, axe, language, choose_words, decimal):
     assert 'Not a medical device' in page.inner_text('footer.always')
 
 
+def test_patient_fields(visit, files):
+    "What is typed of a patient is in table and report, as text, and nowhere else on the page."
+    page = visit()
+    choose(page, files[:1])
+    answered(page, 1)
+    typed = ['=1+1', '71', '', '<script>document.title = "caught"</script>']
+    for field, words in zip(page.locator('.patient input').all(), typed, strict=True):
+        field.fill(words)
+    page.locator('.patient input').last.press('Tab')
+    page.wait_for_timeout(500)
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=0')
+    table = pd.read_csv(taken.value.path())
+    assert taken.value.suggested_filename == 'risks.csv'
+    assert table[['patient', 'age']].iloc[0].tolist() == ["'=1+1", 71]
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=1')
+    report = Path(taken.value.path()).read_text()
+    assert '<script' not in report and '=1+1' in report and '&lt;script&gt;' in report
+    assert 'caught' not in page.title() and '=1+1' not in page.inner_text('body')
+
+
 def test_theme(visit):
     "The page follows the system until its button is pressed; what is printed is light."
     page = visit()

@@ -380,7 +380,7 @@ def test_upload(app_visit, files, size, tmp_path_factory):  # noqa: F811
 
 
 @pytest.mark.parametrize('test', [test_app.test_journey, test_app.test_drop,
-                                  test_app.test_two_visitors])
+                                  test_app.test_two_visitors, test_app.test_patient_fields])
 def test_journeys_of_the_voila_page(app_visit, files, test):  # noqa: F811
     "What the Voila page does, the static page does by the same test."
     test(app_visit, files)

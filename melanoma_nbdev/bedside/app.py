@@ -22,7 +22,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .answer import (
-    Lesion, about_html, card_html, data_uri, lesion_of, operating_points, percent, render,
+    PATIENT, Lesion, about_html, card_html, data_uri, lesion_of, operating_points, percent, render,
     report_html, study_share, table_csv, tiles_html, whole_percent)
 from .inference import Predictor, load_artefact
 from .texts import LANGUAGES, PAGE_FOLDER, text
@@ -207,7 +207,10 @@ def _empty_bar(page):
         _button('', 'third', name) for name in ('stop', 'clear', 'undo')
     )
     page.pictures = w.Checkbox(False, indent=False)
-    kept = _box([page.take, page.pictures], 'kept', w.HBox)
+    page.patient = {name: w.Text() for name in PATIENT}
+    page.whose = _html()
+    whose = _box([*page.patient.values(), page.whose], 'patient', w.HBox)
+    kept = _box([page.take, page.pictures, whose], 'kept', w.HBox)
     for widget in (page.stop, page.clear, page.undo, kept):
         _show(widget, False)
     page.kept = kept
@@ -256,6 +259,9 @@ def _speak(self: MelanomaPage):
                    with_pictures=self.pictures) | {'try': self.sample}
     for key, button in buttons.items():
         button.description = self._words(key)
+    for name, field in self.patient.items():
+        field.description = self._words(f'patient.{name}')
+    self.whose.value = self._words('patient')
     megabytes = MAX_UPLOAD // 2**20
     self.hint.value = render('hint', language, megabytes=megabytes, face='server')
     self.thumbs.value = thumbs_html(language)
@@ -266,7 +272,8 @@ def _speak(self: MelanomaPage):
 def _listen(self: MelanomaPage):
     "Say what each widget does."
     self.upload.observe(self.guarded(self._uploaded), 'value')
-    self.pictures.observe(self.guarded(lambda _: self._take_away()), 'value')
+    for control in (self.pictures, *self.patient.values()):
+        control.observe(self.guarded(lambda _: self._take_away()), 'value')
     for button, act in (
         (self.sample, lambda _: self.example()),
         (self.stop, lambda _: setattr(self, 'stopped', True)),
@@ -369,12 +376,13 @@ def _take_away(self: MelanomaPage):
     if not self.lesions:
         return
     read, pictures = self.controls.read, self.pictures.value
-    report = report_html(self.card, self.lesions, pictures=pictures, **read)
+    whose = {name: field.value for name, field in self.patient.items()}
+    report = report_html(self.card, self.lesions, pictures=pictures, patient=whose, **read)
     language = read.pop('language')
     self.take.value = render(
         'take',
         language,
-        table=_download(table_csv(self.card, self.lesions, **read), 'text/csv'),
+        table=_download(table_csv(self.card, self.lesions, patient=whose, **read), 'text/csv'),
         report=_download(report, 'text/html'),
     )
 

@@ -19,8 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from melanoma_nbdev.bedside.answer import (
-    QUIET, about_html, decide, density_of, measured_elsewhere, operating_points, risk_curve,
-    study_share)
+    PATIENT, QUIET, about_html, decide, density_of, measured_elsewhere, operating_points,
+    risk_curve, study_share)
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
 from .texts import LANGUAGES, PAGE_FOLDER, text
@@ -216,9 +216,10 @@ def _rendered(name:str, **values)->str:
 def _index(card:dict, version:str)->str:
     "The page itself."
     texts = (PAGE_FOLDER/'texts.json').read_text('utf-8')
+    patient = {name: text(f'patient.{name}') for name in PATIENT}
+    made = dict(texts=Markup(texts), thumbs=Markup(thumbs_html()), about=Markup(about_html(card)))
     return _rendered('index.html.j2', version=version, policy=POLICY, accept=ACCEPTED_FILES,
-                     max_mb=MAX_UPLOAD // 2**20, texts=Markup(texts), languages=LANGUAGES,
-                     thumbs=Markup(thumbs_html()), about=Markup(about_html(card)))
+                     max_mb=MAX_UPLOAD // 2**20, languages=LANGUAGES, patient=patient, **made)
 
 # %% ../../nbs/bedside/53_site.ipynb #2e29dfa3
 def _entry_into(folder:Path)->str:

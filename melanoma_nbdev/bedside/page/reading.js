@@ -202,9 +202,16 @@ function tableRow(facts, {name, answer}, chosen) {
   return {...row, warning: answer.warnings.join('; ')};
 }
 
+/* `answer.patient_words` */
+export function patientWords(said) {
+  const words = text => (text ?? '').replace(/[\p{C}\p{Z}]+/gu, ' ').trim();
+  const names = ['patient', 'age', 'sex', 'site'];
+  return Object.fromEntries(names.map(name => [name, [...words(said[name])].slice(0, 80).join('')]));
+}
+
 /* `answer.table_csv` */
-export function tableCsv(facts, card, lesions, chosen) {
-  const same = provenance(facts, card, chosen);
+export function tableCsv(facts, card, lesions, chosen, said = {}) {
+  const same = {...provenance(facts, card, chosen), ...patientWords(said)};
   const rows = lesions.map(lesion => ({...tableRow(facts, lesion, chosen), ...same}));
   return [Object.keys(rows[0]), ...rows.map(Object.values)].map(row => row.map(cell).join(',')).join('\n') + '\n';
 }

@@ -81,10 +81,15 @@ function download(text, type) {
   return link;
 }
 
+/* What the reader wrote of the patient: for table and report alone. */
+const typed = () => Object.fromEntries([...document.querySelectorAll('.patient input')]
+  .map(input => [input.name, input.value]));
+
 function reportHtml() {
   const {facts, card, lesions} = page, read = chosen();
   const point = facts.points.find(one => one.sensitivity === read.sensitivity);
   return render('report', {rows: reading.rowsOf(facts, lesions, read), pictures: $('#pictures').checked,
+    patient: reading.patientWords(typed()),
     by: reading.provenance(facts, card, read), measured: point ? reading.measured(point) : '', elsewhere: reading.elsewhere(facts),
     intended: card.intended_use ?? ''});
 }
@@ -93,7 +98,7 @@ function reportHtml() {
 function takeAway() {
   page.links.splice(0).forEach(URL.revokeObjectURL);
   if (!page.lesions.length) return;
-  const table = reading.tableCsv(page.facts, page.card, page.lesions, chosen());
+  const table = reading.tableCsv(page.facts, page.card, page.lesions, chosen(), typed());
   $('.take').innerHTML = render('take', {table: download(table, 'text/csv;charset=utf-8'),
     report: download(reportHtml(), 'text/html;charset=utf-8')});
 }
@@ -292,7 +297,7 @@ function listen() {
   input.addEventListener('change', () => { take([...input.files].map(fileItem)); input.value = ''; });
   for (const selector of ['#point', '#place', '#own input']) $(selector).addEventListener('input', redraw);
   $('#language').addEventListener('input', event => speak(event.target.value));
-  $('#pictures').addEventListener('input', takeAway);
+  for (const input of document.querySelectorAll('.kept input')) input.addEventListener('input', takeAway);
   addEventListener('click', pressed);
 }
 
