@@ -124,11 +124,11 @@ def leaving(browser, url, number, seed=0):
 
 # ---- the measurement
 
-def summary(rounds, before, after, peak, load, limit):
+def summary(rounds, before, after, peak, load, limits):
     "What became of the visitors, and of the memory."
     lost = sum(found['visitors'] - found['answered'] - found['full'] for found in rounds)
     return dict(rounds=rounds, lost=lost, before_mb=before, afterwards_mb=after, peak_mb=peak,
-                afterwards_to_start=after/before, limit_mb=limit, cores=os.cpu_count(),
+                afterwards_to_start=after/before, **limits, cores=os.cpu_count(),
                 load=load, machine=machine('voila', 'onnxruntime'))
 
 
@@ -161,7 +161,8 @@ def measure(browser, given, process, url, images):
         wait_until_still(process, 1, 120)
     watch.over = True
     load.append(os.getloadavg()[0])
-    return summary(rounds, before, held(process), watch.peak, load, given.limit)
+    limits = dict(limit_mb=given.limit, max_kernels=given.max_kernels)
+    return summary(rounds, before, held(process), watch.peak, load, limits)
 
 
 def main():

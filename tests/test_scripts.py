@@ -215,7 +215,7 @@ def test_page_load_summary():
     "Memory afterwards is held against the start; a visitor who is neither counts as lost."
     load = script('page_load')
     rounds = [dict(name='in turn', visitors=2, answered=1, full=0)]
-    found = load.summary(rounds, 100., 109., 300., [0., 0.], 2048)
+    found = load.summary(rounds, 100., 109., 300., [0., 0.], dict(limit_mb=2048))
     assert found['lost'] == 1 and found['afterwards_to_start'] == 1.09
 
 

@@ -236,6 +236,8 @@ async def sweep(
     self.alone = {kernel_id: t for kernel_id, t in self.alone.items() if kernel_id in present}
     self.met &= set(present)
     for kernel_id in present:
+        if kernel_id not in self.kernels:
+            continue  # ended while another one was being ended
         if self.kernels.kernel_model(kernel_id)['connections']:
             self.met.add(kernel_id)
             self.alone.pop(kernel_id, None)
