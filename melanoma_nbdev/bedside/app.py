@@ -207,10 +207,7 @@ def _empty_bar(page):
         _button('', 'third', name) for name in ('stop', 'clear', 'undo')
     )
     page.pictures = w.Checkbox(False, indent=False)
-    page.patient = {name: w.Text() for name in PATIENT}
-    page.whose = _html()
-    whose = _box([*page.patient.values(), page.whose], 'patient', w.HBox)
-    kept = _box([page.take, page.pictures, whose], 'kept', w.HBox)
+    kept = _box([page.take, page.pictures], 'kept', w.HBox)
     for widget in (page.stop, page.clear, page.undo, kept):
         _show(widget, False)
     page.kept = kept
@@ -236,8 +233,11 @@ class MelanomaPage:
         self.controls = Controls(self.card, self.guarded(self.redraw), language)
         self.tiles, self.answers = _html('', 'overview'), _box([], 'answers')
         self.notice, self.about, self.spoken = _html('', 'notice'), _html(), None
+        self.patient, self.whose = {name: w.Text() for name in PATIENT}, _html()
+        self.fields = _box([*self.patient.values(), self.whose], 'patient', w.HBox)
+        _show(self.fields, False)
         parts = [_drop_zone(self), self.controls.box, _empty_bar(self), self.tiles, self.answers]
-        self.box = _box([*parts, self.notice, self.about], 'mel')
+        self.box = _box([*parts, self.fields, self.notice, self.about], 'mel')
         self._speak()
         self._listen()
 
@@ -333,6 +333,7 @@ def _busy(self: MelanomaPage, working: bool):
     _show(self.stop, working)
     _show(self.clear, bool(self.lesions) and not working)
     _show(self.kept, bool(self.lesions) and not working)
+    _show(self.fields, bool(self.lesions) and not working)
     _show(self.undo, bool(self.removed) and not working)
 
 # %% ../../nbs/bedside/52_app.ipynb #64c6506e

@@ -115,6 +115,7 @@ function busy(working) {
   show('.stop', working);
   show('.clear', some);
   show('.kept', some);
+  show('.patient', some);
   show('.undo', page.removed && !working);
 }
 
@@ -297,7 +298,7 @@ function listen() {
   input.addEventListener('change', () => { take([...input.files].map(fileItem)); input.value = ''; });
   for (const selector of ['#point', '#place', '#own input']) $(selector).addEventListener('input', redraw);
   $('#language').addEventListener('input', event => speak(event.target.value));
-  for (const input of document.querySelectorAll('.kept input')) input.addEventListener('input', takeAway);
+  for (const input of document.querySelectorAll('.kept input, .patient input')) input.addEventListener('input', takeAway);
   addEventListener('click', pressed);
 }
 
