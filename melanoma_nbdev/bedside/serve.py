@@ -186,6 +186,12 @@ async def cull_kernel_if_idle(self: PageKernels, kernel_id: str):
 
 # %% ../../nbs/bedside/54_serve.ipynb #30f84d52
 @patch
+def connections(self: PageKernels, kernel_id: str) -> int:
+    "How many pages are connected to a kernel; 0 where it is only just starting."
+    return self._kernel_connections.get(kernel_id, 0)
+
+
+@patch
 def megabytes(self: PageKernels, kernel_id: str) -> float:
     "What a kernel holds in memory; 0 where it is gone."
     try:
@@ -238,7 +244,7 @@ async def sweep(
     for kernel_id in present:
         if kernel_id not in self.kernels:
             continue  # ended while another one was being ended
-        if self.kernels.kernel_model(kernel_id)['connections']:
+        if self.kernels.connections(kernel_id):
             self.met.add(kernel_id)
             self.alone.pop(kernel_id, None)
         elif self.opening and kernel_id not in self.met:
