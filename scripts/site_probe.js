@@ -10,7 +10,8 @@ async () => {
     const [card, facts] = [await json('card.json'), await json('facts.json')];
     const predictor = await engine.Predictor.load(await bytes('model.onnx'), card, ort, facts);
     const decoded = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-    const summary = ({p_melanoma, probs, decisions, conformal, warnings, cam, width, height}) => ({
+    const summary = ({p_melanoma, probs, decisions, conformal, warnings, cam, width, height, error}) => (error
+        ? {error, kind: 'refused', warnings, width, height} : {
         p_melanoma, probs, conformal, warnings, cam: Array.from(cam), width, height,
         called: decisions.map(point => point.called)});
     window.fromPixels = async ({data, width, height}) => summary(

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import test_app
 from conftest import ROOT
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 from test_app import files  # noqa: F401 (a fixture)
 
 from melanoma_nbdev.bedside.answer import Lesion, card_html, operating_points
@@ -265,10 +265,36 @@ def test_kinds_of_file(engine, predictor, name, data):
     "Kinds of file, orientation and transparency: size, remarks and answer are those of Python."
     expected = predictor.predict(data)
     found = engine.evaluate('data => fromFile(data)', as_text(data))
+    if expected['error']:
+        assert (found['error'], found['kind']) == (expected['error'], 'refused')
+        return
     assert 'error' not in found, found
     assert (found['width'], found['height']) == (expected['width'], expected['height'])
     assert found['warnings'] == expected['warnings']
     same_answer(found, expected, predictor.card, 1e-2, ordered=not name.startswith('transparent'))
+
+
+def odd_pictures():
+    "Pictures that are none of a lesion, or a poor one."
+    lesion = Image.open(PHANTOMS[5]).convert('RGB')
+    yield 'noise', noise(3, 210, 180)
+    stripes = (np.indices((160, 190)).sum(0) % 16*15).astype(np.uint8)
+    yield 'stripes', Image.fromarray(stripes).convert('RGB')
+    yield 'flat', Image.new('RGB', (120, 150), (170, 120, 90))
+    yield 'dark', ImageEnhance.Brightness(lesion).enhance(.2)
+    yield 'blurred', lesion.filter(ImageFilter.GaussianBlur(6))
+    warm = np.asarray(lesion)*np.array([1.2, .7, .4])
+    yield 'red', Image.fromarray(warm.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize('name,picture', list(odd_pictures()), ids=lambda value: str(value)[:9])
+def test_refusals_are_pythons(engine, predictor, name, picture):
+    "What gets no answer, the sentence and the remarks are those of Python."
+    expected = predictor.run([(picture, [])])[0]
+    found = engine.evaluate('pixels => fromPixels(pixels)', pixels_of(picture))
+    assert found.get('error') == expected['error']
+    assert found['warnings'] == expected['warnings']
+    if not expected['error']: same_answer(found, expected, predictor.card, 1e-4)
 
 
 def refused_files():

@@ -429,6 +429,8 @@ def _one(
     try:
         picture, remarks = read_image(content, MAX_UPLOAD)
         answer = self.predictor.run([(picture, remarks)])[0]
+        if answer['error']:
+            raise ImageError(answer['error'])
         lesion = lesion_of(name, picture, answer, self.card, note)
     except ImageError as error:
         lesion = Lesion(name, note, dict(p_melanoma=None, warnings=[], error=str(error)))

@@ -20,6 +20,8 @@ from .. import __version__
 from ..core import (
     DX, ArtefactError, ImageError, MelanomaError, friendly, package_dir, read_json, sha256, softmax)
 from .files import PartTable, check_table, list_files, write_table
+from .refusal import (
+    picture_quality, quality_remarks, refusal_limits, refusal_reason)
 from ..engine import core_count, progress_bar, thread_map
 from ..images import MAX_BYTES, both_squares, read_image, to_input
 
@@ -105,6 +107,9 @@ def _check_ports(session:ort.InferenceSession, card:dict):
     size, classes = card['size'], len(card['classes'])
     expected = dict(image=['n', 3, size, size], logits=['n', classes],
                     cam=['n', classes, None, None])
+    if 'limit' in refusal_limits(card) and 'distance' not in outputs:
+        raise ArtefactError("card.json has a limit of refusal, and model.onnx gives no distance; "
+                            "restore both from where they came")
     for name, shape in (inputs | outputs).items():
         if name in expected and not _fits(shape, expected[name]):
             raise ArtefactError(f"model.onnx has {name} of {shape}, and its card says "
@@ -190,12 +195,15 @@ def _over_views(
     session:ort.InferenceSession, # The network
     both:np.ndarray, # (2, 3, s, s), of `_both_inputs`
     views:int, # How many symmetries, 1 to 8
-)->tuple: # Mean logits (classes,) and maps (classes, h, w), float64
+)->tuple: # Mean logits (classes,), maps (classes, h, w) and distance (None: none given), float64
     "The network's outputs for one picture, averaged over its first symmetries."
     batch = np.stack([_symmetry(both[k % 2], k) for k in range(views)])
-    logits, class_maps = session.run(['logits', 'cam'], dict(image=batch))
+    names = [port.name for port in session.get_outputs()]
+    asked = [name for name in ('logits', 'cam', 'distance') if name in names]
+    logits, class_maps, *distance = session.run(asked, dict(image=batch))
     maps = [_symmetry_undone(one, k) for k, one in enumerate(class_maps)]
-    return logits.mean(0, dtype=np.float64), np.mean(maps, 0, dtype=np.float64)
+    far = float(distance[0].mean(dtype=np.float64)) if distance else None
+    return logits.mean(0, dtype=np.float64), np.mean(maps, 0, dtype=np.float64), far
 
 # %% ../../nbs/bedside/50_inference.ipynb #ac9964f2
 def _answer(card:dict, logits:np.ndarray, class_maps:np.ndarray)->dict:
@@ -207,27 +215,39 @@ def _answer(card:dict, logits:np.ndarray, class_maps:np.ndarray)->dict:
     return dict(p_melanoma=float(probabilities[melanoma]), probs=by_class(probabilities),
                 logits=by_class(logits), cam=cam)
 
+_NOTHING = dict(p_melanoma=None, probs={}, logits={}, cam=None)
+
 def _no_answer(error:ImageError)->dict:
     "The answer for an image that could not be read."
-    return dict(p_melanoma=None, probs={}, logits={}, cam=None, width=None, height=None,
-                warnings=[], error=str(error))
+    return dict(_NOTHING, width=None, height=None, warnings=[], error=str(error))
 
 # %% ../../nbs/bedside/50_inference.ipynb #7f3ef0d5
-def _both_inputs(card:dict, image)->np.ndarray: # (2, 3, s, s)
+def _both_inputs(card:dict, both:list)->np.ndarray: # (2, 3, s, s)
     "The network's input of a picture, and of its transpose, transposed back."
-    both = both_squares(image, card['size'], card.get('crop', 'centre'))
     return np.stack([to_input(one, card['mean'], card['std']) for one in both])
+
+def _quality(both:list)->dict:
+    "`picture_quality`, the same for a picture and its transpose."
+    first, second = (picture_quality(np.asarray(one)) for one in both)
+    return {name: (first[name] + second[name])/2 for name in first}
 
 def _prepared(card:dict, image, remarks:list)->tuple:
     "(inputs of the network, what the answer repeats): a large picture is not kept."
-    facts = dict(width=image.width, height=image.height, warnings=remarks, error=None)
-    return _both_inputs(card, image), facts
+    both = both_squares(image, card['size'], card.get('crop', 'centre'))
+    quality = _quality(both)
+    facts = dict(width=image.width, height=image.height,
+                 warnings=remarks + quality_remarks(card, quality),
+                 error=refusal_reason(card, None, quality['structure']))
+    return _both_inputs(card, both), facts
 
 @patch
 def _answer_to(self:Predictor, inputs:np.ndarray, facts:dict)->dict:
-    "The answer to a prepared picture."
-    outputs = _over_views(self.session, inputs, self.views)
-    return _answer(self.card, *outputs) | facts
+    "The answer to a prepared picture, or why it gets none."
+    if facts['error']: return _NOTHING | facts
+    logits, class_maps, distance = _over_views(self.session, inputs, self.views)
+    reason = refusal_reason(self.card, distance)
+    if reason: return _NOTHING | facts | dict(error=reason)
+    return _answer(self.card, logits, class_maps) | facts
 
 # %% ../../nbs/bedside/50_inference.ipynb #f8f36765
 @patch
@@ -236,6 +256,15 @@ def run(self:Predictor,
 )->list: # Of dicts, see `predict`
     "Answers for images that were read already."
     return [self._answer_to(*_prepared(self.card, *picture)) for picture in pictures]
+
+# %% ../../nbs/bedside/50_inference.ipynb #d00a1a27
+@patch
+def distance(self:Predictor,
+    image, # An RGB picture, as `read_image` gives it
+)->float|None: # 0 for the median dermoscopic image, about 1 for the 99th of 100
+    "How far a picture is from dermoscopy; None where the network gives no such output."
+    inputs, _ = _prepared(self.card, image, [])
+    return _over_views(self.session, inputs, self.views)[2]
 
 # %% ../../nbs/bedside/50_inference.ipynb #3d8722fe
 _UNPACKED = threading.BoundedSemaphore(4)
@@ -264,7 +293,8 @@ def predict(self:Predictor,
 ): # A dict, or a list of dicts
     """The answer to an image: p_melanoma, probs, logits, cam, width, height, warnings, error.
 
-    `ImageError` where it cannot be read; in a list, the reason stands in `error`."""
+    `ImageError` where it cannot be read; in a list, the reason stands in `error`, as it does
+    where a picture is refused: then there is no figure."""
     if isinstance(images, (list, tuple)): return list(self.stream(images, max_bytes))
     return self.run([read_image(images, max_bytes)])[0]
 
@@ -359,5 +389,8 @@ def melanoma_predict(
     if views: predictor.views = min(max(views, 1), 8)
     table = _answered(named, predictor, Path(out))
     unanswered = int((table.error != '').sum())
-    print(f"{len(table) - unanswered} of {len(table)} files answered, {unanswered} not; {out}")
+    refused = int(((table.error != '') & table.width.notna()).sum())
+    words = f' ({refused} read and refused)' if refused else ''
+    print(f"{len(table) - unanswered} of {len(table)} files answered, {unanswered} not{words}; "
+          f"{out}")
     if unanswered: raise SystemExit(1)

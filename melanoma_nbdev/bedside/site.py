@@ -23,6 +23,7 @@ from melanoma_nbdev.bedside.answer import (
     risk_curve, study_share)
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
+from .refusal import NO_STRUCTURE, NOT_DERMOSCOPY, QUALITY_ADVICE
 from .texts import LANGUAGES, PAGE_FOLDER, text
 from ..core import (
     DX, MelanomaError, friendly, package_dir, read_json, sha256, write_json, write_text)
@@ -50,7 +51,8 @@ def site_facts(
     "What `engine.js` has to know of Python's constants and sentences."
     meanings = dict(svg=what_is_it(b'<svg'), html=what_is_it(b'<html'),
                     text=what_is_it(b'words'), unknown=what_is_it(bytes(8)))
-    return dict(max_bytes=MAX_UPLOAD, max_pixels=MAX_PIXELS, min_side=MIN_SIDE, small_side=100,
+    return dict(refusal=dict(far=NOT_DERMOSCOPY, flat=NO_STRUCTURE, advice=QUALITY_ADVICE),
+                max_bytes=MAX_UPLOAD, max_pixels=MAX_PIXELS, min_side=MIN_SIDE, small_side=100,
                 inner=INNER, dx=DX, views=views, signatures=_signatures(), meanings=meanings)
 
 # %% ../../nbs/bedside/53_site.ipynb #570a9759

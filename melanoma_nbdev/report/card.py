@@ -145,6 +145,31 @@ def _of_metrics(metrics: dict) -> dict:
         said['class_counts'] = ', '.join(counts)
     return said
 
+# %% ../../nbs/report/42_card.ipynb #03946082
+def _shares(rows: list, name: str) -> str:
+    "Which part of each group got no answer, with its 95% interval."
+    return '; '.join(
+        f"{row[name]} {row['share']:.1%} ({row['lo']:.1%} to {row['hi']:.1%}) of {row['n']:,}"
+        for row in rows
+    )
+
+
+def _of_refusal(card: dict) -> dict:
+    "What the card says of pictures that get no answer."
+    found = card.get('ood') or {}
+    if not card:
+        return {}
+    if 'limit' not in found:
+        cannot = 'This model cannot refuse: what is no dermoscopic image is answered like one.'
+        return dict(refusal=cannot)
+    refused = _shares(found['dermoscopy'], 'source')
+    shown = _shares([row for row in found['shown'] if 'lesions' in row['kind']], 'kind')
+    return dict(
+        refusal=f"No answer is given beyond a distance from dermoscopy of {found['limit']:.2f} "
+        f"({found['method']}). The limit was chosen on {found['limit_chosen_on']}. Beyond it lie "
+        f"{refused}. Of pictures that took no part in it got no answer: {shown}."
+    )
+
 # %% ../../nbs/report/42_card.ipynb #3555d4b7
 def facts_in_words(
     facts: dict,  # From `run_facts`
@@ -153,7 +178,7 @@ def facts_in_words(
     metrics, environment = facts['metrics'], facts['environment']
     config, card = facts['config'], facts['card']
     said = _of_network({**config, **card}, config.get('meta') or []) | _of_data(card, config)
-    said |= _of_metrics(metrics)
+    said |= _of_metrics(metrics) | _of_refusal(card)
     said |= _of_calibration(metrics.get('calibration')) | _of_subgroups(metrics.get('subgroups'))
     versions = [
         f'{name} {release}' for name, release in (environment.get('versions') or {}).items()

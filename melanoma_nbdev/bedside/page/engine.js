@@ -584,6 +584,54 @@ export function symmetry(planes, side, k) {
 /* `inference._symmetry_undone`: a mirrored turn undoes itself, a plain one is turned back. */
 export const undone = (planes, side, k) => symmetry(planes, side, k >= 4 ? k : (4 - k)%4);
 
+// ---- refusal
+
+/* `refusal.picture_quality` of the RGB bytes of a square. */
+export function pictureQuality({data, width, height}) {
+  const n = width*height, grey = new Int32Array(n), sums = [0, 0, 0];
+  for (let i = 0; i < n; i++) {
+    grey[i] = (data[3*i]*19595 + data[3*i + 1]*38470 + data[3*i + 2]*7471 + 0x8000) >> 16;
+    for (let c = 0; c < 3; c++) sums[c] += data[3*i + c];
+  }
+  const light = grey.reduce((a, b) => a + b, 0)/n;
+  const structure = Math.sqrt(grey.reduce((sum, value) => sum + (value - light)**2, 0)/n);
+  let bends = 0;
+  for (let y = 1; y < height - 1; y++) {
+    for (let x = 1; x < width - 1; x++) {
+      const i = y*width + x;
+      bends += Math.abs(4*grey[i] - grey[i - width] - grey[i + width] - grey[i - 1] - grey[i + 1]);
+    }
+  }
+  const mean = Math.max((sums[0] + sums[1] + sums[2])/(3*n), 1);
+  return {light, structure, sharpness: bends/((width - 2)*(height - 2)), cast: (sums[0] - sums[2])/n/mean};
+}
+
+/* `inference._quality`: the same for a picture and its transpose. */
+function meanQuality(first, second) {
+  return Object.fromEntries(Object.entries(first).map(([name, value]) => [name, (value + second[name])/2]));
+}
+
+/* `refusal.refusal_reason`: why a picture gets no answer, or null. */
+export function refusalReason(card, words, distance, structure = null) {
+  const {limit = null, structure: least = null} = card.ood ?? {};
+  if (structure !== null && least !== null && structure < least) return words.flat;
+  if (distance === null || limit === null) return null;
+  return distance <= limit ? null : words.far;
+}
+
+/* `refusal.quality_remarks` */
+export function qualityRemarks(card, words, quality) {
+  const remarks = [];
+  for (const [name, [low, high]] of Object.entries(card.ood?.quality ?? {})) {
+    const [below, above] = words.advice[name];
+    if (low !== null && quality[name] < low) remarks.push(below);
+    if (high !== null && quality[name] > high) remarks.push(above);
+  }
+  return remarks.filter(remark => remark !== null);
+}
+
+const NOTHING = {p_melanoma: null, probs: {}, logits: {}, cam: null, decisions: [], conformal: null};
+
 /* `inference._answer` */
 export function answerOf(card, logits, maps) {
   const {classes} = card, melanoma = classes.indexOf('MEL');
@@ -619,23 +667,31 @@ export class Predictor {
       throw new ArtefactError(`onnxruntime cannot open model.onnx (${String(error.message).slice(0, 120)}); `
         + 'export the model again');
     }
+    if ((card.ood?.limit ?? null) !== null && !session.outputNames.includes('distance')) {
+      throw new ArtefactError('card.json has a limit of refusal, and model.onnx gives no distance; '
+        + 'restore both from where they came');
+    }
     return new Predictor(card, session, ort, facts);
   }
 
-  /* Answer to a picture that was read already. */
+  /* Answer to a picture that was read already, or why it gets none. */
   async run(image, remarks = []) {
     const {size, crop = 'centre', mean, std} = this.card;
-    const inputs = [false, true].map(lying =>
-      toInput(square(image, size, crop, this.facts.inner, lying), mean, std));
-    const {logits, maps} = await this.overViews(inputs);
-    const facts = {width: image.width, height: image.height, warnings: remarks, error: null};
-    return {...answerOf(this.card, logits, maps), ...facts};
+    const both = [false, true].map(lying => square(image, size, crop, this.facts.inner, lying));
+    const quality = meanQuality(...both.map(pictureQuality)), words = this.facts.refusal;
+    const warnings = [...remarks, ...qualityRemarks(this.card, words, quality)];
+    const facts = {width: image.width, height: image.height, warnings, error: null};
+    const flat = refusalReason(this.card, words, null, quality.structure);
+    if (flat) return {...NOTHING, ...facts, error: flat};
+    const {logits, maps, distance} = await this.overViews(both.map(one => toInput(one, mean, std)));
+    const far = refusalReason(this.card, words, distance);
+    return far ? {...NOTHING, ...facts, error: far} : {...answerOf(this.card, logits, maps), ...facts};
   }
 
-  /* `inference._over_views`: mean logits and maps over the first symmetries. */
+  /* `inference._over_views`: mean logits, maps and distance (null: none given) over the first symmetries. */
   async overViews(inputs) {
     const {size, classes} = this.card, views = this.card.symmetries ?? this.facts.views;
-    let logits = null, maps = null;
+    let logits = null, maps = null, distance = null;
     const add = (sum, values) => values.forEach((value, i) => { sum[i] += value/views; });
     for (let k = 0; k < views; k++) {
       const given = await this.outputs(symmetry(inputs[k%2], size, k));
@@ -643,18 +699,21 @@ export class Predictor {
       maps ??= new Float64Array(given.maps.length);
       add(logits, given.logits);
       add(maps, undone(given.maps, this.mapSize[1], k));
+      if (given.distance !== null) distance = (distance ?? 0) + given.distance/views;
     }
     const spots = maps.length/classes.length;
-    return {logits, maps: classes.map((_, i) => maps.subarray(i*spots, (i + 1)*spots))};
+    return {logits, distance, maps: classes.map((_, i) => maps.subarray(i*spots, (i + 1)*spots))};
   }
 
-  /* The network's two outputs for one input. */
+  /* The network's outputs for one input. */
   async outputs(input) {
     const {size} = this.card;
     const tensor = new this.ort.Tensor('float32', input, [1, 3, size, size]);
-    const given = await this.session.run({image: tensor}, ['logits', 'cam']);
+    const asked = ['logits', 'cam', 'distance'].filter(name => this.session.outputNames.includes(name));
+    const given = await this.session.run({image: tensor}, asked);
     this.mapSize = given.cam.dims.slice(-2);
-    const outputs = {logits: given.logits.data.slice(), maps: given.cam.data.slice()};
+    const outputs = {logits: given.logits.data.slice(), maps: given.cam.data.slice(),
+      distance: given.distance ? given.distance.data[0] : null};
     for (const output of Object.values(given)) output.dispose();
     tensor.dispose();
     return outputs;

@@ -106,6 +106,7 @@ async function answer({id, bytes}) {
   const [image, remarks] = await readImage(new Uint8Array(bytes), predictor.facts);
   try {
     const given = await predictor.run(image, remarks);
+    if (given.error) throw new ImageError(given.error);
     tell({type: 'answer', id, answer: given, ...await pictures(image, given)});
   } finally { image.close(); }
 }
