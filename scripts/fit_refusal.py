@@ -29,10 +29,11 @@ from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.evidence.auc import wilson
 from melanoma_nbdev.evidence.disturbances import DISTURBANCES
 from melanoma_nbdev.images import open_image, preprocess, square
+from melanoma_nbdev.phantom.lesion import random_stream
 from melanoma_nbdev.report.distance import (
     distances, fit_distance, refusal_limit, stage_means, with_distance, with_means,
     without_distance)
-from non_lesions import non_lesions
+from non_lesions import draw_bare_skin, non_lesions
 
 SHARE = .01
 
@@ -48,6 +49,8 @@ def options():
     parser.add_argument('--n_decoys', type=int, default=1200, help='drawn pictures to fit to')
     parser.add_argument('--n_turned', type=int, default=150,
                         help='held-out images of each source that are turned eight ways as well')
+    parser.add_argument('--n_skin', type=int, default=150,
+                        help='drawn skin without a lesion to fit to, of other seeds than is shown')
     parser.add_argument('--k', type=int, default=400, help='principal components')
     parser.add_argument('--per_kind', type=int, default=48, help='non-lesions of each kind')
     parser.add_argument('--seed', type=int, default=51)
@@ -98,6 +101,8 @@ def drawn_inputs(rows, card, given):
     rng = np.random.default_rng(given.seed)
     for picture in decoys(rng, images, sharp_pictures(150, given.seed), given.n_decoys):
         yield preprocess(picture, card)
+    for index in range(given.n_skin):
+        yield preprocess(draw_bare_skin(random_stream(given.seed + 1, index)), card)
 
 
 # ---- means of stages and distances
@@ -174,7 +179,8 @@ def judged(given, card, content, rows):
     parts = []
     for tag, network, inside, outside in networks(given, content, rows):
         familiar = familiar_means(network, tag, inside, card, given)
-        strange = kept(given.work/f'{tag}_decoys.npy', lambda inside=inside, network=network:
+        strange = kept(given.work/f'{tag}_decoys{given.n_skin}.npy',
+                       lambda inside=inside, network=network:
                        means_of(network, drawn_inputs(inside, card, given)))
         fit = fitted(familiar, strange, given.k, given.seed)
         plain = kept(given.work/f'{tag}_held.npy', lambda network=network, outside=outside:
@@ -183,7 +189,8 @@ def judged(given, card, content, rows):
         part = outside.assign(distance=distances(fit, plain))
         some = part.groupby('source').head(given.n_turned)
         part.loc[some.index, 'averaged'] = over_views(
-            with_distance(network, fit), card, some, given.work, f'{tag}_k{given.k}_averaged')
+            with_distance(network, fit), card, some, given.work,
+            f'{tag}_k{given.k}_{given.n_skin}_averaged')
         for name in familiar:
             others = {other: means for other, means in familiar.items() if other != name}
             if others: part[f'without_{name}'] = distances(
@@ -265,7 +272,7 @@ def card_of(given, card, held, limit):
     quality, structure = quality_limits(held, card)
     return dict(method=METHOD, output='distance', limit=limit, share=SHARE,
                 limit_chosen_on=FITTED[given.run is not None], components=given.k,
-                seed=given.seed, views=1, quality=quality, structure=structure,
+                n_skin=given.n_skin, seed=given.seed, views=1, quality=quality, structure=structure,
                 quality_share=.005)
 
 
@@ -294,7 +301,7 @@ def main():
     if given.run:
         tag = sha256(content)[:8]
         familiar = familiar_means(content, tag, rows, card, given)
-        strange = kept(given.work/f'{tag}_decoys.npy',
+        strange = kept(given.work/f'{tag}_decoys{given.n_skin}.npy',
                        lambda: means_of(content, drawn_inputs(rows, card, given)))
         fit = fitted(familiar, strange, given.k, given.seed)
     by_source = {name: own.distance.to_numpy() for name, own in held.groupby('source')}
