@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Pictures to which the distance from dermoscopy is fitted as what is none: shapes in front of one
 another with photographic grain, dermoscopic pictures cut and shuffled, recoloured or mixed with
-shapes, and skin beside the lesion. None of these kinds is among those of `non_lesions.py`.
+shapes, and skin beside the lesion. Drawn skin of other seeds may be added. None is a picture of
+`non_lesions.py`, but some shapes resemble its kinds.
 
     python scripts/decoys.py --dest runs/decoys.png
 
