@@ -4,7 +4,7 @@ a phone, and nothing leaves the machine."""
 import base64, http.client, os, re, socket, subprocess, sys, time, urllib.request
 from pathlib import Path
 
-import numpy as np, pandas as pd, psutil, pytest
+import pandas as pd, psutil, pytest
 from conftest import PAGE, ROOT, Served, free_port
 from PIL import Image
 
@@ -18,8 +18,8 @@ def files(tmp_path_factory):
     "A photo, a PNG of 29 MB, a text renamed to .jpg, an empty file"
     d = tmp_path_factory.mktemp('upload')
     Image.open(PHANTOMS[3]).convert('RGB').resize((1500, 1000)).save(d / 'left shoulder <2026>.jpg')
-    noise = np.random.default_rng(0).integers(0, 256, (3000, 3220, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(d / 'large.png')
+    large = Image.open(PHANTOMS[5]).convert('RGB').resize((3220, 3000))
+    large.save(d / 'large.png', compress_level=0)
     (d / 'notes.jpg').write_text('dear doctor, please find attached')
     (d / 'empty.jpg').write_bytes(b'')
     assert (d / 'large.png').stat().st_size > 28.5e6
