@@ -358,7 +358,7 @@ def test_mutated_files(engine, predictor):
         try: python = predictor.predict(data)['p_melanoma'] is not None
         except ImageError: python = False
         found = engine.evaluate('data => fromFile(data)', as_text(data))
-        assert found.get('kind', 'ImageError') == 'ImageError', found
+        assert found.get('kind', 'ImageError') in ('ImageError', 'refused'), found
         verdicts.append((python, 'error' not in found))
     laxer = verdicts.count((False, True))
     stricter = verdicts.count((True, False))
