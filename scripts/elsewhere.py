@@ -29,7 +29,7 @@ def frame(path, width, height):
 
 
 def scored(table, folder, predictor, batch=32):
-    "`p_melanoma` of each row."
+    "`p_melanoma` of each row; NaN where a picture is refused."
     found = []
     for start in range(0, len(table), batch):
         rows = table.iloc[start:start + batch].itertuples()
@@ -37,7 +37,7 @@ def scored(table, folder, predictor, batch=32):
                     for row in rows]
         found += [answer['p_melanoma'] for answer in predictor.run(pictures)]
         print(f'{start + len(pictures)} of {len(table)}', end='\r', flush=True)
-    return np.array(found)
+    return np.array(found, dtype=float)
 
 
 def share(chosen, among, patient):
@@ -60,12 +60,15 @@ def main():
     table, predictor = pd.read_csv(home/'train.csv'), load_artefact()
     if limit: table = table.sample(limit, random_state=0)
     scores = scored(table, home/'jpeg'/'train', predictor)
+    refused = np.isnan(scores)
+    table, scores = table[~refused], scores[~refused]
     patient = pd.factorize(table.patient_id.fillna(table.image_name))[0]
     is_melanoma = table.target.to_numpy()
     called = scores >= operating_points(predictor.card)[.95]['threshold']
     area = auc_ci(is_melanoma, scores, patient)
     source = dict(
         source=NAME, n=len(table), n_melanoma=int(is_melanoma.sum()), groups=int(patient.max() + 1),
+        refused=int(refused.sum()),
         auc=dict(value=area.value, lo=area.lo, hi=area.hi),
         sensitivity=share(called, is_melanoma == 1, patient),
         specificity=share(~called, is_melanoma == 0, patient))

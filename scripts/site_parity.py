@@ -74,6 +74,7 @@ def as_text(data):
 
 def expected(card, answer):
     "What Python says, in the form of the page's answer."
+    if answer['error']: return dict(refused=answer['error'])
     p = answer['p_melanoma']
     thresholds = [point['threshold'] for point in card['operating_points']]
     called = [p >= threshold for threshold in thresholds if threshold is not None]
@@ -83,9 +84,15 @@ def expected(card, answer):
 
 def compared(page, python):
     "Two answers: largest difference of a probability, and which words differ."
+    refused = [page.get('error'), python.get('refused')]
+    same = dict.fromkeys(('decisions', 'conformal', 'order', 'warnings'), False)
+    if any(refused):
+        verdict = dict(refused=all(refused), refusals=refused[0] != refused[1])
+        return same | verdict | dict(apart=0.0)
     order = [sorted(one['probs'], key=lambda name: -one['probs'][name]) for one in (page, python)]
     apart = max(abs(page['probs'][name] - p) for name, p in python['probs'].items())
-    return dict(apart=apart, decisions=page['called'] != python['called'],
+    return dict(apart=apart, refused=False, refusals=False,
+                decisions=page['called'] != python['called'],
                 conformal=page['conformal'] != python['conformal'], order=order[0] != order[1],
                 warnings=page['warnings'] != python['warnings'])
 
@@ -102,15 +109,15 @@ def of_file(page, predictor, path):
     "From the file, which each decodes by itself; with the seconds that the page took."
     python = expected(predictor.card, predictor.predict(path))
     found = page.evaluate('data => fromFile(data)', as_text(path.read_bytes()))
-    return compared(found, python) | dict(seconds=found['seconds'])
+    return compared(found, python) | dict(seconds=found.get('seconds'))
 
 
 def summed(rows):
     "Largest and 99th percentile of the differences, and how many words differ."
     apart = [row['apart'] for row in rows]
     words = {name: sum(row[name] for row in rows)
-             for name in ('decisions', 'conformal', 'order', 'warnings')}
-    seconds = [row['seconds'] for row in rows if 'seconds' in row]
+             for name in ('decisions', 'conformal', 'order', 'warnings', 'refusals', 'refused')}
+    seconds = [row['seconds'] for row in rows if row.get('seconds')]
     timing = dict(ms_an_image=1000*statistics.median(seconds)) if seconds else {}
     spread = dict(n=len(rows), largest=max(apart), p99=float(np.quantile(apart, .99)))
     return spread | words | timing

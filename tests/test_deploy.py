@@ -84,27 +84,25 @@ def test_nginx_names_and_headers(behind):
         assert get(behind, name)[0] is None, name
 
 
-def test_nginx_carries_pictures(behind, chromium, tmp_path):
+def test_nginx_carries_pictures(behind, browser, chromium, tmp_path):
     "Through nginx a picture of 8 MB is answered, by name; nothing is asked of another host."
-    from playwright.sync_api import sync_playwright
     big = tmp_path/'big.png'
     Image.effect_noise((1700, 1700), 90).convert('RGB').save(big)
     assert big.stat().st_size > 7e6 or Image.open(big).size == (1700, 1700)
     rule = f'--host-resolver-rules=MAP {NAME} 127.0.0.1'
     url = f'http://{NAME}:{behind}/'
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=[*CHROMIUM_ARGS, rule])
-        page, asked = browser.new_page(), []
-        page.set_default_timeout(120_000)
-        page.on('request', lambda request: asked.append(request.url))
-        page.goto(url, wait_until='commit')
-        page.wait_for_selector('.mel-btn.primary:not(:disabled)')
-        with page.expect_file_chooser() as chooser: page.click('.mel-btn.primary')
-        chooser.value.set_files([PHANTOMS[0], big])
-        page.wait_for_function("document.querySelectorAll('.answers article').length == 2")
-        assert page.locator('#gone').is_hidden()
-        assert not [one for one in asked if not one.startswith((url, 'data:', 'blob:'))]
-        browser.close()
+    named = browser.browser_type.launch(executable_path=chromium, args=[*CHROMIUM_ARGS, rule])
+    page, asked = named.new_page(), []
+    page.set_default_timeout(120_000)
+    page.on('request', lambda request: asked.append(request.url))
+    page.goto(url, wait_until='commit')
+    page.wait_for_selector('.mel-btn.primary:not(:disabled)')
+    with page.expect_file_chooser() as chooser: page.click('.mel-btn.primary')
+    chooser.value.set_files([PHANTOMS[0], big])
+    page.wait_for_function("document.querySelectorAll('.answers article').length == 2")
+    assert page.locator('#gone').is_hidden()
+    assert not [one for one in asked if not one.startswith((url, 'data:', 'blob:'))]
+    named.close()
 
 
 # ---- the container
