@@ -146,7 +146,8 @@ def measured(command, has_begun):
     process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode: raise SystemExit(f'{command[0]} ended with {process.returncode}')
+    if process.returncode not in (0, 1):  # 1: a picture was refused
+        raise SystemExit(f'{command[0]} ended with {process.returncode}')
     return dict(seconds=time.time() - began, first_s=first, cpu_s=used.ru_utime + used.ru_stime,
                 peak_mb=used.ru_maxrss/1024)
 

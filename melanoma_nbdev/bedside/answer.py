@@ -13,7 +13,7 @@ __all__ = ['WIDTH', 'WARM', 'COLD', 'QUIET', 'PATIENT', 'Risk', 'percent', 'whol
 import base64
 import io
 from datetime import date
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -76,21 +76,28 @@ def _log_odds(share):
     return np.log(inside / (1 - inside))
 
 
+def _counted_rows(card: dict) -> tuple:
+    "Score, share of melanomas and its interval, a row per bin of the card that holds an image."
+    bins = [b for b in (card.get('reliability') or {}).get('bins') or [] if b['n']]
+    return tuple(
+        (b.get('mean', (b['lo'] + b['hi']) / 2), b['n_melanoma'] / b['n'], *b['ci']) for b in bins
+    )
+
+
+@lru_cache(16)  # a page of many lesions asks for the same curve thousands of times
+def _rising(rows: tuple) -> np.ndarray:
+    "The rows along the score, (n, 4), with shares that never fall and lie within their interval."
+    score, value, low, high = np.array(sorted(rows)).T
+    columns = value, np.minimum(low, value), np.maximum(high, value)
+    return np.stack([score, *map(np.maximum.accumulate, columns)], axis=1)
+
+
 def risk_curve(
     card: dict,  # The model's card
 ) -> pd.DataFrame | None:  # score, value, low, high: a row per bin; None: the card has no bins
     "What the card knows of its scores: the share of melanomas along the score, with its interval."
-    bins = [b for b in (card.get('reliability') or {}).get('bins') or [] if b['n']]
-    if not bins:
-        return None
-    rows = [
-        (b.get('mean', (b['lo'] + b['hi']) / 2), b['n_melanoma'] / b['n'], *b['ci']) for b in bins
-    ]
-    curve = pd.DataFrame(rows, columns=['score', 'value', 'low', 'high']).sort_values('score')
-    curve['low'] = curve[['low', 'value']].min(axis=1)
-    curve['high'] = curve[['high', 'value']].max(axis=1)
-    curve[['value', 'low', 'high']] = curve[['value', 'low', 'high']].cummax()
-    return curve
+    rows = _counted_rows(card)
+    return pd.DataFrame(_rising(rows), columns=['score', 'value', 'low', 'high']) if rows else None
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00011
 def study_share(card: dict) -> float | None:
@@ -105,13 +112,11 @@ def risk_of(
     prevalence: float | None = None,  # Share of melanomas where it is used; None: as in the study
 ) -> Risk | None:  # None: the card does not know
     "The risk of melanoma at a score, moved to another prevalence by Bayes' rule."
-    curve = risk_curve(card)
-    if curve is None:
+    rows = _counted_rows(card)
+    if not rows:
         return None
-    at = [
-        np.interp(_log_odds(score), _log_odds(curve['score']), curve[column])
-        for column in ('value', 'low', 'high')
-    ]
+    scores, *shares = _rising(rows).T
+    at = [np.interp(_log_odds(score), _log_odds(scores), share) for share in shares]
     if prevalence is not None:
         at = prior_shift(at, study_share(card), prevalence)
     return Risk(*map(float, at))
