@@ -551,6 +551,16 @@ def kernel_of(page):
     return re.search(r'"kernelId": "([\w-]+)"', text).group(1)
 
 
+def next_kernel(server, before, seconds):
+    "The one process of a server, once those of before are gone."
+    end = time.time() + seconds
+    while time.time() < end:
+        found = kernels(server)
+        if len(found) == 1 and found[0].pid not in before: return found[0]
+        time.sleep(.1)
+    raise AssertionError(f'no new process after {seconds} s: {found}')
+
+
 def test_one_waits(visit, tmp_path):
     """One process is there before its visitor, who gets it; then the next is started, as long as
     there is room. One that dies is replaced."""
@@ -566,10 +576,10 @@ def test_one_waits(visit, tmp_path):
         other = visit(url=server.url)
         assert kernel_of(page) != kernel_of(other)
         assert ask(server)[0] == 503
+        visitors = {kernel.pid for kernel in kernels(server)}
         page.close()
         other.close()
-        wait_for_kernels(server, 1, 20)
-        waiting = kernels(server)[0]
+        waiting = next_kernel(server, visitors, 20)
         waiting.kill()
         waiting.wait(10)
         wait_for_kernels(server, 1, 20)
