@@ -58,11 +58,11 @@ def melanoma_risks(logits, classes, temperature):
     return softmax(np.asarray(logits)/temperature)[:, column]
 
 
-def figures(is_melanoma, risks, cluster, threshold, given, weights=None):
+def figures(is_melanoma, risks, cluster, threshold, given):
     "Ranking, calibration and calls at one threshold."
-    area = auc_ci(is_melanoma, risks, cluster, given.n_boot, given.seed, weights=weights)
-    line = calibration_line(is_melanoma, risks, cluster, weights)
-    error = calibration_error(is_melanoma, risks, weights=weights, cluster=cluster)
+    area = auc_ci(is_melanoma, risks, cluster, given.n_boot, given.seed)
+    line = calibration_line(is_melanoma, risks, cluster)
+    error = calibration_error(is_melanoma, risks, cluster=cluster)
     row = dict(n=len(risks), n_pos=int(is_melanoma.sum()), n_clusters=int(cluster.max() + 1))
     for name, known in dict(auc=area, slope=line['slope'], oe=line['observed_expected']).items():
         row |= {name: known.value, f'{name}_lo': known.lo, f'{name}_hi': known.hi}

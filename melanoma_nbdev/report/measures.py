@@ -40,6 +40,8 @@ from melanoma_nbdev.evidence.decisions import (
     decision_curve,
     operating_point,
 )
+
+# %% ../../nbs/report/40_measures.ipynb #0dc0578f
 from melanoma_nbdev.evidence.discrimination import (
     balanced_accuracy,
     compare_models,
