@@ -127,7 +127,9 @@ def test_journey(visit, files):
     open_one_by_keyboard(page)
     page.click('.mel-btn.second')
     answered(page, 6)
-    assert 'Already here' in page.inner_text('#note') and 'Example 3' in page.inner_text('#note')
+    note = page.locator('#note', has_text='Already here')  # it comes after the tiles
+    note.wait_for(state='visible')
+    assert 'Example 3' in note.inner_text()
     page.click('#note button')
     page.locator('.tile').last.click()
     name = page.locator('.tile').last.locator('.name').inner_text()
