@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..core import ArtefactError
+from .export import half_weights
 
 # %% ../../nbs/report/44_distance.ipynb #0aea4346
 _STAGE = re.compile(r'(?:blocks|stages|layer)\.?(\d+)\.')
@@ -224,7 +225,7 @@ def with_distance(
             _put_scaled(graph, unlike, fit['scales']['unlike'])]
     larger = _node(graph, 'Max', both, 'far_larger')
     _node(graph, 'Squeeze', [larger, 'far_one'], 'distance')
-    return _with_output(network, 'distance', ['n'])
+    return half_weights(_with_output(network, 'distance', ['n']), prefix='far_')
 
 # %% ../../nbs/report/44_distance.ipynb #40b4033a
 def refusal_limit(
