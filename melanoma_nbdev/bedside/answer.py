@@ -259,25 +259,44 @@ def density_of(
                 melanoma=_outline(counted['melanoma'], 1), high=high)
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00034
+def _of_its_sources(card: dict) -> list:
+    "Out-of-fold figures of each source that the model learnt from; most missed melanomas first."
+    rows = []
+    for row in card.get('sources') or []:
+        calls = [call for call in row['calls'] if call['target'] == dict(sensitivity=0.95)]
+        for call in calls[:1]:
+            rates = {name: call[name] for name in ('sensitivity', 'specificity')}
+            auc = {name: row[name] for name in ('lo', 'hi')} | dict(value=row['auc'])
+            counts = dict(n=row['n'], n_melanoma=row['n_pos'])
+            source = row.get('title') or row['source']
+            rows.append(dict(source=source, **counts, auc=auc, **rates, learnt=True))
+    return sorted(rows, key=lambda row: row['sensitivity']['value'])
+
+# %% ../../nbs/bedside/51_answer.ipynb #0fd22bfa
 def measured_elsewhere(
     card: dict,  # The model's card
 ) -> list:  # Of dicts: source, n, n_melanoma, auc, sensitivity, specificity (value, lo, hi)
-    "What this model did on images of other sources."
+    """What this model did on images of other sources or, where nobody measured that and it learnt
+    from several, on each of them, out of fold (`learnt`)."""
     if card.get('elsewhere'):
         return card['elsewhere']
     path = PAGE_FOLDER / 'elsewhere.json'
     known = read_json(path) if path.is_file() else {}
-    return known.get('sources', []) if known.get('sha256') == card.get('sha256') else []
+    same = known.get('sha256') == card.get('sha256')
+    return known.get('sources', []) if known and same else _of_its_sources(card)
 
-
-def elsewhere_sentence(card: dict, language: str = 'en') -> str:
+# %% ../../nbs/bedside/51_answer.ipynb #fd4d25ae
+def elsewhere_sentence(
+    card: dict,  # The model's card
+    language: str = 'en',  # One of `LANGUAGES`
+) -> str:
     "What the figures are worth on other sources."
     found = measured_elsewhere(card)
     if not found:
         return text('elsewhere.none', language=language)
     one = found[0]
     return text(
-        'elsewhere',
+        'elsewhere.learnt' if one.get('learnt') else 'elsewhere',
         thousands(one['n'], language),
         one['source'],
         decimals(one['auc']['value'], 2, language),

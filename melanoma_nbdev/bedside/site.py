@@ -72,7 +72,8 @@ def _elsewhere(card:dict)->dict|None:
     "The figures of `elsewhere_sentence`."
     for one in measured_elsewhere(card)[:1]:
         return dict(n=one['n'], n_melanoma=one['n_melanoma'], source=one['source'],
-                    auc=one['auc']['value'], sensitivity=one['sensitivity']['value'])
+                    auc=one['auc']['value'], sensitivity=one['sensitivity']['value'],
+                    learnt=bool(one.get('learnt')))
 
 # %% ../../nbs/bedside/53_site.ipynb #1f32079e
 def _standing_facts(card:dict)->dict:

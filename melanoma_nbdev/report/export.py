@@ -399,6 +399,11 @@ def _of_configuration(config: dict, part: str | int) -> dict:
         target='MEL',
     )
 
+# %% ../../nbs/report/43_export.ipynb #6d4265e1
+def _with_titles(rows: list) -> list:
+    "Figures by source, each with the source's name as it is printed."
+    return [dict(row, title=_title_licence_url(row['source'])[0]) for row in rows]
+
 # %% ../../nbs/report/43_export.ipynb #fb906ce3
 def make_card(
     run: str | Path,  # A run folder with config.json, manifest.csv and oof.csv
@@ -415,7 +420,7 @@ def make_card(
         warnings.simplefilter('ignore')
         decisions = decision_card(together)
         points = decisions['operating_points']
-        sources = by_source(oof, points) if several else []
+        sources = _with_titles(by_source(oof, points)) if several else []
     temperature, data = float(decisions['temperature']), data_rows(manifest)
     return dict(
         **_of_configuration(config, part),

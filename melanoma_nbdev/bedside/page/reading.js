@@ -111,8 +111,8 @@ export function standing({edges, below}, score) {
 /* `answer.elsewhere_sentence` */
 export function elsewhere({elsewhere: one}) {
   if (!one) return say('elsewhere.none');
-  return say('elsewhere', thousands(one.n), one.source, decimals(one.auc, 2), percent(1 - one.sensitivity),
-    thousands(one.n_melanoma));
+  return say(one.learnt ? 'elsewhere.learnt' : 'elsewhere', thousands(one.n), one.source, decimals(one.auc, 2),
+    percent(1 - one.sensitivity), thousands(one.n_melanoma));
 }
 
 /* `answer.unsure_sentence` */
