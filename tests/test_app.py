@@ -8,6 +8,8 @@ import pandas as pd, psutil, pytest
 from conftest import PAGE, ROOT, Served, free_port
 from PIL import Image
 
+from melanoma_nbdev.bedside.texts import reason
+
 PHANTOMS = sorted((ROOT / 'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 SIZES = dict(laptop=(1280, 800), phone=(390, 844))
 NARROW_AND_WIDE = dict(narrow=(360, 740), wide=(1440, 900))
@@ -219,6 +221,16 @@ def test_axe(visit, files, axe, size, theme):
     assert faults(page, axe) == []
 
 
+def reason_shown(page, language):
+    "Why the file of text got no answer: its card says it in the language; the first card is open."
+    english = 'it holds text, not an image; choose the photo itself (JPEG or PNG)'
+    why = reason(english, language=language)
+    page.click('.tile.problem')
+    assert why in page.locator('article.problem:visible').inner_text()
+    page.click('.tile >> nth=0')
+    return why
+
+
 @pytest.mark.parametrize('language,choose_words,decimal', [
     ('de', 'Bilder auswählen', r'\d,\d\s%'), ('fr', 'Choisir des images', r'\d,\d\s%'),
     ('es', 'Elegir imágenes', r'\d,\d\s%')])
@@ -228,16 +240,18 @@ def test_language(visit, files, axe, language, choose_words, decimal):
     page = visit('narrow', query=f'?lang={language}')
     page.wait_for_selector(f'.mel-btn.primary >> text={choose_words}')
     assert page.get_attribute('html', 'lang') == language
-    choose(page, files[:1])
-    answered(page, 1)
+    choose(page, [files[0], files[2]])
+    answered(page, 2)
     said = page.locator('article:visible').inner_text()
     assert re.search(decimal, said) and 'risk of melanoma' not in said
+    why = reason_shown(page, language)
     assert 'medical device' not in page.inner_text('footer.always')
     assert faults(page, axe) == [] and too_wide(page) == []
     page.locator('.controls select').nth(0).select_option(index=2)
     with page.expect_download() as taken:
         page.click('.take a >> nth=1')
-    assert f'<html lang="{language}">' in Path(taken.value.path()).read_text()
+    report = Path(taken.value.path()).read_text()
+    assert f'<html lang="{language}">' in report and f'<td>{why}</td>' in report
     page.locator('.controls select').last.select_option(label='English')
     page.wait_for_selector('.mel-btn.primary >> text=Choose images')
     page.wait_for_function("document.documentElement.lang == 'en'")

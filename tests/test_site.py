@@ -19,12 +19,13 @@ import test_app
 from conftest import ROOT
 from PIL import Image, ImageEnhance, ImageFilter
 from test_app import files  # noqa: F401 (a fixture)
+from test_texts import all_sentences
 
 from melanoma_nbdev.bedside.answer import Lesion, card_html, operating_points
 from melanoma_nbdev.bedside.app import examples
 from melanoma_nbdev.bedside.inference import load_artefact
 from melanoma_nbdev.bedside.site import fetch_parts, write_site
-from melanoma_nbdev.bedside.texts import LANGUAGES
+from melanoma_nbdev.bedside.texts import LANGUAGES, reason
 from melanoma_nbdev.core import ImageError, MelanomaError
 from melanoma_nbdev.evidence.decisions import conformal_sets, set_words
 from melanoma_nbdev.images import MIN_SIDE, read_image
@@ -480,7 +481,8 @@ def lesions_to_read(card):
         others = [name for name in card['classes'] if name != 'MEL']
         probs = dict(zip(others, map(float, rest), strict=True)) | dict(MEL=score)
         answer = dict(p_melanoma=score, probs=probs, width=640, height=480, error=None,
-                      warnings=['a grey image: <colour> is missing', 'is this a lesion?'])
+                      warnings=['only 70 x 90 pixels: details that the answer needs may be missing',
+                                'hardly any structure: is this a photo of a lesion?', '<i>'])
         lesion = Lesion('a <b> & "c"', 'drawn', answer, 'data:,seen', 'data:,map', 'data:,thumb')
         sensitivity = float(random.choice(list(operating_points(card))))
         yield lesion, sensitivity, [None, .0176, float(random.uniform(.001, .9))][len(probs) % 3]
@@ -502,6 +504,22 @@ def test_cards_are_those_of_python(engine, predictor, language):
         lesion, sensitivity, prevalence = case
         expected = card_html(predictor.card, lesion, number, sensitivity, prevalence, language)
         assert unescape(html).split() == unescape(expected).split()
+
+
+REASONS = """async ([sentences, language]) => {
+    const reading = await import(new URL('reading.js', location).href);
+    reading.speak(window.melanoma.texts, language);
+    return sentences.map(sentence => reading.reason(sentence));
+}"""
+
+
+@pytest.mark.parametrize('language', LANGUAGES)
+def test_reasons_are_those_of_python(engine, language):
+    "A reason or a remark is found in the table, or not, as Python finds it."
+    sentences = [*all_sentences(), 'damaged or cut off (two\nlines); copy or download it again',
+                 'what nobody foresaw', '']
+    expected = [reason(sentence, language=language) for sentence in sentences]
+    assert engine.evaluate(REASONS, [sentences, language]) == expected
 
 
 def heap_megabytes(page):

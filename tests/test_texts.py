@@ -1,12 +1,15 @@
 """Sentences of the page stand in one table: no template holds one of its own, what the frame shows
 before a script runs is the table's English, and no key is missing or left over."""
+import ast
 import re
 from html.parser import HTMLParser
 
 import pytest
 from conftest import ROOT
 
-from melanoma_nbdev.bedside.texts import LANGUAGES, TEXTS
+from melanoma_nbdev.bedside.answer import Lesion, card_html, report_html, tiles_html
+from melanoma_nbdev.bedside.texts import LANGUAGES, TEXTS, reason
+from melanoma_nbdev.core import package_dir, read_json
 
 PAGE = ROOT/'melanoma_nbdev'/'bedside'/'page'
 PARTS = sorted((PAGE/'parts').glob('*.j2'))
@@ -95,3 +98,68 @@ def test_nothing_comforts(language):
     for level in ('above', 'near', 'below', 'unknown'):
         assert not re.search(calm, TEXTS[f'level.{level}'][language], re.I)
     assert re.search('not|pas|nicht|no ', TEXTS['lies.under'][language])
+
+
+# ---- reasons, which are found in English
+
+OTHERS = [language for language in LANGUAGES if language != 'en']
+OF_PATHS = {'there is no such file', 'it is a folder or a device, not a file',
+            'it cannot be read (7); check its permissions'}  # the page is handed bytes
+NO_REASON = ('crop is ', 'its end is missing', 'heic heix')  # errors of a programmer, parts, a list
+
+
+def filled(node):
+    "A string of Python's source, with 7 in its places; None for anything else."
+    if isinstance(node, ast.Constant) and isinstance(node.value, str): return node.value
+    if not isinstance(node, ast.JoinedStr): return None
+    return ''.join(part.value if isinstance(part, ast.Constant) else '7' for part in node.values)
+
+
+def said_by_python(module):
+    "Strings of a module that read as a sentence and are no docstring."
+    tree = ast.parse((package_dir()/module).read_text('utf-8'))
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
+             for part in node.values}
+    found = {filled(node) for node in ast.walk(tree) if id(node) not in docs | parts}
+    return {line for line in found if line and line.count(' ') > 2
+            and not line.startswith(NO_REASON)} - OF_PATHS
+
+
+def said_by_engine():
+    "What `engine.js` gives as a reason or a remark, with 7 in its places."
+    source = (PAGE/'engine.js').read_text('utf-8')
+    source = re.sub(r"""['`]\s*\n?\s*\+\s*['`]""", '', source)
+    calls = re.findall(r"(?:ImageError|remarks\.push)\(['`](.*?)['`]\)", source)
+    return {re.sub(r'\$\{[^}]*\}', '7', sentence) for sentence in calls}
+
+
+def all_sentences():
+    "Everything that can be said of a file, in English."
+    modules = 'images.py', 'bedside/refusal.py'
+    return sorted(said_by_engine().union(*map(said_by_python, modules)))
+
+
+@pytest.mark.parametrize('language', OTHERS)
+def test_every_reason_is_known(language):
+    "What reading and refusing can say has its sentence in each language."
+    sentences, rest = all_sentences(), {TEXTS['reason.other'][language]}
+    assert len(said_by_engine()) > 10 and len(sentences) > 45
+    assert [line for line in sentences if reason(line, language=language) in rest | {line}] == []
+
+
+@pytest.mark.parametrize('language', OTHERS)
+def test_no_english_reason_is_shown(language):
+    "Cards, tiles and report say no reason or remark in English, unknown ones neither."
+    card = read_json(package_dir()/'weights'/'card.json')
+    sentences = [*all_sentences(), 'something that nobody foresaw happened']
+    probs = dict.fromkeys(card['classes'], 1/len(card['classes']))
+    answer = dict(p_melanoma=.3, probs=probs, width=9, height=9, warnings=sentences, error=None)
+    refused = [dict(p_melanoma=None, warnings=[], error=line) for line in sentences]
+    lesions = [Lesion('a.jpg', '', one) for one in (answer, *refused)]
+    shown = [card_html(card, one, place, language=language)
+             for place, one in enumerate(lesions, 1)]
+    shown += [tiles_html(card, lesions, language=language),
+              report_html(card, lesions, language=language)]
+    page = ' '.join(shown).lower()
+    assert [line for line in sentences if line[:25].lower() in page] == []

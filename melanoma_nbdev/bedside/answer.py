@@ -22,7 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from .texts import (
-    PAGE_FOLDER, decimals, text, thousands, with_percent)
+    PAGE_FOLDER, decimals, reason, text, thousands, with_percent)
 from ..core import read_json
 from ..evidence.calibration import SIIM_PREVALENCE, prior_shift
 from ..evidence.decisions import conformal_sets, set_words
@@ -360,7 +360,8 @@ def _templates(language: str) -> Environment:
         lstrip_blocks=True,
     )
     filters = dict(say=text, percent=percent, whole=whole_percent, one_in=one_in, decimals=decimals,
-                   headline=risk_in_words, short=risk_in_short, thousands=thousands)
+                   headline=risk_in_words, short=risk_in_short, thousands=thousands,
+                   reason=reason)
     for name, write in filters.items():
         templates.filters[name] = partial(write, language=language)
     return templates
@@ -565,7 +566,7 @@ def table_csv(
     prevalence: float | None = None,  # None: as in the study
     patient: dict | None = None,  # Whose lesions they are, see `patient_words`
 ) -> str:
-    "The answers as a table, a row per file."
+    "The answers as a table, a row per file; reasons and remarks stay English, for other programs."
     words = {name: safe_cell(value) for name, value in patient_words(patient).items()}
     same = provenance(card, sensitivity, prevalence) | words
     rows = [table_row(card, one, sensitivity, prevalence) | same for one in lesions]

@@ -383,6 +383,7 @@ def melanoma_predict(
     """Risk of melanoma for image files, as a table with a row per file. Not a medical device.
 
     A run that was stopped goes on where it was when the same command is given again.
+    Reasons in the table (columns error and warning) are in English, whatever the language.
     Exit status: 0 every file answered, 1 some were not (see column error), 2 wrong use."""
     check_table(Path(out))
     named, predictor = _files_to_read(files, Path(out)), load_artefact(model, threads=1)

@@ -24,6 +24,25 @@ export function say(key, ...values) {
   return spoken.texts[key][spoken.language].replace(/\{(\d)\}/g, (_, place) => values[place]);
 }
 
+/* `texts._known_reasons`: the pattern of each English reason or remark, and its key. */
+function knownReasons() {
+  const keys = Object.keys(spoken.texts).filter(key => /^(reason|remark)\./.test(key));
+  const escaped = key => spoken.texts[key].en.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  const shape = key => escaped(key).replace(/\\\{\d\\\}/g, '(.+?)').replace('…', '.*');
+  return keys.map(key => [new RegExp(`^${shape(key)}$`, 's'), key]);
+}
+
+/* `texts.reason`: what was found in English, in the language of the page. */
+export function reason(sentence, other = 'reason.other') {
+  if (spoken.language === 'en') return sentence;
+  spoken.reasons ??= knownReasons();
+  for (const [pattern, key] of spoken.reasons) {
+    const found = pattern.exec(sentence);
+    if (found) return say(key, ...found.slice(1));
+  }
+  return say(other);
+}
+
 const comma = written => (spoken.language === 'en' ? written : written.replace('.', ','));
 
 /* `texts.decimals`, `thousands`, `with_percent` */
@@ -220,7 +239,7 @@ export function tableCsv(facts, card, lesions, chosen, said = {}) {
 export function prepare(env, templates) {
   Object.assign(env, {trimBlocks: true, lstripBlocks: true, undefinedBehavior: 'strict'});
   env.enablePyCompat();
-  const filters = {say, percent, whole, headline, short, one_in: oneIn, decimals, printf, thousands};
+  const filters = {say, percent, whole, headline, short, one_in: oneIn, decimals, printf, thousands, reason};
   for (const [name, filter] of Object.entries(filters)) env.addFilter(name, filter);
   for (const [name, source] of Object.entries(templates)) env.addTemplate(name, source);
   return env;
