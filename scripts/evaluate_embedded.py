@@ -5,6 +5,9 @@
     python scripts/evaluate_embedded.py results/truth/nano2000 --data data/phantom-2000
     python scripts/evaluate_embedded.py --artefact melanoma_nbdev/weights
 
+Of a run on several sources each gets a file: metrics.json is of the first that config.json names,
+the others have metrics_SOURCE.json. With --artefact the card gets `sources` anew, too.
+
 A folder of results has no manifest, and the evaluation needs what is known of the images: sex, age,
 site, diagnosis. They are read from the source that config.json names (under MELANOMA_DATA), or from
 --data, and put beside the predictions. No image is opened.
@@ -57,10 +60,14 @@ def sites_of(data):
 
 
 def manifest_of(data, config):
-    "The manifest of a source, its labels shuffled where the run shuffled them."
+    "The manifest of one or several sources, labels shuffled where the run shuffled them."
     import numpy as np
+    import pandas as pd
     from melanoma_nbdev.data.manifest import load_manifest
 
+    if ',' in data:
+        parts = [manifest_of(name, config) for name in data.split(',')]
+        return pd.concat(parts, ignore_index=True)
     manifest = load_manifest(data, images=False).drop(columns=['width', 'height'])
     sites = sites_of(data)
     if sites is not None:
@@ -92,21 +99,39 @@ def with_facts_of(folder, data, config):
     return with_facts(oof, manifest)
 
 
-def renew_card(artefact, results, figures):
+def renew_card(artefact, results, oof):
     "Operating points, conformal limits and histogram in an artefact's card, and its texts again."
+    from melanoma_nbdev.evidence.decisions import decision_card
     from melanoma_nbdev.report.card import write_cards
+    from melanoma_nbdev.report.export import sources_of, together_of
 
-    path, decided = artefact / 'card.json', figures['decisions']
+    path = artefact / 'card.json'
+    together, several = together_of(oof)
+    decided = decision_card(together)
     names = ('operating_points', 'judged_on', 'conformal', 'histogram')
     views = read_json(results / 'config.json').get('tta', 1)
     judged = {name: decided[name] for name in names} | dict(judged_views=views)
+    if several:
+        judged['sources'] = sources_of(oof, decided['operating_points'])
     write_json(path, read_json(path) | judged)
     write_cards(results, artefact)
 
 
-def main():
-    "Write metrics.json and print its table."
+def write_figures(path, oof, before):
+    "All figures of one source; entries that a table alone cannot give are taken over."
     from melanoma_nbdev.report.measures import evaluate, text_table
+
+    seeds = dict(n_boot=before['n_boot'], seed=before['seed'])
+    figures = evaluate(oof, **seeds, progress=True)[0]
+    kept = {name: before[name] for name in ('optimism', 'other_sources') if name in before}
+    figures |= kept
+    write_json(path, {name: figures[name] for name in [*before, *figures] if name in figures})
+    print(path.name, text_table(figures), sep='\n')
+
+
+def main():
+    "Write metrics.json and what stands beside it; print their tables."
+    from melanoma_nbdev.report.measures import main_rows
 
     given = options()
     path = given.results / 'metrics.json'
@@ -114,13 +139,14 @@ def main():
     config = read_json(given.results / 'config.json')
     data = given.data or config['data']
     oof = with_facts_of(given.results, data, config)
+    own, others = main_rows(oof, data)
+    write_figures(path, own, before)
     seeds = dict(n_boot=before['n_boot'], seed=before['seed'])
-    figures, _ = evaluate(oof, **seeds, progress=True)
-    figures['optimism'] = before['optimism']
-    write_json(path, {name: figures[name] for name in [*before, *figures] if name in figures})
+    for source in others:
+        rows = oof[oof['source'] == source].reset_index(drop=True)
+        write_figures(given.results / f'metrics_{source}.json', rows, seeds)
     if given.artefact:
-        renew_card(given.artefact, given.results, figures)
-    print(text_table(figures))
+        renew_card(given.artefact, given.results, oof)
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, run
+from sklearn.metrics import roc_auc_score
 
 SCRIPTS = ROOT/'scripts'
 EXAMPLES = ROOT/'melanoma_nbdev'/'examples'
@@ -367,6 +368,21 @@ def test_evaluate_embedded(monkeypatch, tmp_path, study):
     call(monkeypatch, 'evaluate_embedded', folder, '--data', 'phantom')
     after = json.loads((folder/'metrics.json').read_text())
     assert after['optimism'] == before['optimism'] and after['auc'] == before['auc']
+
+
+def test_evaluate_embedded_of_two_sources(monkeypatch, tmp_path, study):
+    "Each source gets its figures; the main one is that which config.json names first."
+    for name in ('config.json', 'metrics.json'): shutil.copyfile(study/name, tmp_path/name)
+    table = pd.read_csv(study/'oof.csv')
+    table['source'] = np.where(table['group'].rank(method='dense') % 2 == 0, 'other', 'phantom')
+    table.to_csv(tmp_path/'oof.csv', index=False)
+    call(monkeypatch, 'evaluate_embedded', tmp_path, '--data', 'phantom')
+    for source, file in dict(phantom='metrics.json', other='metrics_other.json').items():
+        own = table[table.source == source]
+        figures = json.loads((tmp_path/file).read_text())
+        assert (figures['n'], figures['n_pos']) == (len(own), own.target.sum())
+        expected = roc_auc_score(own.target, own.p_melanoma)
+        assert figures['auc']['value'] == pytest.approx(expected)
 
 
 # ---- speed and memory

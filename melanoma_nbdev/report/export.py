@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INTENDED', 'CamNet', 'onnx_bytes', 'parity', 'half_weights', 'shortening', 'score_bins', 'data_rows', 'licence_of',
-           'make_card', 'export_run', 'melanoma_export']
+           'together_of', 'sources_of', 'make_card', 'export_run', 'melanoma_export']
 
 # %% ../../nbs/report/43_export.ipynb #1628ee8a
 import io
@@ -400,8 +400,20 @@ def _of_configuration(config: dict, part: str | int) -> dict:
     )
 
 # %% ../../nbs/report/43_export.ipynb #6d4265e1
-def _with_titles(rows: list) -> list:
+def together_of(
+    oof: pd.DataFrame,  # Out-of-fold predictions, perhaps of several sources
+) -> tuple:  # The predictions as they are taken together, and whether there are several sources
+    "Sampling weights count within a source, and not where several are taken together."
+    several = bool(oof['source'].nunique() > 1)
+    return (oof.drop(columns='sampling_weight', errors='ignore') if several else oof), several
+
+
+def sources_of(
+    oof: pd.DataFrame,  # Out-of-fold predictions of several sources
+    points: list,  # `operating_points` of `decision_card`
+) -> list:  # What `by_source` gives, with the `title` of each source
     "Figures by source, each with the source's name as it is printed."
+    rows = by_source(oof, points)
     return [dict(row, title=_title_licence_url(row['source'])[0]) for row in rows]
 
 # %% ../../nbs/report/43_export.ipynb #fb906ce3
@@ -414,13 +426,12 @@ def make_card(
     "Everything on the card but the hash, read from the run's files."
     run = Path(run)
     oof, manifest = _evidence(run)
-    several = oof['source'].nunique() > 1
-    together = oof.drop(columns='sampling_weight', errors='ignore') if several else oof
+    together, several = together_of(oof)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         decisions = decision_card(together)
         points = decisions['operating_points']
-        sources = _with_titles(by_source(oof, points)) if several else []
+        sources = sources_of(oof, points) if several else []
     temperature, data = float(decisions['temperature']), data_rows(manifest)
     return dict(
         **_of_configuration(config, part),
