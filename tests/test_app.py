@@ -529,6 +529,52 @@ def test_plain_request_leaves_no_kernel(small):
     wait_for_kernels(small, 0, 90)
 
 
+@pytest.fixture(scope='module')
+def patient(tmp_path_factory):
+    "A page whose lost connections may come back for two minutes."
+    folder = tmp_path_factory.mktemp('patient')
+    command = [*PAGE, '--port', free_port(), '--no_browser']
+    command += ['--max_kernels', 4, '--patience', 120, '--spares', 0]
+    server = Served(command, folder, folder / 'log', wait=180)
+    wait_for_kernels(server, 0, 40)
+    yield server
+    server.stop()
+
+
+def break_off(server, enough):
+    "Ask for the page, and hang up once so much of it has come."
+    port = int(re.search(r':(\d+)', server.url[6:]).group(1))
+    with socket.create_connection(('127.0.0.1', port), timeout=60) as connection:
+        connection.sendall(b'GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n' % port)
+        come = b''
+        while enough not in come:
+            come += connection.recv(2**16)
+
+
+def test_leaving_early_frees_the_place(visit, patient):
+    """Who leaves before the socket is open, during the request or after it, keeps no place, while
+    another stays on the page and answers."""
+    page = visit(url=patient.url)
+    stays = kernels(patient)
+    for enough in (b'200 OK', b'kernelId'):
+        break_off(patient, enough)
+        wait_for_kernels(patient, 1, 8)
+    context = page.context.browser.new_context(java_script_enabled=False)
+    context.new_page().goto(patient.url)  # all of it has come, and nobody asks for its kernel
+    assert len(kernels(patient)) == 2
+    wait_for_kernels(patient, 1, 20)
+    context.close()
+    leaver = page.context.browser.new_page()
+    leaver.route('**/channels*', lambda route: route.abort())
+    leaver.goto(patient.url, wait_until='domcontentloaded')
+    assert len(kernels(patient)) == 2
+    leaver.close()
+    wait_for_kernels(patient, 1, 20)
+    assert kernels(patient) == stays and page.locator('#gone').is_hidden()
+    page.click('.thumb >> nth=0')
+    answered(page, 1)
+
+
 @pytest.mark.parametrize('host', ['evil.example', 'localhost.evil.example:80', '10.1.2.3'])
 def test_wrong_host_is_refused(small, host):
     "Who asks by another name gets nothing, and starts nothing."
@@ -577,15 +623,21 @@ def next_kernel(server, before, seconds):
     raise AssertionError(f'no new process after {seconds} s: {found}')
 
 
+def spare_of(server):
+    "The process that waits, once that of a request which is no visitor's has come and gone."
+    ask(server)
+    wait_for_kernels(server, 2, 60)
+    wait_for_kernels(server, 1, 60)
+    return kernels(server)[0].pid
+
+
 def test_one_waits(visit, tmp_path):
     """One process is there before its visitor, who gets it; then the next is started, as long as
     there is room. One that dies is replaced."""
     command = [*PAGE, '--port', free_port(), '--no_browser', '--max_kernels', 2]
     server = Served([*command, '--patience', 8], tmp_path, tmp_path / 'log', wait=180)
     try:
-        wait_for_kernels(server, 2, 60)
-        wait_for_kernels(server, 1, 60)  # the first request was no visitor's
-        first = kernels(server)[0].pid
+        first = spare_of(server)
         page = visit(url=server.url)
         wait_for_kernels(server, 2, 20)
         assert first in [kernel.pid for kernel in kernels(server)]
