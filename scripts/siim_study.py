@@ -30,12 +30,14 @@ from melanoma_nbdev.evidence.floor import (
     what_the_image_adds,
 )
 from melanoma_nbdev.evidence.oof import clusters, read_oof
+from melanoma_nbdev.evidence.shortcuts import add_file_statistics
 from melanoma_nbdev.report.measures import FACTS, evaluate, with_facts
 
 BASE = 'lite0_192-0'
 RANKS = dict(rank2=['lite0_192-0', 'lite0_192-1'],
              rank3=['lite0_192-0', 'lite0_192-1', 'lite0_192_aux-0'])
 "Rank averages of the plan: all finished runs, none chosen"
+OF_THE_FILE = {'bytes, JPEG squares, light of the corners': 'file'}
 MEASURES = ('auc', 'pauc80', 'sens_at_spec95', 'spec_at_sens95')
 
 
@@ -130,8 +132,9 @@ def main():
         rows.append(row_of(name, figures, table, base, given))
         if name == BASE: base = table
     write_csv(given.folder/'runs.csv', pd.DataFrame(rows).round(6))
-    floors = floor_table(known, seed=given.seed, n_boot=given.n_boot)
-    floors.insert(0, 'set', floors.features.map(FLOOR_SETS))
+    sets = FLOOR_SETS | OF_THE_FILE
+    floors = floor_table(add_file_statistics(known), sets, given.seed, given.n_boot)
+    floors.insert(0, 'set', floors.features.map(sets))
     write_csv(given.folder/'floors.csv', floors.round(6))
     write_csv(given.folder/'facts.csv', facts_beside(base, known, given))
     write_json(given.folder/'study.json', study(known, given))

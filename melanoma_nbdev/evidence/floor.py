@@ -42,7 +42,10 @@ from melanoma_nbdev.evidence.oof import (
 
 # %% ../../nbs/evidence/36_floor.ipynb #1711380a
 FEATURES = dict(
-    size=('width', 'height'), file=('bytes',), metadata=('sex', 'age', 'site'), images=('images',)
+    size=('width', 'height'),
+    file=('bytes', 'blockiness', 'corner_light'),
+    metadata=('sex', 'age', 'site'),
+    images=('images',),
 )
 "What can be known of an image without looking at it: name of a set of features -> its columns"
 
@@ -108,6 +111,7 @@ _ENCODERS = dict(
     images=_images_of_patient,
     bytes=lambda table: table['path'].map(_bytes_of),
 )
+_MEASURED = ('blockiness', 'corner_light')
 
 # %% ../../nbs/evidence/36_floor.ipynb #b3568263
 def encode_features(
@@ -115,11 +119,14 @@ def encode_features(
     features='all',  # As in `feature_names`
 ) -> pd.DataFrame:  # float columns, one a feature; what is not known is NaN
     """The features as numbers. Sex and site become codes, `images` counts the rows of the image's
-    patient (or is the column `patient_images`), `bytes` is the size of its file. `ManifestError`
-    where images are to be counted in a sample."""
+    patient (or is the column `patient_images`), `bytes` is the size of its file; `blockiness` and
+    `corner_light` are there after `add_file_statistics`. `ManifestError` where images are to be
+    counted in a sample."""
     encoded = {}
     for name in feature_names(features):
-        values = _ENCODERS[name](manifest) if name in _ENCODERS else manifest[name]
+        absent = pd.Series(np.nan, index=manifest.index)
+        column = manifest.get(name, absent) if name in _MEASURED else manifest.get(name)
+        values = _ENCODERS[name](manifest) if name in _ENCODERS else column
         numbers = pd.to_numeric(values, errors='coerce')
         encoded[name] = numbers.to_numpy(dtype=float, na_value=np.nan)
     return pd.DataFrame(encoded, index=manifest.index)
