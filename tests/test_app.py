@@ -694,6 +694,15 @@ def test_too_much_memory(visit, tmp_path):
         server.stop()
 
 
+def test_memory_of_a_visitor(visit, files, small):
+    "After large pictures a visitor's process holds at most 220 MB."
+    wait_for_kernels(small, 0, 90)
+    page = visit(url=small.url)
+    choose(page, files[:2])
+    answered(page, 2)
+    assert kernels(small)[0].memory_info().rss < 220 * 2**20
+
+
 def test_full(visit, small):
     "The fourth visitor of a page for three is told so, and gets in when one has left."
     wait_for_kernels(small, 0, 90)

@@ -220,6 +220,16 @@ def test_page_load_summary():
     assert found['lost'] == 1 and found['afterwards_to_start'] == 1.09
 
 
+def test_page_memory(monkeypatch):
+    "What a kernel inherits, and what it held with all measures and without."
+    memory = script('page_memory')
+    monkeypatch.setenv('MALLOC_ARENA_MAX', '1')
+    assert not [name for name in memory.environment(False) if name.startswith('MALLOC_')]
+    assert memory.environment(True)['MALLOC_MMAP_THRESHOLD_'] == str(memory.LARGE_BLOCK)
+    kinds = json.loads((ROOT/'results/page/memory.json').read_text())['kinds']
+    assert list(kinds) == list(memory.KINDS) and kinds['with_all']['batch']['rss_mb'] < 220
+
+
 def test_read_memory(tmp_path):
     image = sorted((EXAMPLES/'jpeg'/'train').glob('*.jpg'))[0]
     done = run([sys.executable, SCRIPTS/'read_memory.py', image], ROOT)

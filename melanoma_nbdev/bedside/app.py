@@ -224,7 +224,7 @@ class MelanomaPage:
         in_background: bool = False,  # Work while the kernel listens, so that one can stop it
         language: str = 'en',  # One of `LANGUAGES`
     ):
-        self.predictor, self.in_background = predictor or load_artefact(), in_background
+        self.predictor, self.in_background = predictor or load_artefact(lean=True), in_background
         self.card = self.predictor.card
         self.lesions, self.known, self.removed, self.stopped = [], {}, None, False
         self.upload = w.FileUpload(multiple=True, accept=ACCEPTED_FILES)
@@ -545,7 +545,7 @@ def warm_up(
     megabytes: int | None = None,  # What the process may take beyond what it has; None: no limit
 ):
     "Open the model once, and limit the memory of this process (on Linux)."
-    load_artefact()
+    load_artefact(lean=True)
     if megabytes and sys.platform == 'linux':
         import resource
 

@@ -74,10 +74,12 @@ _OTHER_FILE = ("model.onnx takes its weights from another file, which its hash d
 def _session(
     model:bytes, # The bytes of `model.onnx`
     threads:int, # Of one pass through the network
+    lean:bool=False, # Give its memory back after each pass
 )->ort.InferenceSession:
     "An onnxruntime session on the CPU. A network that refers to other files is refused."
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
+    options.enable_cpu_mem_arena = not lean
     folder_entry = 'session.model_external_initializers_file_folder_path'
     with tempfile.TemporaryDirectory() as nothing:  # where onnxruntime looks for other files
         options.add_session_config_entry(folder_entry, nothing)
@@ -122,6 +124,7 @@ class Predictor:
         model:bytes, # The bytes of `model.onnx`
         card:dict, # The object in `card.json`
         threads:int|None=None, # Of one pass through the network; None: all cores, four at most
+        lean:bool=False, # Give memory back after each pass, which takes a little longer
     ):
         _check_card(card)
         found, expected = sha256(model), str(card['sha256'])
@@ -131,7 +134,7 @@ class Predictor:
                                 "answer is given: restore both from where they came")
         self.card, self.classes, self.views = card, card['classes'], card.get('symmetries', 8)
         self.threads = threads or min(4, core_count())
-        self.session = _session(model, self.threads)
+        self.session = _session(model, self.threads, lean)
         _check_ports(self.session, card)
 
     def __repr__(self):
@@ -142,6 +145,7 @@ class Predictor:
 def load_artefact(
     path:str|Path|None=None, # A folder with `model.onnx` and `card.json`; None: the package's
     threads:int|None=None, # As in `Predictor`
+    lean:bool=False, # As in `Predictor`
 )->Predictor:
     "The model in a folder. `ArtefactError` where a file is missing or the two disagree."
     path = Path(path) if path is not None else package_dir()/'weights'
@@ -153,7 +157,7 @@ def load_artefact(
     except MelanomaError as error: raise ArtefactError(str(error)) from None
     if not isinstance(card, dict):
         raise ArtefactError(f"{path.name}/card.json does not hold a card; export the model again")
-    return Predictor((path/'model.onnx').read_bytes(), card, threads)
+    return Predictor((path/'model.onnx').read_bytes(), card, threads, lean)
 
 # %% ../../nbs/bedside/50_inference.ipynb #7571f167
 def _probabilities(
