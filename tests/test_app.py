@@ -8,7 +8,7 @@ import pandas as pd, psutil, pytest
 from conftest import PAGE, ROOT, Served, free_port
 from PIL import Image
 
-from melanoma_nbdev.bedside.texts import reason
+from melanoma_nbdev.bedside.texts import reason, text
 
 PHANTOMS = sorted((ROOT / 'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 SIZES = dict(laptop=(1280, 800), phone=(390, 844))
@@ -85,7 +85,7 @@ def check_cards(page, files):
     assert re.search(r'(<0\.1|[\d.]+)%\s+risk of melanoma', said)
     for words in ('95% interval', 'threshold for 95% sensitivity', 'px'):
         assert words in said, said
-    picture = first.locator('img').first
+    picture = first.locator('.zoom img').first
     assert picture.evaluate('i => i.complete && i.naturalWidth') >= 200
 
 
@@ -228,6 +228,9 @@ def reason_shown(page, language):
     page.click('.tile.problem')
     assert why in page.locator('article.problem:visible').inner_text()
     page.click('.tile >> nth=0')
+    page.get_by_role('button', name=text('zoom', language=language)).click()
+    page.get_by_role('button', name=text('zoom.close', language=language), exact=True).click()
+    page.evaluate('scrollTo(0, 0)')  # half under the disclaimer, contrast cannot be measured
     return why
 
 
@@ -259,6 +262,54 @@ def test_language(visit, files, axe, language, choose_words, decimal):
     said = page.locator('article:visible').inner_text()
     assert 'threshold for 98% sensitivity' in said
     assert 'Not a medical device' in page.inner_text('footer.always')
+
+
+def shown_map(page, where):
+    "How strongly the map covers the picture, 0 to 1, as drawn."
+    return float(page.locator(f'{where} .over').evaluate('e => getComputedStyle(e).opacity'))
+
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+@pytest.mark.parametrize('size', NARROW_AND_WIDE)
+def test_picture(visit, axe, size, theme):
+    """The map fades over the picture by keyboard, and stays so when the card is made anew; Enter on
+    the picture opens both large, the disclaimer in view, and Escape gives the focus back."""
+    page = visit(size)
+    page.emulate_media(color_scheme=theme, reduced_motion='reduce')
+    page.click('.thumb >> nth=0')
+    answered(page, 1)
+    slider = page.get_by_role('slider', name='How strongly the map covers the picture')
+    assert shown_map(page, 'article:visible') == 0
+    slider.focus()
+    for _ in range(12):
+        page.keyboard.press('ArrowRight')
+    assert shown_map(page, 'article:visible') == .6
+    page.locator('.controls select').nth(1).select_option(index=1)
+    page.wait_for_selector('article:visible >> text=Where 1.8% of the lesions')
+    assert slider.input_value() == '60' and shown_map(page, 'article:visible') == .6
+    check_large(page, axe)
+
+
+def check_large(page, axe):
+    "The window with the large picture, from its opening to its end."
+    page.locator('article:visible .zoom').focus()
+    page.keyboard.press('Enter')
+    page.wait_for_selector('dialog:modal')
+    box = page.locator('dialog .stack').bounding_box()
+    assert min(box['width'], box['height']) > 300 and abs(box['width'] - box['height']) < 2
+    footer = page.locator('footer.always').bounding_box()['y']
+    dialog = page.locator('dialog').bounding_box()
+    assert dialog['y'] >= 0 and dialog['y'] + dialog['height'] <= footer
+    assert shown_map(page, 'dialog') == .6 and faults(page, axe) == [] and too_wide(page) == []
+    page.locator('dialog input').focus()
+    page.keyboard.press('End')
+    assert shown_map(page, 'dialog') == shown_map(page, 'article:visible') == 1
+    page.keyboard.press('Escape')
+    page.wait_for_function("!document.querySelector('dialog')")
+    assert page.evaluate("document.activeElement.matches('article .zoom')")
+    page.click('article:visible .zoom')
+    page.get_by_role('button', name='Close', exact=True).click()
+    page.wait_for_function("!document.querySelector('dialog')")
 
 
 def test_patient_fields(visit, files):

@@ -420,6 +420,13 @@ def test_axe(app_visit, files, axe, size, theme):  # noqa: F811
     test_app.test_axe(app_visit, files, axe, size, theme)
 
 
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+@pytest.mark.parametrize('size', test_app.NARROW_AND_WIDE)
+def test_picture(app_visit, axe, size, theme):
+    "The map on a slider and the large picture, by the test of the Voila page."
+    test_app.test_picture(app_visit, axe, size, theme)
+
+
 @pytest.mark.parametrize('test', [test_app.test_theme, test_app.test_forced_colours])
 def test_looks_of_the_voila_page(app_visit, test):
     "Light, dark and forced colours, by the same tests."

@@ -114,7 +114,8 @@
     const language = document.querySelector('.hint')?.dataset.language;
     const choice = document.querySelector('.controls .language select');
     if (!language || !choice) return;
-    if (agreed && language !== melanoma.language) melanoma.speak(language);
+    const heard = melanoma.languages[choice.selectedIndex] === language;  /* else a change is under way */
+    if (agreed && heard && language !== melanoma.language) melanoma.speak(language);
     if (!agreed && language !== melanoma.language) {
       choice.selectedIndex = melanoma.languages.indexOf(melanoma.language);
       choice.dispatchEvent(new Event('change', { bubbles: true }));

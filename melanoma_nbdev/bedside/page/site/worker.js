@@ -2,7 +2,7 @@
 import {evidenceMap} from './reading.js';
 import {ArtefactError, ImageError, Predictor, checkCanvas, overlay, picture, readImage, sha256, square} from './engine.js';
 
-const SHOWN = 320, THUMB = 112;
+const SHOWN = 640, DRAWN = 320, THUMB = 112;
 let predictor = null;
 
 const tell = message => postMessage(message);
@@ -94,9 +94,10 @@ const asUri = blob => new FileReaderSync().readAsDataURL(blob);
 async function pictures(image, given) {
   const {card, facts, mapSize} = predictor, spots = evidenceMap(facts, card, given);
   const speaks = Math.max(...spots) > facts.quiet;
-  const seen = square(image, SHOWN, card.crop, facts.inner);
-  const small = square(picture(seen.data, SHOWN, SHOWN), THUMB);
-  const drawn = [seen, small, ...(speaks ? [overlay(seen, spots, mapSize)] : [])];
+  const side = Math.min(Math.max(DRAWN, Math.min(image.width, image.height)), SHOWN);
+  const seen = square(image, side, card.crop, facts.inner), whole = picture(seen.data, side, side);
+  const small = square(whole, THUMB);
+  const drawn = [seen, small, ...(speaks ? [overlay(square(whole, DRAWN), spots, mapSize)] : [])];
   const [seenUri, thumb, map] = (await Promise.all(drawn.map(asJpeg))).map(asUri);
   return {seen: seenUri, thumb, map: map ?? null};
 }
