@@ -1,7 +1,7 @@
 """The page in a real browser: what people upload gets its answer or its reason, on a laptop and on
 a phone, and nothing leaves the machine."""
 
-import base64, http.client, os, re, socket, subprocess, sys, time, urllib.request
+import base64, http.client, json, os, re, shutil, socket, subprocess, sys, time, urllib.request
 from pathlib import Path
 
 import pandas as pd, psutil, pytest
@@ -419,6 +419,61 @@ def test_too_much_at_once(visit, files, tmp_path):
     assert page.locator('#note').is_visible()  # it stays until it is closed
     page.click('#note button')
     assert page.locator('#note').is_hidden()
+
+
+@pytest.fixture(scope='module')
+def several(tmp_path_factory):
+    "A page with two models to choose from, and one that was changed; uploads of 3 MB."
+    folder = tmp_path_factory.mktemp('several')
+    for name in ('first', 'second', 'changed'):
+        shutil.copytree(ROOT / 'melanoma_nbdev/weights', folder / 'models' / name)
+    with open(folder / 'models/changed/model.onnx', 'ab') as file:
+        file.write(b'!')
+    path = folder / 'models/second/card.json'
+    card = json.loads(path.read_text())
+    card |= dict(name='milder', calibration=dict(card['calibration'], temperature=9.0))
+    path.write_text(json.dumps(card))
+    command = [*PAGE, '--port', free_port(), '--no_browser', '--models', folder / 'models']
+    server = Served([*command, '--max_upload', 3], folder, folder / 'log', wait=180)
+    yield server
+    server.stop()
+
+
+def table_of(page):
+    "The table that the page gives away."
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=0')
+    return pd.read_csv(taken.value.path())
+
+
+def test_models(visit, several, files):
+    """Of three models two are offered, and the changed one is named with the reason; another one
+    answers anew what is on the page, which card and table say."""
+    page = visit(url=several.url)
+    assert 'changed is not offered: model.onnx has the hash' in several.log()
+    assert 'changed' in page.inner_text('.refused') and 'hash' in page.inner_text('.refused')
+    shown = page.locator('.controls select >> nth=2').locator('option').all_inner_texts()
+    names = [name.replace('\xa0', ' ') for name in shown]
+    assert [name.split()[0] for name in names] == ['first', 'second']
+    choose(page, [PHANTOMS[3], files[2]])
+    answered(page, 2)
+    assert names[0] in page.inner_text('article:visible')
+    before = table_of(page)
+    page.locator('.controls select >> nth=2').select_option(index=1)
+    page.wait_for_selector(f'article:visible >> text={names[1]}')
+    answered(page, 2)
+    after = table_of(page)
+    assert set(after.model) == {'milder'} != set(before.model)
+    assert after.score[0] != before.score[0] and after.file.tolist() == before.file.tolist()
+
+
+def test_max_upload(visit, several, files):
+    "The limit that the server was given is said, and holds before the upload."
+    page = visit(url=several.url)
+    assert '3 MB' in page.inner_text('.hint')
+    choose(page, files[:2])
+    answered(page, 1)
+    assert 'large.png (28 MB)' in page.inner_text('#note')
 
 
 def test_drop(visit, files):

@@ -36,7 +36,7 @@ from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from voila.voila_identity_provider import VoilaIdentityProvider
 
 from .answer import PAGE_FOLDER
-from .app import MAX_UPLOAD
+from .app import MAX_UPLOAD, find_models
 from .inference import load_artefact
 from .site import make_site
 from ..core import MelanomaError, friendly
@@ -62,6 +62,7 @@ def free_port(
 def server_settings(
     port: int,  # On which the page is served
     names: tuple = (),  # Further host names by which the page may be asked; `*`: any
+    max_upload: int = MAX_UPLOAD,  # What one upload may hold, in MB
 ) -> dict:
     """What tornado is told: room for an upload, and a policy that keeps every request on this
     machine."""
@@ -77,8 +78,8 @@ def server_settings(
         'X-Content-Type-Options': 'nosniff',
     }
     return dict(
-        websocket_max_message_size=MAX_UPLOAD + 2**20,
-        max_body_size=MAX_UPLOAD + 2**20,
+        websocket_max_message_size=(max_upload + 1) * 2**20,
+        max_body_size=(max_upload + 1) * 2**20,
         allow_remote_access='*' in names,
         local_hostnames=['localhost', *names],
         xsrf_cookie_kwargs=dict(samesite='Strict', expires_days=None),
@@ -340,7 +341,7 @@ def _kernel_config(config, options: dict):
 SERVING = dict(
     host='127.0.0.1', open_browser=False, max_kernels=8, max_memory=1000, idle_timeout=60,
     patience=60, spares=1, names=(), token='', notebook=PAGE_FOLDER / 'app.ipynb',
-    first_line=FIRST_LINE,
+    first_line=FIRST_LINE, max_upload=MAX_UPLOAD, models='',
 )
 "What a server is made with where nothing else is said"
 
@@ -358,7 +359,7 @@ def page_config(
         port_retries=0,
         open_browser=options['open_browser'],
         notebook_path=str(options['notebook']),
-        tornado_settings=server_settings(port, options['names']),
+        tornado_settings=server_settings(port, options['names'], options['max_upload']),
         token=options['token'],
         log_level='ERROR',
     )
@@ -496,6 +497,8 @@ def make_server(
     # the kernel of this environment, not one that the user once installed elsewhere
     os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'
     os.environ.setdefault('MALLOC_MMAP_THRESHOLD_', str(LARGE_BLOCK))
+    for name in ('models', 'max_upload'):  # the processes inherit them, see `chosen_options`
+        os.environ[f'MELANOMA_{name.upper()}'] = str((SERVING | options)[name])
     config = page_config(port, **options)
     config.Voila.identity_provider_class = Visitor
     server = PageServer(config=config)
@@ -517,6 +520,16 @@ def _serving(host: str, token: str, names: str, limits: dict) -> dict:
     return dict(host=host, token=token, names=named or (() if local else ('*',)), **limits)
 
 # %% ../../nbs/bedside/54_serve.ipynb #266bd837
+def _models_said(folder: str | None) -> str:  # Its absolute path; empty: the package's model
+    "Say which models are refused, before a visitor comes; `ArtefactError` where none is left."
+    if not folder:
+        load_artefact()
+        return ''
+    for name, why in find_models(folder)[1]:
+        print(f'{name} is not offered: {why}', flush=True)
+    return os.path.abspath(folder)
+
+# %% ../../nbs/bedside/54_serve.ipynb #68a545f9
 @call_parse
 @friendly
 def melanoma_app(  # noqa: PLR0913
@@ -528,6 +541,8 @@ def melanoma_app(  # noqa: PLR0913
     ) = '127.0.0.1',
     token: Param("Word that a visitor has to know; else MELANOMA_TOKEN, or a new one", str) = None,
     names: Param("Host names by which the page may be asked, besides this machine's", str) = '',
+    models: Param("A folder of models to choose from (default: the package's model)", str) = None,
+    max_upload: Param("Megabytes that one upload may hold, all files together", int) = MAX_UPLOAD,
     max_kernels: Param("Visitors at one time, about 170 MB each", int) = 8,
     max_memory: Param("Megabytes that one visitor's process may hold; it ends beyond", int) = 1000,
     spares: Param("Processes started ahead of their visitors; they count as well", int) = 1,
@@ -542,9 +557,9 @@ def melanoma_app(  # noqa: PLR0913
         raise MelanomaError("the page's notebook is not in the installed package; install it again")
     limits = dict(
         max_kernels=max_kernels, max_memory=max_memory, idle_timeout=idle_timeout,
-        patience=patience)
+        patience=patience, max_upload=max_upload)
     options = _serving(host, token, names, limits) | dict(spares=spares)
-    load_artefact()  # a broken model is said here, and not to the first visitor
+    options['models'] = _models_said(models)
     found = free_port(port)
     if found != port:
         print(f"port {port} is taken; using {found}")

@@ -52,7 +52,8 @@ def site_facts(
     meanings = dict(svg=what_is_it(b'<svg'), html=what_is_it(b'<html'),
                     text=what_is_it(b'words'), unknown=what_is_it(bytes(8)))
     return dict(refusal=dict(far=NOT_DERMOSCOPY, flat=NO_STRUCTURE, advice=QUALITY_ADVICE),
-                max_bytes=MAX_UPLOAD, max_pixels=MAX_PIXELS, min_side=MIN_SIDE, small_side=100,
+                max_bytes=MAX_UPLOAD * 2**20, max_pixels=MAX_PIXELS,
+                min_side=MIN_SIDE, small_side=100,
                 inner=INNER, dx=DX, views=views, signatures=_signatures(), meanings=meanings)
 
 # %% ../../nbs/bedside/53_site.ipynb #570a9759
@@ -222,7 +223,7 @@ def _index(card:dict, version:str)->str:
     patient = {name: text(f'patient.{name}') for name in PATIENT}
     made = dict(texts=Markup(texts), thumbs=Markup(thumbs_html()), about=Markup(about_html(card)))
     return _rendered('index.html.j2', version=version, policy=POLICY, accept=ACCEPTED_FILES,
-                     max_mb=MAX_UPLOAD // 2**20, languages=LANGUAGES, patient=patient, **made)
+                     max_mb=MAX_UPLOAD, languages=LANGUAGES, patient=patient, **made)
 
 # %% ../../nbs/bedside/53_site.ipynb #2e29dfa3
 def _entry_into(folder:Path)->str:
