@@ -86,7 +86,7 @@ def check_cards(page, files):
     for words in ('95% interval', 'threshold for 95% sensitivity', 'px'):
         assert words in said, said
     picture = first.locator('.zoom img').first
-    assert picture.evaluate('i => i.complete && i.naturalWidth') >= 200
+    assert picture.evaluate('i => i.complete && i.naturalWidth') == 640
 
 
 @pytest.mark.parametrize('size', SIZES)
