@@ -59,16 +59,22 @@ def sites_of(data):
     return table[column].replace('unknown', pd.NA)
 
 
-def manifest_of(data, config):
-    "The manifest of one or several sources, labels shuffled where the run shuffled them."
+def manifest_of(data, config, sizes=False):
+    """The manifest of one or several sources, labels shuffled where the run shuffled them; with
+    `sizes`, of images and of what the whole set has of each patient."""
     import numpy as np
     import pandas as pd
     from melanoma_nbdev.data.manifest import load_manifest
 
     if ',' in data:
-        parts = [manifest_of(name, config) for name in data.split(',')]
+        parts = [manifest_of(name, config, sizes=True) for name in data.split(',')]
         return pd.concat(parts, ignore_index=True)
-    manifest = load_manifest(data, images=False).drop(columns=['width', 'height'])
+    manifest = load_manifest(data, images=False)
+    if sizes:
+        counts = manifest['patient_id'].value_counts()
+        manifest['patient_images'] = manifest['patient_id'].map(counts)
+    else:
+        manifest = manifest.drop(columns=['width', 'height'])
     sites = sites_of(data)
     if sites is not None:
         manifest['site_detail'] = manifest['image_id'].map(sites)

@@ -2,12 +2,15 @@
 """The distance from dermoscopy, its limit, and limits of quality, put into an artefact.
 
     MELANOMA_DATA=... python scripts/fit_refusal.py melanoma_nbdev/weights
-    MELANOMA_DATA=... python scripts/fit_refusal.py ARTEFACT --run runs/joint
+    MELANOMA_DATA=... python scripts/fit_refusal.py ARTEFACT --run runs/joint --drawn data/drawn
 
 With --run the limit is chosen out of fold: the network of each fold gets a distance that is fitted
 to its training images, and is asked for its held-out ones. Without, the one network is taken: the
 distance is fitted to one half of the groups of each source, and the limit is chosen on the other.
 Sources that the network was trained on are then no new images to it, and the card says so.
+
+With --drawn, drawn lesions that the network was trained on count as familiar, too; the limit is not
+chosen on them.
 
 The limit is chosen on distances of one view; of some images the mean over eight views, which is
 what an answer goes by, is held against it. Then non-lesions that took no part in it are shown to
@@ -36,6 +39,7 @@ from melanoma_nbdev.report.distance import (
 from non_lesions import draw_bare_skin, non_lesions
 
 SHARE = .01
+DRAWN = 'drawn'
 
 
 def options():
@@ -45,6 +49,7 @@ def options():
     parser.add_argument('--run', type=Path, help='its run folder, for a limit out of fold')
     parser.add_argument('--sources', default='ham10000,isic2018,siim2020',
                         help='sources of dermoscopic images')
+    parser.add_argument('--drawn', help='folder of drawn lesions that the network was trained on')
     parser.add_argument('--n', type=int, default=2500, help='images of each source, at most')
     parser.add_argument('--n_decoys', type=int, default=1200, help='drawn pictures to fit to')
     parser.add_argument('--n_turned', type=int, default=150,
@@ -76,6 +81,11 @@ def images_of(name, given):
     return manifest.sample(n, random_state=given.seed).reset_index(drop=True)
 
 
+def drawn_lesions(given):
+    "The drawn lesions, which are fitted to in every fold and half, and judged in none."
+    return load_manifest(given.drawn).assign(source=DRAWN, fold=-1, half=0)
+
+
 def disturbed(paths, card, seed):
     "Yield inputs of the network; every third picture is disturbed."
     ways = [DISTURBANCES[name] for name in ('ink', 'ruler', 'hair', 'vignette', 'JPEG', 'blur',
@@ -96,6 +106,7 @@ def sharp_pictures(n, seed):
 
 def drawn_inputs(rows, card, given):
     "Yield inputs for the decoys, which are made of some of the images as well."
+    rows = rows[rows.source != DRAWN]
     few = rows.sample(min(400, len(rows)), random_state=given.seed)
     images = [open_image(path) for path in few.path]
     rng = np.random.default_rng(given.seed)
@@ -141,8 +152,8 @@ def familiar_means(content, tag, rows, card, given):
 
 
 def fitted(familiar, strange, k, seed):
-    "A fit to equal numbers of images of each source."
-    n = min(map(len, familiar.values()))
+    "A fit to equal numbers of images of each source, and to no more drawn lesions."
+    n = min(len(means) for name, means in familiar.items() if name != DRAWN)
     rng = np.random.default_rng(seed)
     parts = [means[rng.permutation(len(means))[:n]] for means in familiar.values()]
     return fit_distance(np.concatenate(parts), strange, k)
@@ -168,7 +179,7 @@ def networks(given, content, rows):
     from melanoma_nbdev.report.export import onnx_bytes
     from melanoma_nbdev.training.models import load_model
 
-    for fold in sorted(rows.fold.unique()):
+    for fold in sorted(fold for fold in rows.fold.unique() if fold >= 0):
         model, config = load_model(given.run, int(fold))
         network = onnx_bytes(model, config['size'])
         yield sha256(network)[:8], network, rows[rows.fold != fold], rows[rows.fold == fold]
@@ -190,10 +201,10 @@ def judged(given, card, content, rows):
         some = part.groupby('source').head(given.n_turned)
         part.loc[some.index, 'averaged'] = over_views(
             with_distance(network, fit), card, some, given.work,
-            f'{tag}_k{given.k}_{given.n_skin}_averaged')
-        for name in familiar:
+            f'{tag}_k{given.k}_{given.n_skin}{"_drawn" if given.drawn else ""}_averaged')
+        for name in familiar.keys() - {DRAWN}:
             others = {other: means for other, means in familiar.items() if other != name}
-            if others: part[f'without_{name}'] = distances(
+            if others.keys() - {DRAWN}: part[f'without_{name}'] = distances(
                 fitted(others, strange, given.k, given.seed), plain)
         parts.append(part)
     return pd.concat(parts, ignore_index=True), fit, tag
@@ -272,8 +283,8 @@ def card_of(given, card, held, limit):
     quality, structure = quality_limits(held, card)
     return dict(method=METHOD, output='distance', limit=limit, share=SHARE,
                 limit_chosen_on=FITTED[given.run is not None], components=given.k,
-                n_skin=given.n_skin, seed=given.seed, views=1, quality=quality, structure=structure,
-                quality_share=.005)
+                n_skin=given.n_skin, drawn=given.drawn is not None, seed=given.seed, views=1,
+                quality=quality, structure=structure, quality_share=.005)
 
 
 def write(given, network, card, kinds, sources):
@@ -297,6 +308,7 @@ def main():
     content = without_distance((given.artefact/'model.onnx').read_bytes())
     rows = pd.concat([images_of(name, given) for name in given.sources.split(',')],
                      ignore_index=True)
+    if given.drawn: rows = pd.concat([rows, drawn_lesions(given)], ignore_index=True)
     held, fit, tag = judged(given, card, content, rows)
     if given.run:
         tag = sha256(content)[:8]

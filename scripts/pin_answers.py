@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The risks that the model in the package gives the embedded examples, for a test to hold.
+"""What the model in the package answers to the embedded examples, for a test to hold: a risk each,
+or null where it gives none.
 
     python scripts/pin_answers.py
 
@@ -25,7 +26,7 @@ def main():
     paths = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
     predictor = load_artefact()
     answers = predictor.predict(paths)
-    risks = {path.name: round(answer['p_melanoma'], 6)
+    risks = {path.name: None if answer['error'] else round(answer['p_melanoma'], 6)
              for path, answer in zip(paths, answers, strict=True)}
     write_json(given.dest, dict(
         sha256=predictor.card['sha256'], symmetries=predictor.views, risks=risks,

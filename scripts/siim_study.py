@@ -35,7 +35,7 @@ from melanoma_nbdev.report.measures import FACTS, evaluate, with_facts
 
 BASE = 'lite0_192-0'
 RANKS = dict(rank2=['lite0_192-0', 'lite0_192-1'],
-             rank3=['lite0_192-0', 'lite0_192-1', 'lite0_192_aux-0'])
+             rank3=['lite0_192-0', 'lite0_192-1', 'joint_lite0_160-0'])
 "Rank averages of the plan: all finished runs, none chosen"
 OF_THE_FILE = {'bytes, JPEG squares, light of the corners': 'file'}
 MEASURES = ('auc', 'pauc80', 'sens_at_spec95', 'spec_at_sens95')
@@ -113,8 +113,11 @@ def members_of(folder):
     "Every run of the folder, and the rank averages whose members are all there."
     runs = {path.parent.name: of_the_task(read_oof(path))
             for path in sorted(folder.glob('*/oof.csv')) if path.parent.name not in RANKS}
+    bare = {name: run.drop(columns='sampling_weight', errors='ignore')
+            for name, run in runs.items()}
     for name, members in RANKS.items():
-        if set(members) <= set(runs): runs[name] = ensemble([folder/run for run in members], 'rank')
+        if set(members) <= set(runs):
+            runs[name] = ensemble([bare[run] for run in members], 'rank')
     return runs
 
 

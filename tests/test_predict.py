@@ -131,7 +131,7 @@ def kind_of(name):
 def folder(tmp_path_factory):
     "A hundred files, four of each kind, in folders of folders with names from everywhere."
     mixed = tmp_path_factory.mktemp('mixed')
-    for number, (name, path) in enumerate(zip(FOLDERS, PHANTOMS, strict=False)):
+    for number, (name, path) in enumerate(zip(FOLDERS, PHANTOMS[1:], strict=False)):
         place = mixed/name
         place.mkdir(parents=True, exist_ok=True)
         for kind, content in (answered_kinds(path) | refused_kinds(path)).items():
@@ -428,7 +428,8 @@ def test_the_answers_are_pinned():
     found = load_artefact().predict([PHANTOMS[0].parent/name for name in pinned['risks']])
     assert len(found) == len(PHANTOMS)
     for (name, risk), answer in zip(pinned['risks'].items(), found, strict=True):
-        assert abs(answer['p_melanoma'] - risk) < 1e-4, name
+        assert (answer['error'] is None) == (risk is not None), name
+        assert risk is None or abs(answer['p_melanoma'] - risk) < 1e-4, name
 
 
 # ---- stopped in the middle

@@ -24,7 +24,6 @@ from PIL import Image
 
 from .texts import (
     PAGE_FOLDER, decimals, reason, text, thousands, with_percent)
-from ..core import read_json
 from ..evidence.calibration import SIIM_PREVALENCE, prior_shift
 from ..evidence.decisions import conformal_sets, set_words
 from ..images import read_image, square
@@ -279,12 +278,7 @@ def measured_elsewhere(
 ) -> list:  # Of dicts: source, n, n_melanoma, auc, sensitivity, specificity (value, lo, hi)
     """What this model did on images of other sources or, where nobody measured that and it learnt
     from several, on each of them, out of fold (`learnt`)."""
-    if card.get('elsewhere'):
-        return card['elsewhere']
-    path = PAGE_FOLDER / 'elsewhere.json'
-    known = read_json(path) if path.is_file() else {}
-    same = known.get('sha256') == card.get('sha256')
-    return known.get('sources', []) if known and same else _of_its_sources(card)
+    return card.get('elsewhere') or _of_its_sources(card)
 
 # %% ../../nbs/bedside/51_answer.ipynb #fd4d25ae
 def elsewhere_sentence(

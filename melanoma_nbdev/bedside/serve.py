@@ -229,7 +229,7 @@ async def _end(kernels, kernel_id: str):
         await kernels.shutdown_kernel(kernel_id, now=True)
 
 
-SILENCE = 10
+SILENCE = 30
 "Seconds without a word after which a page that never connected is taken to be left"
 
 

@@ -61,7 +61,9 @@ from ..evidence.oof import Interval, clusters, read_oof, weights_of
 from ..evidence.subgroups import age_band, holm, ita_group, subgroups
 
 # %% ../../nbs/report/40_measures.ipynb #f8cca162
-FACTS = ('sex', 'age', 'site', 'site_detail', 'dx', 'source', 'width', 'height', 'ita')
+FACTS = tuple(
+    'sex age site site_detail dx source width height ita patient_images'.split()
+)
 "Columns that a manifest may add to predictions"
 
 # %% ../../nbs/report/40_measures.ipynb #849f3102
