@@ -325,6 +325,7 @@ def model_card(
         headline=headline(metrics),
         points=_points(metrics),
         sources=_source_rows(facts['card']),
+        main=(facts['card'].get('metrics') or {}).get('source'),
         subgroups=_subgroup_rows(metrics),
     )
 
