@@ -668,14 +668,14 @@ def test_leaving_early_frees_the_place(visit, patient):
     context = page.context.browser.new_context(java_script_enabled=False)
     context.new_page().goto(patient.url)  # all of it has come, and nobody asks for its kernel
     assert len(kernels(patient)) == 2
-    wait_for_kernels(patient, 1, 20)
+    wait_for_kernels(patient, 1, 45)
     context.close()
     leaver = page.context.browser.new_page()
     leaver.route('**/channels*', lambda route: route.abort())
     leaver.goto(patient.url, wait_until='domcontentloaded')
     assert len(kernels(patient)) == 2
     leaver.close()
-    wait_for_kernels(patient, 1, 20)
+    wait_for_kernels(patient, 1, 45)
     assert kernels(patient) == stays and page.locator('#gone').is_hidden()
     page.click('.thumb >> nth=0')
     answered(page, 1)
