@@ -276,7 +276,7 @@ def is_over(self: Sweeper, kernel_id: str, now: float) -> bool:
             return False
     return now - self.alone.setdefault(kernel_id, now) > self.patience
 
-
+# %% ../../nbs/bedside/54_serve.ipynb #51576f86
 @patch
 async def sweep(
     self: Sweeper,
