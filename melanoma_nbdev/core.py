@@ -7,7 +7,8 @@ __all__ = ['DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'TARGET_OF', 'SITES', 'SITE_
            'PREDICTION_COLUMNS', 'MANIFEST_COLS', 'OOF_COLS', 'MelanomaError', 'ManifestError', 'LeakError', 'RunError',
            'ArtefactError', 'ImageError', 'norm_dx', 'read_labels', 'norm_site', 'norm_sex', 'how_to_name',
            'find_columns', 'parse_pairs', 'as_manifest', 'data_home', 'package_dir', 'seed_everything', 'atomic_path',
-           'write_text', 'write_csv', 'write_json', 'read_json', 'softmax', 'log_odds', 'sigmoid', 'sha256', 'friendly']
+           'write_text', 'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax', 'log_odds',
+           'sigmoid', 'sha256', 'friendly']
 
 # %% ../nbs/00_core.ipynb #0330c12e
 import hashlib
@@ -453,6 +454,23 @@ def read_json(path: str | Path):
         raise MelanomaError(
             f"{path} is not a JSON file ({error}); restore it or make it anew"
         ) from None
+
+# %% ../nbs/00_core.ipynb #13099a7a
+def seal_of(
+    card: dict,  # As it was read from a file
+) -> str:  # 64 hexadecimal characters
+    "The SHA-256 of all entries of a card but its seal, in whatever order they stand."
+    plain = {name: value for name, value in card.items() if name != 'seal'}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def write_card(
+    path: str | Path,  # The file, `card.json`
+    card: dict,  # A seal that it has is renewed
+) -> Path:
+    "Write a model's card with its seal, whole or not at all."
+    written = read_json(write_json(path, card))
+    return write_json(path, written | dict(seal=seal_of(written)))
 
 # %% ../nbs/00_core.ipynb #8bf94028
 def softmax(

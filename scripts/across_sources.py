@@ -3,12 +3,13 @@
 
     MELANOMA_DATA=... python scripts/across_sources.py RUN --on ham10000 isic2018
     MELANOMA_DATA=... python scripts/across_sources.py RUN --on ham10000 --parts 0 --limit 500
+    MELANOMA_DATA=... python scripts/across_sources.py without_siim2020 --on siim2020 --parts 0
 
-The models of the folds score the source's images (their mean logits, one view each). Temperature
-and threshold are those of the run's own out-of-fold file. On the other source the risks are first
-moved to the prevalence there, as a user would who knows it. Beside it stands the same for the run's
-own images, out of fold. One row a run and source goes to results/siim2020_300/across.csv; a row
-that is there is replaced."""
+The models of the folds score the source's images: their mean logits over `--symmetries` views of
+each picture. Temperature and threshold are those of the run's own out-of-fold file. On the other
+source the risks are first moved to the prevalence there, as a user would who knows it. Beside it
+stands the same for the run's own images, out of fold. One row a run and source goes to
+results/siim2020_300/across.csv; a row that is there is replaced."""
 import warnings
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def options():
     parser.add_argument('run', type=Path, help='run folder with the models of the folds')
     parser.add_argument('--on', nargs='+', required=True, help='sources that the run never saw')
     parser.add_argument('--parts', nargs='+', type=int, default=list(range(5)), help='folds')
+    parser.add_argument('--symmetries', type=int, default=1, help='views of a picture, 1 to 8')
     parser.add_argument('--limit', type=int, help='this many images, and write nothing')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads')
     parser.add_argument('--n_boot', type=int, default=2000, help='resamples of groups')
@@ -43,13 +45,21 @@ def options():
     return parser.parse_args()
 
 
-def mean_logits(run, parts, manifest):
+def own_predictions(given):
+    "The out-of-fold file of the run; of a run with one fold, that fold's."
+    whole = given.run/'oof.csv'
+    only = given.run/f'fold{given.parts[0]}'/'oof.csv'
+    return read_oof(whole if whole.exists() or len(given.parts) > 1 else only)
+
+
+def mean_logits(given, manifest):
     "(n, c) mean logits of the models of the folds, and the classes."
     total = 0
-    for part in parts:
-        model, config = load_model(run, part)
-        total = total + predict_logits(model, manifest, config, label=f'fold {part}')
-    return total/len(parts), config['classes']
+    for part in given.parts:
+        model, config = load_model(given.run, part)
+        total = total + predict_logits(model, manifest, config, given.symmetries,
+                                       label=f'fold {part}')
+    return total/len(given.parts), config['classes']
 
 
 def melanoma_risks(logits, classes, temperature):
@@ -99,7 +109,7 @@ def row_on(source, card, prevalence, given):
     manifest = add_groups(load_manifest(source))
     if given.limit: manifest = manifest.sample(given.limit, random_state=given.seed)
     manifest = manifest.reset_index(drop=True)
-    risks = melanoma_risks(*mean_logits(given.run, given.parts, manifest), card['temperature'])
+    risks = melanoma_risks(*mean_logits(given, manifest), card['temperature'])
     target, cluster = manifest['target'].to_numpy(dtype=int), pd.factorize(manifest['group'])[0]
     moved = prior_shift(risks, prevalence, float(target.mean()))
     return dict(run=given.run.resolve().name, on=source, models=len(given.parts),
@@ -120,7 +130,7 @@ def main():
     "Score each source and write its row."
     given = options()
     torch.set_num_threads(given.threads)
-    oof = read_oof(given.run)
+    oof = own_predictions(given)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         card = decision_card(oof)

@@ -23,7 +23,7 @@ of these figures, and its card and checklists are written again. Its network is 
 import argparse
 from pathlib import Path
 
-from melanoma_nbdev.core import read_json, write_json
+from melanoma_nbdev.core import read_json, write_card, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN_SITES = dict(ham10000=('HAM10000_metadata.csv', 'localization'))
@@ -119,7 +119,7 @@ def renew_card(artefact, results, oof):
     judged = {name: decided[name] for name in names} | dict(judged_views=views)
     if several:
         judged['sources'] = sources_of(oof, decided['operating_points'])
-    write_json(path, read_json(path) | judged)
+    write_card(path, read_json(path) | judged)
     write_cards(results, artefact)
 
 

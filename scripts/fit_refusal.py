@@ -27,7 +27,7 @@ from decoys import decoys
 from melanoma_nbdev.bedside.inference import Predictor
 from melanoma_nbdev.bedside.refusal import NOT_DERMOSCOPY, picture_quality
 from melanoma_nbdev.core import (
-    atomic_path, data_home, package_dir, read_json, sha256, write_csv, write_json)
+    atomic_path, data_home, package_dir, read_json, sha256, write_card, write_csv, write_json)
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.evidence.auc import wilson
 from melanoma_nbdev.evidence.disturbances import DISTURBANCES
@@ -290,7 +290,7 @@ def card_of(given, card, held, limit):
 def write(given, network, card, kinds, sources):
     "The artefact with its texts, and the files of results."
     with atomic_path(given.artefact/'model.onnx') as file: file.write_bytes(network)
-    write_json(given.artefact/'card.json', card)
+    write_card(given.artefact/'card.json', card)
     write_csv(given.dest/f'{given.name}_kinds.csv', kinds)
     write_csv(given.dest/f'{given.name}_sources.csv', sources)
     write_json(given.dest/f'{given.name}.json', card['ood'] | dict(

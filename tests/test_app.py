@@ -9,6 +9,7 @@ from conftest import PAGE, ROOT, Served, free_port
 from PIL import Image
 
 from melanoma_nbdev.bedside.texts import reason, text
+from melanoma_nbdev.core import write_card
 
 PHANTOMS = sorted((ROOT / 'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 SIZES = dict(laptop=(1280, 800), phone=(390, 844))
@@ -432,7 +433,7 @@ def several(tmp_path_factory):
     path = folder / 'models/second/card.json'
     card = json.loads(path.read_text())
     card |= dict(name='milder', calibration=dict(card['calibration'], temperature=9.0))
-    path.write_text(json.dumps(card))
+    write_card(path, card)
     command = [*PAGE, '--port', free_port(), '--no_browser', '--models', folder / 'models']
     server = Served([*command, '--max_upload', 3], folder, folder / 'log', wait=180)
     yield server

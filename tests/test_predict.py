@@ -22,6 +22,7 @@ from conftest import BIN, ROOT
 from PIL import Image
 
 from melanoma_nbdev.bedside.inference import load_artefact
+from melanoma_nbdev.core import write_card
 
 WEIGHTS = ROOT/'melanoma_nbdev/weights'
 PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
@@ -389,8 +390,15 @@ def change_card(**fields):
     "A function that changes fields of the card."
     def _change(model):
         card = json.loads((model/'card.json').read_text())
-        (model/'card.json').write_text(json.dumps(card | fields))
+        write_card(model/'card.json', card | fields)
     return _change
+
+
+def another_temperature(model):
+    "A card in which somebody wrote another temperature by hand."
+    card = json.loads((model/'card.json').read_text())
+    card['calibration']['temperature'] *= 2
+    (model/'card.json').write_text(json.dumps(card))
 
 
 @pytest.mark.parametrize('change, reason', [
@@ -408,7 +416,8 @@ def change_card(**fields):
     (signed(one_picture_only), 'image of [1, 3'),
     (signed(weights_elsewhere), 'weights from another file'),
     (lambda model: (model/'model.onnx').unlink(), 'is missing'),
-    (lambda model: (model/'card.json').write_text('{'), 'not a JSON file')])
+    (lambda model: (model/'card.json').write_text('{'), 'not a JSON file'),
+    (another_temperature, 'card.json was changed or damaged')])
 def test_refuses_a_changed_model(tmp_path, change, reason):
     "Whatever was changed, no answer, one sentence, status 1; nothing of a stranger's code is run."
     shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')

@@ -419,3 +419,25 @@ def test_memory_in_epochs(monkeypatch, tmp_path):
     assert len(found['memory_mb']) == 3 and found['peak_mb'] > 100
     growth = found['memory_mb'][2]/found['memory_mb'][1] - 1
     assert found['growth'] == pytest.approx(growth, abs=1e-3)
+
+
+# ---- colour constancy
+
+def test_colour_constancy(monkeypatch, tmp_path):
+    "Copies lie where the pictures lay, their channels are as bright as each other."
+    from melanoma_nbdev.data.manifest import load_manifest
+    from melanoma_nbdev.images import read_image
+
+    call(monkeypatch, 'colour_constancy', tmp_path, '--sources', EXAMPLES, '--limit', 3)
+    copies = sorted(tmp_path.rglob('*.jpg'))
+    assert len(copies) == 3 and list(tmp_path.rglob('train.csv'))
+    originals = {str(path).rsplit('/', 1)[-1]: path for path in load_manifest(EXAMPLES)['path']}
+
+    def colour_of_light(path):
+        "The largest Minkowski mean of a channel over the smallest."
+        pixels = np.asarray(read_image(path)[0], dtype=float)
+        means = (pixels**6).mean((0, 1))**(1/6)
+        return means.max()/means.min()
+
+    for path in copies:
+        assert colour_of_light(path) < 1.05 < colour_of_light(originals[path.name])

@@ -26,7 +26,7 @@ from melanoma_nbdev.bedside.app import examples
 from melanoma_nbdev.bedside.inference import load_artefact
 from melanoma_nbdev.bedside.site import fetch_parts, write_site
 from melanoma_nbdev.bedside.texts import LANGUAGES, reason
-from melanoma_nbdev.core import ImageError, MelanomaError
+from melanoma_nbdev.core import ImageError, MelanomaError, write_card
 from melanoma_nbdev.evidence.decisions import conformal_sets, set_words
 from melanoma_nbdev.images import MIN_SIDE, read_image
 
@@ -594,7 +594,7 @@ def newer(site, folder):
     model = folder/'model'
     model.mkdir()
     card = json.loads((site/'card.json').read_text()) | dict(name='second edition')
-    (model/'card.json').write_text(json.dumps(card))
+    write_card(model/'card.json', card)
     shutil.copy(site/'model.onnx', model)
     write_site(folder/'melanoma', model)
 

@@ -17,8 +17,9 @@ from fastcore.basics import patch
 from fastcore.script import Param, call_parse
 
 from .. import __version__
-from ..core import (
-    DX, ArtefactError, ImageError, MelanomaError, friendly, package_dir, read_json, sha256, softmax)
+from melanoma_nbdev.core import (
+    DX, ArtefactError, ImageError, MelanomaError, friendly, package_dir, read_json, seal_of, sha256,
+    softmax)
 from .files import PartTable, check_table, list_files, write_table
 from .refusal import (
     picture_quality, quality_remarks, refusal_limits, refusal_reason)
@@ -147,7 +148,7 @@ def load_artefact(
     threads:int|None=None, # As in `Predictor`
     lean:bool=False, # As in `Predictor`
 )->Predictor:
-    "The model in a folder. `ArtefactError` where a file is missing or the two disagree."
+    "The model in a folder. `ArtefactError` where a file is missing or changed, or two disagree."
     path = Path(path) if path is not None else package_dir()/'weights'
     for name in ('card.json', 'model.onnx'):
         if not (path/name).is_file():
@@ -157,6 +158,9 @@ def load_artefact(
     except MelanomaError as error: raise ArtefactError(str(error)) from None
     if not isinstance(card, dict):
         raise ArtefactError(f"{path.name}/card.json does not hold a card; export the model again")
+    if card.get('seal') != seal_of(card):
+        raise ArtefactError(f"{path.name}/card.json was changed or damaged since it was written; "
+                            "restore it from where it came, or export the model again")
     return Predictor((path/'model.onnx').read_bytes(), card, threads, lean)
 
 # %% ../../nbs/bedside/50_inference.ipynb #7571f167

@@ -31,7 +31,7 @@ from melanoma_nbdev.core import (
     read_json,
     sha256,
     softmax,
-    write_json,
+    write_card,
 )
 from ..data.manifest import SOURCES
 from ..evidence.auc import auc, auc_ci, auc_record, wilson
@@ -485,7 +485,7 @@ def export_run(
     )
     with atomic_path(dest / 'model.onnx') as file:
         file.write_bytes(short)
-    write_json(dest / 'card.json', card)
+    write_card(dest / 'card.json', card)
     return dest
 
 # %% ../../nbs/report/43_export.ipynb #4da93286

@@ -53,10 +53,11 @@ class EpochSeed(Callback):
         times: int = 1,  # As in `sample_order`
         rank: int = 0,  # Which of `world` processes this is
         world: int = 1,  # Processes that train this part together
+        balance: str = 'none',  # 'source': each source has the same share of an epoch
     ):
         self.seed = seed * 1009 + (part + 1) * 101
         self.pos_rate, self.times = pos_rate, times
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.balance = rank, world, balance
 
     def before_fit(self):
         self.draw(0)
@@ -69,7 +70,9 @@ def draw(
 ):
     "Give the training DataLoader its order for that epoch."
     loader = self.dls.train
-    order = sample_order(loader.targets, self.seed, epoch, self.pos_rate, self.times)
+    sources = loader.sources if self.balance == 'source' else None
+    how = self.pos_rate, self.times, sources
+    order = sample_order(loader.targets, self.seed, epoch, *how)
     order = order[self.rank :: self.world][: len(order) // self.world]
     loader.n = len(order)
     loader.shuffle_fn = lambda _: [int(row) for row in order]

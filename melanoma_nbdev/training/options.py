@@ -211,6 +211,13 @@ _LEARNING = [
         'Share of melanomas in an epoch of the usual length (balanced sampler), between 0 and 1',
     ),
     Option('times', int, 1, 'How often an epoch shows each melanoma (oversampling)', least=1),
+    Option(
+        'balance',
+        str,
+        'none',
+        'What has the same share of each epoch: every source of the data',
+        choices=('none', 'source'),
+    ),
     Option('augment', float, OF_PRESET, 'Strength of augmentation', 0, 1),
     Option(
         'tfms',
@@ -295,7 +302,7 @@ OPTIONS = {option.name: option for rows in OPTION_GROUPS.values() for option in 
 # %% ../../nbs/training/20_options.ipynb #9c01a292
 RECORD_ORDER = (
     'preset data aux target meta folds seed limit cache crop pool loss loss_args pos_rate times '
-    'mixup cutmix ema accumulate freeze patience tta weights mean std duplicates '
+    'balance mixup cutmix ema accumulate freeze patience tta weights mean std duplicates '
     'grad_checkpointing threads num_workers shuffle_labels arch_kwargs pretrained epochs warmup '
     'lr head_lr wd drop samples augment tfms smoothing amp arch size bs'
 ).split()
@@ -439,6 +446,8 @@ def _check_loss(options):
 def _check_sampler(options):
     "Raise for a share that is none, and for two ways to show melanomas more often."
     rate, times = options['pos_rate'], options['times']
+    if options['balance'] == 'source' and (times > 1 or rate is not None):
+        raise MelanomaError("balance is by source: leave out pos_rate and times")
     if rate is None:
         return
     if times > 1:

@@ -193,6 +193,11 @@ def _with_partial_labels(manifest:pd.DataFrame, classes:list)->pd.DataFrame:
     from_target = np.where(manifest.target == 1, 'MEL', NOT_MELANOMA)
     return manifest.assign(dx=manifest.dx.where(manifest.dx.isin(classes), from_target))
 
+def _source_in_folds(manifest:pd.DataFrame)->np.ndarray:
+    "The source of each row; an empty word for auxiliary rows."
+    if 'source' not in manifest: return np.full(len(manifest), '')
+    return manifest.source.where(manifest.fold >= 0, '').to_numpy(str)
+
 def _drop_random(dl):
     "Remove fastai's random transforms from a DataLoader's batches."
     steps = dl.after_batch.fs
@@ -229,6 +234,7 @@ def get_dls(
                             num_workers=num_workers, device=_device())
     _drop_random(dls.valid)
     dls.train.targets = _is_melanoma(manifest)[train].astype(int)
+    dls.train.sources = _source_in_folds(manifest)[train]
     return dls
 
 # %% ../../nbs/training/22_pipeline.ipynb #afe4b5a5
@@ -238,18 +244,23 @@ def sample_order(
     epoch:int=0, # From 0 on
     pos_rate:float|None=None, # Share of melanomas in an epoch of n images; None shows every image
     times:int=1, # How often an epoch shows a melanoma; not together with `pos_rate`
+    sources:np.ndarray|None=None, # n names, each with the same share; '' is shown once
 )->np.ndarray: # n indices, or n + (times - 1)*melanomas
     "The order in which one epoch shows the images. `ManifestError` for a sampler that cannot be."
     is_melanoma = np.asarray(is_melanoma).astype(int)
-    _check_sampler(pos_rate, times)
+    _check_sampler(pos_rate, times, sources)
     rng = np.random.default_rng([seed, epoch, len(is_melanoma)])
+    if sources is not None: return _one_share_a_source(np.asarray(sources), rng)
     if pos_rate is not None: return _balanced_order(is_melanoma, pos_rate, rng)
     again = np.repeat(np.flatnonzero(is_melanoma == 1), times - 1)
     return rng.permutation(np.concatenate([np.arange(len(is_melanoma)), again]))
 
 # %% ../../nbs/training/22_pipeline.ipynb #87bab190
-def _check_sampler(pos_rate:float|None, times:int):
+def _check_sampler(pos_rate:float|None, times:int, sources=None):
     "Raise `ManifestError` for numbers that no epoch can have."
+    if sources is not None and (times > 1 or pos_rate is not None):
+        raise ManifestError("an epoch is balanced by source or by melanoma: "
+                            "leave out pos_rate and times")
     if times < 1 or (times > 1 and pos_rate is not None):
         raise ManifestError(f"times is {times} and pos_rate is {pos_rate}; "
                             "times is 1 or more, and one of the two does the sampling")
@@ -272,6 +283,16 @@ def _evenly(rows:np.ndarray, n_shown:int, rng)->np.ndarray:
     "`n_shown` of the rows: each as often as it goes, and the rest drawn without repetition."
     whole, rest = divmod(n_shown, len(rows))
     return np.concatenate([np.tile(rows, whole), rng.permutation(rows)[:rest]])
+
+def _one_share_a_source(sources:np.ndarray, rng)->np.ndarray:
+    "An epoch of n images in which each named source has the same share."
+    named = sources != ''
+    if not named.any():
+        raise ManifestError("no image names its source; balance needs a column 'source'")
+    names = np.unique(sources[named])
+    share = named.sum()//len(names)
+    shown = [_evenly(np.flatnonzero(sources == name), share, rng) for name in names]
+    return rng.permutation(np.concatenate([np.flatnonzero(~named), *shown]))
 
 # %% ../../nbs/training/22_pipeline.ipynb #2951260a
 METADATA_FEATURES = {

@@ -284,8 +284,8 @@ def _is_usual(config: dict, name: str, usual: dict) -> bool:
 COMMAND_ORDER = (
     'data preset folds seed aux target meta limit cache arch size crop pool epochs bs accumulate '
     'lr '
-    'head_lr wd drop loss loss_args smoothing pos_rate times augment tfms mixup cutmix ema freeze '
-    'patience tta weights mean std grad_checkpointing threads num_workers shuffle_labels'
+    'head_lr wd drop loss loss_args smoothing pos_rate times balance augment tfms mixup cutmix ema '
+    'freeze patience tta weights mean std grad_checkpointing threads num_workers shuffle_labels'
 ).split()
 "The options of a recorded command, in their order"
 
