@@ -32,7 +32,7 @@ def package_files():
 
 
 extras = {name: words(f'{name}_requirements')
-          for name in ('train', 'dicom', 'parquet', 'ray', 'accelerate', 'dev')}
+          for name in ('train', 'dicom', 'heic', 'parquet', 'ray', 'accelerate', 'dev')}
 extras['dev'] += extras['train']
 
 setup(

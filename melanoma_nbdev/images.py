@@ -9,6 +9,7 @@ __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_MEMORY', 'MIN_SIDE', 'CROPS', 'INNER'
 # %% ../nbs/01_images.ipynb #d03b563e
 import io, math, os, struct, warnings
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,7 @@ def to_rgb(
 
 # %% ../nbs/01_images.ipynb #a2888f30
 _STORED_BYTES = {'1': 1, 'L': 1, 'P': 1, 'I;16': 2, 'I;16L': 2, 'I;16B': 2, 'I;16N': 2}
-_DECODER_BYTES = {'BMP': 2, 'GIF': 2, 'PPM': 8, 'WEBP': 13}
+_DECODER_BYTES = {'BMP': 2, 'GIF': 2, 'HEIF': 9, 'PPM': 8, 'WEBP': 13}
 _ROOM_FOR_RGB = 16 * 2**20
 
 def _turned(image:Image.Image)->bool:
@@ -319,6 +320,16 @@ def _check_info(info:dict):
     size = sum(len(value) for value in info.values() if isinstance(value, (bytes, str)))
     if size > _MAX_NOTES: raise ImageError(_NOTES)
 
+# %% ../nbs/01_images.ipynb #6ac5c5cf
+def _formats_for(file)->tuple:
+    "The formats that a file may have; HEIC only where it looks like it and pillow-heif is there."
+    looks_like = what_is_it(file.read(4096))
+    file.seek(0)
+    if looks_like != _HEIC or not find_spec('pillow_heif'): return _FORMATS
+    from pillow_heif import register_heif_opener
+    register_heif_opener()
+    return (*_FORMATS, 'HEIF')
+
 # %% ../nbs/01_images.ipynb #a6f3fe49
 def _header(
     file, # Open, at its beginning
@@ -330,7 +341,7 @@ def _header(
     Image.init()  # Pillow knows a name in `formats` only once its decoders are loaded
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        try: image = Image.open(file, formats=_FORMATS)
+        try: image = Image.open(file, formats=_formats_for(file))
         except Image.DecompressionBombError:
             raise ImageError("it claims to hold far more pixels than a photo; the limit is "
                              f"{max_pixels/1e6:.0f} megapixels, save it smaller") from None

@@ -290,7 +290,7 @@ def _label(table: pd.DataFrame, problems: list, labels: dict | None = None) -> p
     return table
 
 # %% ../../nbs/data/10_manifest.ipynb #5a32c51b
-IMAGE_EXT = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp', '.dcm')
+IMAGE_EXT = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp', '.heic', '.dcm')
 "Extensions of image files, the preferred first"
 
 # %% ../../nbs/data/10_manifest.ipynb #2de975dd
