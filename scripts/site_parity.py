@@ -2,16 +2,20 @@
 """The static page beside Python: answers, seconds, megabytes.
 
     MELANOMA_DATA=... python scripts/site_parity.py
+    MELANOMA_DATA=... python scripts/site_parity.py --browser firefox
     python scripts/site_parity.py --n 10 --rounds 1 --dest try.json
 
-Without MELANOMA_DATA only the embedded examples are answered. Needs Chromium (CHROMIUM names
-another one), Playwright and npm. Writes parity.json."""
+Without MELANOMA_DATA only the embedded examples are answered. Needs npm, and Chromium (CHROMIUM
+names another one) with Playwright, or Firefox (Debian's firefox-esr; FIREFOX names another one).
+Writes parity.json or parity_firefox.json."""
 import base64
+import contextlib
 import functools
 import gzip
 import json
 import os
 import re
+import shutil
 import statistics
 import tempfile
 import threading
@@ -32,7 +36,9 @@ FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-ba
     --disable-component-update --disable-sync""".split()
 PROBE = (ROOT/'scripts'/'site_probe.js').read_text()
 READY = '.mel-btn.primary'
-BUSY = '.mel-btn.primary:disabled'
+FILES = 'input[type=file]'
+CLEAR = '.mel-btn.third.clear'
+CARDS = '.answers article'
 FOLDERS = dict(ham10000='ham10000/images', siim2020='siim-isic-2020-300/jpeg')
 
 
@@ -48,11 +54,50 @@ class Counting(SimpleHTTPRequestHandler):
 
 
 def served(folder):
-    "The address of a folder."
+    "A server of a folder, and its address."
     handler = functools.partial(Counting, directory=folder)
     server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f'http://127.0.0.1:{server.server_port}/'
+    return server, f'http://127.0.0.1:{server.server_port}/'
+
+
+def stop(server):
+    server.shutdown()
+    server.server_close()
+
+
+# ---- browsers
+
+@contextlib.contextmanager
+def chromium():
+    "Chromium under Playwright."
+    from playwright.sync_api import sync_playwright
+    program = os.environ.get('CHROMIUM', '/usr/bin/chromium')
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def firefox():
+    "The machine's own Firefox."
+    from firefox import Firefox
+    browser = Firefox(os.environ.get('FIREFOX', 'firefox-esr'))
+    yield browser
+    browser.close()
+
+
+BROWSERS = dict(chromium=chromium, firefox=firefox)
+
+
+def pages_of(browser):
+    "The processes that draw a browser's pages."
+    if hasattr(browser, 'page_processes'): return browser.page_processes()
+    session = browser.new_browser_cdp_session()
+    processes = session.send('SystemInfo.getProcessInfo')['processInfo']
+    session.detach()
+    return [one['id'] for one in processes if one['type'] == 'renderer']
 
 
 # ---- answers
@@ -127,7 +172,7 @@ def answers(browser, url, found):
     "Source -> what differs, from pixels and from files."
     page, predictor = browser.new_page(), load_artefact()
     page.goto(url)
-    page.evaluate(PROBE)
+    page.evaluate(PROBE)  # the engine alone, in the page's own thread
     ways, result = dict(pixels=of_pixels, files=of_file), {}
     for source, paths in found.items():
         result[source] = {way: summed([judge(page, predictor, path) for path in paths])
@@ -148,7 +193,7 @@ def sizes(folder):
 
 def visits(browser, url, n=5):
     "Seconds until ready on a first visit and on a second one; megabytes sent by a first one."
-    first, second, megabytes = [], [], []
+    first, second, sent = [], [], []
     for _ in range(n):
         context, before = browser.new_context(), Counting.sent
         for seconds in (first, second):
@@ -157,44 +202,119 @@ def visits(browser, url, n=5):
             page.wait_for_selector(READY)
             seconds.append(time.time() - began)
             page.evaluate('navigator.serviceWorker.ready.then(() => true)')
-            if seconds is first: megabytes.append((Counting.sent - before)/1e6)
+            if seconds is first: sent.append((Counting.sent - before)/1e6)
             page.close()
         context.close()
     return dict(first_s=statistics.median(first), second_s=statistics.median(second),
-                sent_mb=max(megabytes), visits=n)
+                sent_mb=max(sent), visits=n)
 
 
-def tab_megabytes(browser):
-    "Proportional megabytes of the largest renderer."
-    session = browser.new_browser_cdp_session()
-    processes = session.send('SystemInfo.getProcessInfo')['processInfo']
-    session.detach()
-    texts = [Path(f"/proc/{one['id']}/smaps_rollup").read_text() for one in processes
-             if one['type'] == 'renderer']
-    return max(int(re.search(r'\nPss:\s+(\d+)', text).group(1))/1024 for text in texts)
+def megabytes(browser):
+    "Proportional megabytes of each process that draws a page."
+    texts = [Path(f'/proc/{process}/smaps_rollup').read_text() for process in pages_of(browser)]
+    return [int(re.search(r'\nPss:\s+(\d+)', text).group(1))/1024 for text in texts]
 
 
-def wait_for(page, cards):
-    "Until so many cards are there and the table can be taken."
-    while page.locator('.answers article').count() < cards or page.locator(BUSY).count():
-        page.wait_for_timeout(100)
+WATCH = "() => { addEventListener('change', () => { window.began = performance.now(); }, true); }"
+DONE = """cards => new Promise(resolve => {
+    const look = () => {
+        const there = document.querySelectorAll('.answers article').length >= cards;
+        const working = document.querySelector('.mel-btn.primary').disabled;
+        if (there && !working) resolve(performance.now() - window.began);
+        else setTimeout(look, 2);
+    };
+    look();
+})"""
+
+
+def answered(page, paths):
+    "Milliseconds from the choice of files until all have their card."
+    page.set_input_files(FILES, paths)
+    return page.evaluate(DONE, len(paths))
+
+
+def opened(browser, url):
+    "The page in a new tab, ready."
+    page = browser.new_page()
+    page.goto(url)
+    page.wait_for_selector(READY)
+    page.evaluate(WATCH)
+    page.wait_for_timeout(2000)  # the second worker opens the model after the page is ready
+    return page
+
+
+def speed(browser, url, paths, n=20):
+    "Milliseconds an image, many together and one alone, by the page's workers; medians."
+    page, together, alone = opened(browser, url), [], []
+    workers = int(page.evaluate('document.documentElement.dataset.workers'))
+    for _ in range(3):
+        together.append(answered(page, paths[:n])/n)
+        page.click(CLEAR)
+    for path in paths[:n]:
+        alone.append(answered(page, [path]))
+        page.click(CLEAR)
+    page.close()
+    return dict(workers=workers, images=n, ms_an_image=statistics.median(together),
+                ms_one_alone=statistics.median(alone))
 
 
 def memory(browser, url, paths, rounds):
     "Megabytes of the tab when ready, and after each round of 60 images, which is then cleared."
-    page, found = browser.new_page(), []
-    page.goto(url)
-    page.wait_for_selector(READY)
-    ready = tab_megabytes(browser)
+    page, found = opened(browser, url), []
+    ready = max(megabytes(browser))
     files = [paths[i % len(paths)] for i in range(60)]
     for _ in range(rounds):
-        page.locator('input[type=file]').set_input_files(files)
-        page.wait_for_timeout(500)
-        wait_for(page, len(files))
-        found.append(tab_megabytes(browser))
-        page.click('.mel-btn.third.clear')
+        answered(page, files)
+        found.append(max(megabytes(browser)))
+        page.click(CLEAR)
     page.close()
     return dict(ready_mb=ready, after_60_images_mb=found)
+
+
+# ---- manners
+
+def offline(browser, site):
+    "Answers of a second visit with the server gone."
+    context, (server, url) = browser.new_context(), served(site)
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector(READY)
+    page.evaluate('navigator.serviceWorker.ready.then(kept => kept.active.state)')
+    page.wait_for_timeout(500)
+    stop(server)
+    page.close()
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector(READY)
+    page.click('.mel-btn.second')
+    page.wait_for_selector('.take a')
+    found = page.evaluate(f"document.querySelectorAll('{CARDS}').length")
+    context.close()
+    return found
+
+
+def refused(browser, site, name):
+    "What the page says with a bit flipped in one of its files."
+    with tempfile.TemporaryDirectory() as folder:
+        damaged = Path(folder)/'site'
+        shutil.copytree(site, damaged)
+        data = bytearray((damaged/name).read_bytes())
+        data[len(data)//2] ^= 1
+        (damaged/name).write_bytes(data)
+        (server, url), page = served(damaged), browser.new_page()
+        page.goto(url)
+        page.wait_for_selector('#gone p')
+        words = page.evaluate("document.querySelector('#gone p').textContent")
+        page.close()
+        stop(server)
+    return words
+
+
+def manners(browser, site):
+    "Without a network, and with a changed file."
+    parts = 'model.onnx', 'card.json'
+    return dict(offline_answers=offline(browser, site),
+                flipped_bit={name: refused(browser, site, name) for name in parts})
 
 
 # ---- the command
@@ -202,30 +322,37 @@ def memory(browser, url, paths, rounds):
 def options():
     "What the command line asks for."
     parser = parser_of(__doc__)
+    parser.add_argument('--browser', choices=BROWSERS, default='chromium')
     parser.add_argument('--n', type=int, default=300, help='images of each source')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--rounds', type=int, default=4, help='of 60 images, for the memory')
-    parser.add_argument('--dest', type=Path, default=RESULTS/'site'/'parity.json',
-                        help='file that is written')
-    return parser.parse_args()
+    parser.add_argument('--dest', type=Path, help='file that is written')
+    given = parser.parse_args()
+    name = 'parity.json' if given.browser == 'chromium' else f'parity_{given.browser}.json'
+    given.dest = given.dest or RESULTS/'site'/name
+    return given
+
+
+def measured(browser, site, given):
+    "Everything about the page in one browser."
+    found, (server, url) = pictures(given.n, given.seed), served(site)
+    some = [*found.values()][-1][:60]
+    result = dict(visits=visits(browser, url), speed=speed(browser, url, some),
+                  memory=memory(browser, url, some, given.rounds), **manners(browser, site))
+    result['answers'] = answers(browser, url, found)
+    stop(server)
+    return result
 
 
 def main():
     "Write the page, open it, print and write what was found."
     given = options()
-    from playwright.sync_api import sync_playwright
-    chromium = os.environ.get('CHROMIUM', '/usr/bin/chromium')
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, BROWSERS[given.browser]() as browser:
         site = write_site(Path(folder)/'site')
-        url = served(site)
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        found = pictures(given.n, given.seed)
         result = dict(n=given.n, seed=given.seed, machine=machine('Pillow', 'onnxruntime'),
-                      chromium=browser.version, cores=os.cpu_count(), sizes=sizes(site),
-                      visits=visits(browser, url))
-        result['memory'] = memory(browser, url, [*found.values()][-1][:60], given.rounds)
-        result['answers'] = answers(browser, url, found)
-        browser.close()
+                      browser=given.browser.title(), version=browser.version,
+                      cores=os.cpu_count(), sizes=sizes(site))
+        result |= measured(browser, site, given)
     given.dest.parent.mkdir(parents=True, exist_ok=True)
     write_json(given.dest, result | dict(load=os.getloadavg()[0]))
     print(given.dest.name)

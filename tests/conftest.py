@@ -67,16 +67,22 @@ def chromium():
 
 
 @pytest.fixture(scope='session')
-def browser(chromium):
-    "A headless Chromium under Playwright."
+def playwright():
+    "Playwright itself, which knows browsers and devices."
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         absent('no Playwright in this environment')
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
+    with sync_playwright() as started:
         yield started
-        started.close()
+
+
+@pytest.fixture(scope='session')
+def browser(playwright, chromium):
+    "A headless Chromium under Playwright."
+    started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
+    yield started
+    started.close()
 
 
 def fetch_axe(kept):

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 SCRIPTS = ROOT/'scripts'
 EXAMPLES = ROOT/'melanoma_nbdev'/'examples'
 RESULTS = ROOT/'results'
-SHARED = ('common', 'torch_page')
+SHARED = ('common', 'firefox', 'torch_page')
 NAMES = sorted(path.stem for path in SCRIPTS.glob('*.py') if path.stem not in SHARED)
 SMALL_RUN = dict(data='phantom', preset='nano', size=32, folds=2, epochs=1, threads=1, quiet=True,
                  duplicates=False)

@@ -1,7 +1,9 @@
 "The page as static files: the answers are Python's, and nothing leaves the page's origin."
 import base64
+import csv
 import functools
 import hashlib
+import importlib
 import io
 import json
 import math
@@ -85,8 +87,12 @@ def visit(browser, hosted):
     "Opens the static page; at the end no request has left its origin, and no script has failed."
     opened = []
 
-    def _visit(url=None, width=1280, height=800, **options):
-        context = browser.new_context(viewport=dict(width=width, height=height), **options)
+    def _visit(url=None, width=1280, height=800, tells=None, **options):
+        options = dict(viewport=dict(width=width, height=height)) | options
+        context = browser.new_context(**options)
+        for name, value in (tells or {}).items():  # of navigator
+            context.add_init_script(f"Object.defineProperty(Navigator.prototype, '{name}', "
+                                    f"{{get: () => {value}}});")
         page = context.new_page()
         page.requests, page.errors = [], []
         context.on('request', lambda request: page.requests.append(request.url))
@@ -549,6 +555,201 @@ def test_memory_does_not_grow(visit):
         held.append(heap_megabytes(page))
         page.click('.mel-btn.third.clear')
     assert max(held[1:]) < held[1] + .5, held
+
+
+# ---- phones
+
+@pytest.fixture
+def megabytes(monkeypatch, browser):
+    "Gives what all tabs hold."
+    monkeypatch.syspath_prepend(str(ROOT/'scripts'))
+    of = importlib.import_module('site_parity').megabytes
+    return lambda: sum(of(browser))
+
+
+@pytest.fixture(scope='session')
+def camera_files(tmp_path_factory):
+    "Three pictures of 12 megapixels, lying, with the tag by which a phone says so."
+    folder, exif = tmp_path_factory.mktemp('camera'), Image.Exif()
+    exif[0x0112] = 6
+    for path in PHANTOMS[:3]:
+        large = Image.open(path).convert('RGB').resize((4000, 3000))
+        large.save(folder/path.name, quality=90, exif=exif)
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize('name', ['iPhone 13', 'Pixel 7'])
+def test_phone(visit, playwright, camera_files, megabytes, name):
+    "On a phone with 4 GB: pictures from the camera, by touch; each is let go before the next."
+    device = {key: value for key, value in playwright.devices[name].items()
+              if key != 'default_browser_type'}
+    tells = dict(deviceMemory=4) if 'Pixel' in name else {}
+    page, held = visit(tells=tells, **device), []
+    page.wait_for_selector(READY)
+    for number, path in enumerate(camera_files, 1):
+        with page.expect_file_chooser() as chooser: page.tap('.mel-btn.primary')
+        chooser.value.set_files([path])
+        answered(page, number)
+        held.append(megabytes())
+    cards = page.locator('.answers article.answer').all_text_contents()
+    assert len(cards) == 3 and all('3000 × 4000' in words for words in cards)
+    assert page.evaluate('document.documentElement.scrollWidth - innerWidth') <= 0
+    assert held[2] - held[0] < 60, held  # a picture that stayed would be 48 MB
+
+
+# ---- workers
+
+POOL = """async ({size, files}) => {
+    const {Pool, inTurn} = await import(new URL('pool.js', location).href);
+    const work = `addEventListener('message', ({data: {type, bytes}}) => {
+        if (type === 'load' || type === 'open') return postMessage({type: 'ready', card: type});
+        const [wait, dies] = new Uint8Array(bytes);
+        if (dies) throw new Error('out of memory');
+        setTimeout(() => postMessage({type: 'answer', answer: wait}), wait);
+    });`;
+    const url = URL.createObjectURL(new Blob([work])), made = [], told = [];
+    const create = () => { made.push(1); return new Worker(url); };
+    const loaded = new Promise(resolve => {
+        window.pool = new Pool(create, size, said => { told.push(said.type); resolve(); });
+    });
+    pool.load('version', 'cache');
+    await loaded;
+    let busiest = 0;
+    const next = inTurn(files, pool.ahead, file => {
+        const promised = pool.predict(Uint8Array.from(file).buffer);
+        busiest = Math.max(busiest, pool.workers.filter(one => one.job).length);
+        return promised;
+    });
+    const found = [];
+    for (const _ of files) found.push(await next());
+    return {found, told, busiest, made: made.length, left: pool.workers.length};
+}"""
+
+
+@pytest.fixture
+def scripts_page(browser):
+    "A page beside the scripts of the static page, without its policy."
+    host = Files(PAGE, 'site/')
+    page = browser.new_page()
+    page.goto(f'{host.url}site.css')
+    yield page
+    page.close()
+    host.stop()
+
+
+def pooled(page, orders, size):
+    "Files are milliseconds to wait, and whether the worker dies of them."
+    return page.evaluate(POOL, dict(files=orders, size=size))
+
+
+@pytest.mark.parametrize('size', [1, 2])
+def test_pool_keeps_the_order(scripts_page, size):
+    "Slow and quick files: the answers come in the order of the files, from so many at once."
+    waits = [90, 5, 40, 5, 5, 60, 1]
+    found = pooled(scripts_page, [[wait, 0] for wait in waits], size)
+    assert [said['answer'] for said in found['found']] == waits
+    assert found['made'] == found['left'] == size
+    assert found['busiest'] == size and found['told'] == ['ready']
+
+
+@pytest.mark.parametrize('size', [1, 2])
+def test_pool_replaces_the_dead(scripts_page, size):
+    "A worker that dies loses its file, is replaced and told; the other files are answered."
+    orders = [[20, 0], [0, 1], [30, 0], [0, 1], [10, 0]]
+    found = pooled(scripts_page, orders, size)
+    assert [said.get('answer') for said in found['found']] == [20, None, 30, None, 10]
+    lost = found['found'][1]
+    assert lost['lost'] and 'out of memory' in lost['why']
+    assert found['told'] == ['ready', 'replaced', 'replaced']
+    assert found['made'] == size + 2 and found['left'] == size
+
+
+def test_pool_gives_up(scripts_page):
+    "Where no worker opens, the page is told, and nobody waits for an answer."
+    found = scripts_page.evaluate("""async () => {
+        const {Pool} = await import(new URL('pool.js', location).href), told = [];
+        const create = () => new Worker(URL.createObjectURL(new Blob(['throw new Error("no")'])));
+        const pool = new Pool(create, 2, said => told.push(said.type));
+        pool.load('version', 'cache');
+        return [await pool.predict(new ArrayBuffer(1)), told];
+    }""")
+    assert found[0]['type'] == 'problem' and found[1] == ['refused']
+
+
+def test_how_many_workers(scripts_page):
+    "One where memory or cores are few; two, where memory is not told, too."
+    devices = [dict(hardwareConcurrency=8, deviceMemory=2), dict(hardwareConcurrency=1),
+               dict(hardwareConcurrency=4), dict(hardwareConcurrency=8, deviceMemory=8), {}]
+    found = scripts_page.evaluate("""async devices => {
+        const {workersFor} = await import(new URL('pool.js', location).href);
+        return devices.map(workersFor);
+    }""", devices)
+    assert found == [1, 1, 2, 2, 1]
+
+
+def with_workers(page, n):
+    "The page once so many workers have opened the model, and no more."
+    page.wait_for_selector(READY)
+    while len(page.workers) < n: page.wait_for_timeout(20)
+    page.wait_for_timeout(1500)
+    assert len(page.workers) == n
+    return page
+
+
+def risks(page):
+    "File and figures of each row of the table."
+    with page.expect_download() as download: page.click('.take a >> nth=0')
+    rows = csv.DictReader(Path(download.value.path()).read_text().splitlines())
+    return [(row['file'], row['risk_percent'], row['score']) for row in rows]
+
+
+def test_workers_answer_as_one(visit):
+    "Two workers, each a file or each half of one, give what one gives, in the files' order."
+    told = dict(two=dict(hardwareConcurrency=2, deviceMemory=8),
+                one=dict(hardwareConcurrency=8, deviceMemory=2))
+    names = [path.name for path in PHANTOMS[:9]]
+    found = {}
+    for n, (name, tells) in zip((2, 1), told.items(), strict=True):
+        page = with_workers(visit(tells=tells), n)
+        choose(page, PHANTOMS[:9])
+        answered(page, 9)
+        found[name] = risks(page)
+        choose(page, PHANTOMS[9:10])
+        answered(page, 10)
+        found[f'{name} alone'] = risks(page)[9:]
+    assert [row[0] for row in found['two']] == names
+    assert found['two'] == found['one'] and found['two alone'] == found['one alone']
+
+
+KILL = """() => {
+    const [first] = window.made;
+    first.terminate();
+    first.dispatchEvent(new ErrorEvent('error', {message: 'out of memory'}));
+}"""
+REMEMBER = """window.made = [];
+    window.Worker = class extends Worker {
+        constructor(...words) { super(...words); window.made.push(this); }
+    };"""
+
+
+def test_a_dead_worker_is_replaced(browser, hosted):
+    "A worker dies over a batch: that is said, one file at most has no answer and may come again."
+    page = browser.new_page()
+    page.add_init_script(REMEMBER)
+    page.goto(hosted.url)
+    page.wait_for_selector(READY)
+    choose(page, PHANTOMS[:12])
+    page.wait_for_selector('.answers article', state='attached')
+    page.evaluate(KILL)
+    answered(page, 12)
+    assert 'started again' in page.inner_text('#note')
+    problems = page.locator('.answers article.problem')
+    assert problems.count() <= 1
+    for name in problems.locator('h3').all_text_contents():
+        choose(page, [path for path in PHANTOMS if path.name == name])
+        answered(page, 13)
+    assert problems.count() <= 1 and len(page.evaluate('window.made')) >= 2
+    page.close()
 
 
 def test_second_visit_without_a_network(browser, site, tmp_path):

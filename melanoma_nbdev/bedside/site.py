@@ -166,7 +166,7 @@ POLICY = '; '.join([
     "connect-src 'self'", "img-src 'self' blob: data:", "style-src 'self'",
     "style-src-attr 'unsafe-inline'", "base-uri 'none'", "form-action 'none'"])
 "The content policy of the static page"
-_COPIED = 'site.js worker.js site.css icon.svg LICENSES.txt APACHE.txt'
+_COPIED = 'site.js pool.js worker.js site.css icon.svg LICENSES.txt APACHE.txt'
 _PARTS = 'answer problem tiles report status take thumbs'
 "Templates that the browser fills in"
 

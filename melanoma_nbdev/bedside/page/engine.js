@@ -643,6 +643,16 @@ export function answerOf(card, logits, maps) {
     conformal: conformalWord(p, card.conformal)};
 }
 
+/* Mean logits, distance and maps, one for each class, of the outputs for several views. */
+function meanOutputs(outputs, classes) {
+  const mean = values => values.reduce((sum, value) => sum + value/outputs.length, 0);
+  const [first] = outputs, over = name => Float64Array.from(
+    first[name], (_, i) => mean(outputs.map(output => output[name][i])));
+  const maps = over('maps'), spots = maps.length/classes;
+  return {logits: over('logits'), distance: first.distance === null ? null : mean(outputs.map(output => output.distance)),
+    maps: Array.from({length: classes}, (_, i) => maps.subarray(i*spots, (i + 1)*spots))};
+}
+
 const NO_ROOM = 'this device has too little free memory for the model; close other tabs and reload the page';
 
 /* `inference.Predictor`: a model that is ready to answer. */
@@ -674,8 +684,8 @@ export class Predictor {
     return new Predictor(card, session, ort, facts);
   }
 
-  /* Answer to a picture that was read already, or why it gets none. */
-  async run(image, remarks = []) {
+  /* Answer to a picture that was read already, or why it gets none. `share`: see `overViews`. */
+  async run(image, remarks = [], share = null) {
     const {size, crop = 'centre', mean, std} = this.card;
     const both = [false, true].map(lying => square(image, size, crop, this.facts.inner, lying));
     const quality = meanQuality(...both.map(pictureQuality)), words = this.facts.refusal;
@@ -683,26 +693,32 @@ export class Predictor {
     const facts = {width: image.width, height: image.height, warnings, error: null};
     const flat = refusalReason(this.card, words, null, quality.structure);
     if (flat) return {...NOTHING, ...facts, error: flat};
-    const {logits, maps, distance} = await this.overViews(both.map(one => toInput(one, mean, std)));
+    const {logits, maps, distance} = await this.overViews(
+      both.map(one => toInput(one, mean, std)), share);
     const far = refusalReason(this.card, words, distance);
     return far ? {...NOTHING, ...facts, error: far} : {...answerOf(this.card, logits, maps), ...facts};
   }
 
-  /* `inference._over_views`: mean logits, maps and distance (null: none given) over the first symmetries. */
-  async overViews(inputs) {
-    const {size, classes} = this.card, views = this.card.symmetries ?? this.facts.views;
-    let logits = null, maps = null, distance = null;
-    const add = (sum, values) => values.forEach((value, i) => { sum[i] += value/views; });
-    for (let k = 0; k < views; k++) {
-      const given = await this.outputs(symmetry(inputs[k%2], size, k));
-      logits ??= new Float64Array(given.logits.length);
-      maps ??= new Float64Array(given.maps.length);
-      add(logits, given.logits);
-      add(maps, undone(given.maps, this.mapSize[1], k));
-      if (given.distance !== null) distance = (distance ?? 0) + given.distance/views;
+  /* `inference._over_views`: mean logits, maps and distance (null: none given) over the first
+   * symmetries. `share(inputs, views)`, where given, may have the second half of them worked out
+   * elsewhere: it promises what `outputsOf` would give, or null. */
+  async overViews(inputs, share = null) {
+    const n = this.card.symmetries ?? this.facts.views, views = Array.from({length: n}, (_, k) => k);
+    const own = share ? views.slice(0, Math.ceil(n/2)) : views, others = views.slice(own.length);
+    const promised = share?.(inputs, others);
+    const first = await this.outputsOf(inputs, own);
+    const second = await promised ?? await this.outputsOf(inputs, others);
+    return meanOutputs([...first, ...second], this.card.classes.length);
+  }
+
+  /* Logits, maps turned back, and distance of each of some symmetries. */
+  async outputsOf(inputs, views) {
+    const found = [];
+    for (const k of views) {
+      const given = await this.outputs(symmetry(inputs[k%2], this.card.size, k));
+      found.push({...given, maps: undone(given.maps, this.mapSize[1], k)});
     }
-    const spots = maps.length/classes.length;
-    return {logits, distance, maps: classes.map((_, i) => maps.subarray(i*spots, (i + 1)*spots))};
+    return found;
   }
 
   /* The network's outputs for one input. */

@@ -1,12 +1,13 @@
 /* The face of the static page: it takes files, asks the worker, and shows what comes back. */
 import init, {Environment} from './lib/minijinja.js';
+import {Pool, inTurn, workersFor} from './pool.js';
 import * as reading from './reading.js';
 
 const VERSION = document.documentElement.dataset.version;
 const SCOPE = new URL('./', location.href).href;
 const CACHE = `melanoma_nbdev ${SCOPE} ${VERSION}`;
 const $ = selector => document.querySelector(selector);
-const page = {lesions: [], known: new Map(), removed: null, waiting: new Map(), next: 0, open: 0,
+const page = {lesions: [], known: new Map(), removed: null, pool: null, open: 0,
   working: false, stopped: false, card: null, facts: null, env: null, links: []};
 
 const show = (selector, visible) => { $(selector).hidden = !visible; };
@@ -124,33 +125,29 @@ const fingerprint = async bytes => {
   return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('');
 };
 
-/* Ask the worker; what it says of the file. */
-function ask(bytes) {
-  const id = page.next++;
-  const answered = new Promise(resolve => { page.waiting.set(id, resolve); });
-  page.worker.postMessage({type: 'predict', id, bytes}, [bytes]);
-  return answered;
-}
-
 const problem = why => ({answer: {p_melanoma: null, probs: {}, warnings: [], error: why}});
 
-/* Answer one file, or say why not; false where the same file was answered before. */
-async function answerOne({name, note: remark, read}) {
-  let found;
+/* The hash of a file and what is found of it; nothing of a file that was answered before. */
+async function look({read}) {
   try {
     const bytes = await read(), hash = await fingerprint(bytes);
-    if (page.known.has(hash)) return false;
-    page.known.set(hash, name);
-    const said = await ask(bytes);
-    found = said.type === 'answer' ? said : problem(said.why);
-  } catch (error) { found = problem(error.message); }
+    if (page.known.has(hash)) return {hash};
+    const said = await page.pool.predict(bytes);
+    return {hash: said.lost ? null : hash, found: said.type === 'answer' ? said : problem(said.why)};
+  } catch (error) { return {hash: null, found: problem(error.message)}; }
+}
+
+/* Show what was found of a file; false where the same file is there already. */
+function add({name, note: remark}, {hash, found}) {
+  if (page.known.has(hash)) return false;
+  if (hash) page.known.set(hash, name);
   const {answer, seen = null, map = null, thumb = null} = found;
   page.lesions.push({name, note: remark, answer, seen, map, thumb});
   $('.answers').append(holder(cardHtml(page.lesions.at(-1), page.lesions.length)));
   return true;
 }
 
-/* Answer files one after another: a large one is let go before the next is read. */
+/* Answer files, as many at a time as the pool takes, and show them in their order. */
 async function take(items) {
   if (!items.length) return;
   if (page.working) {
@@ -158,7 +155,7 @@ async function take(items) {
     return;
   }
   Object.assign(page, {removed: null, stopped: false});
-  const first = page.lesions.length + 1, again = [];
+  const first = page.lesions.length + 1, again = [], next = inTurn(items, page.pool.ahead, look);
   busy(true);
   for (const [i, item] of items.entries()) {
     if (page.stopped) {
@@ -166,7 +163,7 @@ async function take(items) {
       break;
     }
     say(words('looking', i + 1, items.length, item.name), true);
-    if (!await answerOne(item)) again.push(item.name);
+    if (!add(item, await next())) again.push(item.name);
     drawTiles();
     openFirst(first);
   }
@@ -206,14 +203,11 @@ function restore() {
 
 // ---- start
 
-function arrived({data}) {
-  if (data.type === 'progress') showProgress(data);
-  else if (data.type === 'ready') begin(data);
-  else if (data.type === 'refused') refuse(data.why);
-  else {
-    page.waiting.get(data.id)(data);
-    page.waiting.delete(data.id);
-  }
+/* What the workers tell of themselves. */
+function told(said) {
+  const acts = {progress: showProgress, ready: begin, refused: ({why}) => refuse(why),
+    replaced: () => note(words('replaced'))};
+  return acts[said.type](said);
 }
 
 function showProgress({done, total}) {
@@ -232,7 +226,8 @@ async function begin({card, facts, renderer}) {
   speak(window.melanoma.language);
   show('#loading', false);
   show('#work', true);
-  document.documentElement.dataset.ready = Math.round(performance.now());
+  Object.assign(document.documentElement.dataset,
+    {ready: Math.round(performance.now()), workers: page.pool.size});
   keep();
 }
 
@@ -341,7 +336,6 @@ async function keep() {
 
 listen();
 listenForFiles();
-page.worker = new Worker(new URL('worker.js', SCOPE), {type: 'module'});
-page.worker.addEventListener('message', arrived);
-page.worker.addEventListener('error', event => refuse(event.message || 'the worker could not be loaded'));
-page.worker.postMessage({type: 'load', version: VERSION, cache: CACHE});
+const create = () => new Worker(new URL('worker.js', SCOPE), {type: 'module'});
+page.pool = new Pool(create, workersFor(navigator), told);
+page.pool.load(VERSION, CACHE);

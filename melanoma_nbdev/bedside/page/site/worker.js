@@ -1,9 +1,10 @@
-/* The model's own thread: loads and checks the parts, answers pictures, and draws what the page shows. */
+/* A worker of `pool.js`: opens the model, answers pictures, draws what the page shows of them, and
+ * helps another worker with its views. The first one fetches and checks the parts for all. */
 import {evidenceMap} from './reading.js';
 import {ArtefactError, ImageError, Predictor, checkCanvas, overlay, picture, readImage, sha256, square} from './engine.js';
 
 const SHOWN = 640, DRAWN = 320, THUMB = 112;
-let predictor = null;
+let predictor = null, helped = null;
 
 const tell = message => postMessage(message);
 const inWords = error => (error instanceof ArtefactError || error instanceof ImageError
@@ -55,25 +56,42 @@ async function checked(name, expected, kept, progress) {
 
 const asJson = bytes => JSON.parse(new TextDecoder().decode(bytes));
 
-/* Load everything; the version is the hash of the manifest, and stands in the page itself. */
-async function load({version, cache}) {
-  if (typeof WebAssembly !== 'object' || typeof OffscreenCanvas !== 'function') {
-    throw new ArtefactError('this browser is too old for the model (WebAssembly or OffscreenCanvas is missing); '
-      + 'use a current Chrome, Edge, Firefox or Safari');
-  }
+/* The parts, each with its hash checked; the version is the manifest's, and stands in the page. */
+async function fetchParts(version, cache) {
   const kept = await keptParts(cache);
   const manifest = asJson(await checked('manifest.json', version, kept, () => {}));
   const names = ['card.json', 'facts.json', 'model.onnx', 'lib/ort.wasm', 'lib/minijinja.wasm'];
   const total = names.reduce((sum, name) => sum + manifest.files[name].bytes, 0);
   let done = 0;
   const progress = n => { done += n; tell({type: 'progress', done, total}); };
-  const parts = names.map(name => checked(name, manifest.files[name].sha256, kept, progress));
-  const [card, facts, model, wasm, renderer] = await Promise.all(parts);
+  return Promise.all(names.map(name => checked(name, manifest.files[name].sha256, kept, progress)));
+}
+
+/* Fetch the parts, open the model, and hand out what other workers need to open it. */
+async function load({version, cache}) {
+  if (typeof WebAssembly !== 'object' || typeof OffscreenCanvas !== 'function') {
+    throw new ArtefactError('this browser is too old for the model (WebAssembly or OffscreenCanvas is missing); '
+      + 'use a current Chrome, Edge, Firefox or Safari');
+  }
   checkCanvas();
+  const [card, facts, ...binaries] = await fetchParts(version, cache);
+  const [model, wasm, renderer] = binaries.map(bytes => new Blob([bytes]));
+  await start({card: asJson(card), facts: asJson(facts), model, wasm});
+  tell({type: 'ready', card: predictor.card, facts: predictor.facts, model, wasm,
+    renderer: await renderer.arrayBuffer()});
+}
+
+/* The model from its parts: card and facts as objects, model and runtime as blobs. */
+async function start({card, facts, model, wasm}) {
   const ort = await import('./lib/ort.mjs');
-  Object.assign(ort.env.wasm, {numThreads: 1, proxy: false, wasmBinary: wasm.buffer});
-  predictor = await Predictor.load(model, asJson(card), ort, asJson(facts));
-  tell({type: 'ready', card: predictor.card, facts: predictor.facts, renderer});
+  Object.assign(ort.env.wasm, {numThreads: 1, proxy: false, wasmBinary: await wasm.arrayBuffer()});
+  predictor = await Predictor.load(new Uint8Array(await model.arrayBuffer()), card, ort, facts);
+  ort.env.wasm.wasmBinary = undefined;
+}
+
+async function open(parts) {
+  await start(parts);
+  tell({type: 'ready'});
 }
 
 /* RGB bytes as a JPEG. */
@@ -102,18 +120,37 @@ async function pictures(image, given) {
   return {seen: seenUri, thumb, map: map ?? null};
 }
 
+/* Hands views of the image in hand to another worker; their outputs, or null where none is free. */
+function askForHelp(inputs, views) {
+  return new Promise(resolve => {
+    helped = resolve;
+    tell({type: 'ask', inputs, views});
+  });
+}
+
 /* The answer to one file, with the pictures of its card. */
-async function answer({id, bytes}) {
+async function predict({bytes, share}) {
   const [image, remarks] = await readImage(new Uint8Array(bytes), predictor.facts);
   try {
-    const given = await predictor.run(image, remarks);
+    const given = await predictor.run(image, remarks, share ? askForHelp : null);
     if (given.error) throw new ImageError(given.error);
-    tell({type: 'answer', id, answer: given, ...await pictures(image, given)});
+    tell({type: 'answer', answer: given, ...await pictures(image, given)});
   } finally { image.close(); }
 }
 
+/* Some views of an image that another worker has in hand. */
+async function help({inputs, views}) {
+  tell({type: 'helped', outputs: await predictor.outputsOf(inputs, views)});
+}
+
+/* A file that cannot be answered is its own fault; after anything else, a fresh worker is needed. */
+function failed(error) {
+  tell({type: error instanceof ImageError ? 'problem' : 'failed', why: inWords(error)});
+}
+
+const acts = {load, open, predict, help};
 let turn = Promise.resolve();
 addEventListener('message', ({data}) => {
-  turn = turn.then(() => (data.type === 'load' ? load(data) : answer(data)))
-    .catch(error => tell({type: data.type === 'load' ? 'refused' : 'problem', id: data.id, why: inWords(error)}));
+  if (data.type === 'helped') helped(data.outputs);
+  else turn = turn.then(() => acts[data.type](data)).catch(failed);
 });
