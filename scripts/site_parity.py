@@ -103,8 +103,8 @@ def pages_of(browser):
 # ---- answers
 
 def pictures(n, seed):
-    "Source -> paths: the embedded examples, and n images at random of each source at hand."
-    found = dict(examples=sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg')))
+    "Source -> paths: the embedded examples, and images at random of each source at hand; n each."
+    found = dict(examples=sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))[:n])
     home, random = data_home(), np.random.default_rng(seed)
     for name, folder in FOLDERS.items() if home else []:
         paths = sorted((home/folder).rglob('*.jpg'))

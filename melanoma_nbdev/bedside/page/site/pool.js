@@ -2,6 +2,7 @@
  * free takes the next. While one image is all there is, a second worker takes half of its views. */
 
 const MOST = 2, LITTLE = 4;
+const LOST = {type: 'problem', lost: true, why: 'the part of the page that looked at it failed; choose it once more'};
 
 /* How many workers a device gets. Memory in gigabytes; Firefox and Safari do not tell theirs. */
 export function workersFor({hardwareConcurrency: cores = 1, deviceMemory: gigabytes = LITTLE}) {
@@ -22,7 +23,7 @@ export class Pool {
   /* `create`: makes a worker; `told`: hears how far the loading is, that the model is ready or
    * refused, and that a worker was replaced. */
   constructor(create, size, told) {
-    Object.assign(this, {create, size, told, workers: [], line: [], parts: null});
+    Object.assign(this, {create, size, told, workers: [], line: [], parts: null, closed: false});
   }
 
   /* The first worker fetches and checks the parts. */
@@ -36,7 +37,8 @@ export class Pool {
   predict(bytes) {
     return new Promise(resolve => {
       this.line.push({bytes, resolve});
-      this.handOut();
+      if (this.closed) this.turnAway();
+      else this.handOut();
     });
   }
 
@@ -100,12 +102,12 @@ export class Pool {
     one.worker.postMessage({type: 'help', inputs, views});
   }
 
-  /* A worker has failed. One that had opened is replaced; without the rest, the page can do. */
+  /* A worker has failed. One that had opened is replaced; without another the page can do. */
   lost(one, why) {
     if (!this.workers.includes(one)) return;
     one.worker.terminate();
     this.workers = this.workers.filter(other => other !== one);
-    one.job?.resolve({type: 'problem', why, lost: true});
+    one.job?.resolve(LOST);
     if (one.open) {
       this.add({type: 'open', ...this.parts});
       this.told({type: 'replaced', why});
@@ -114,7 +116,12 @@ export class Pool {
 
   /* No worker is left, and none can be opened. */
   close(why) {
+    this.closed = true;
     this.told({type: 'refused', why});
-    for (const job of this.line.splice(0)) job.resolve({type: 'problem', why, lost: true});
+    this.turnAway();
+  }
+
+  turnAway() {
+    for (const job of this.line.splice(0)) job.resolve(LOST);
   }
 }
