@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from websocket import create_connection
 
 WAIT_S = 600
@@ -45,8 +46,8 @@ class Firefox:
 
     def page_processes(self):
         "The processes that draw pages, by the last word of their command."
-        words = ['pgrep', '--parent', str(self.process.pid), '--full', 'contentproc.* tab$']
-        return subprocess.run(words, capture_output=True, text=True).stdout.split()
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child.pid for child in children if child.cmdline()[-1:] == ['tab']]
 
     def close(self):
         self.socket.close()

@@ -350,9 +350,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder, BROWSERS[given.browser]() as browser:
         site = write_site(Path(folder)/'site')
         result = dict(n=given.n, seed=given.seed, machine=machine('Pillow', 'onnxruntime'),
-                      browser=given.browser.title(), version=browser.version,
                       cores=os.cpu_count(), sizes=sizes(site))
-        result |= measured(browser, site, given)
+        result |= {given.browser: browser.version} | measured(browser, site, given)
     given.dest.parent.mkdir(parents=True, exist_ok=True)
     write_json(given.dest, result | dict(load=os.getloadavg()[0]))
     print(given.dest.name)
