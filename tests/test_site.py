@@ -618,6 +618,8 @@ POOL = """async ({size, files}) => {
     });
     pool.load('version', 'cache');
     await loaded;
+    const pause = () => new Promise(resolve => { setTimeout(resolve, 5); });
+    while (pool.workers.filter(one => one.open).length < size) await pause();
     let busiest = 0;
     const next = inTurn(files, pool.ahead, file => {
         const promised = pool.predict(Uint8Array.from(file).buffer);
