@@ -11,6 +11,15 @@ from conftest import ROOT, run
 
 PACKAGE = 'melanoma_nbdev'
 HEAVY = ('torch', 'torchvision', 'fastai', 'timm')
+SLOW = ('pandas', 'pyarrow', 'matplotlib', 'scipy', 'sklearn')
+ANSWER = '''
+import sys
+from melanoma_nbdev.bedside.app import MelanomaPage
+page = MelanomaPage()
+page.example(0)
+assert 'text/csv' in page.take.value
+print(*{name.split(".")[0] for name in sys.modules})
+'''
 LIGHT_CHAPTERS = ('phantom', 'evidence', 'bedside')
 LIGHT_ROOMS = ('core', 'images', 'engine')
 
@@ -204,12 +213,20 @@ def test_light_floors_load_no_torch(tmp_path):
 
 @pytest.mark.parametrize('module', ['bedside.app', 'bedside.inference', 'bedside.serve'])
 def test_the_page_imports_light(module, tmp_path):
-    "What the page imports loads neither torch nor scikit-learn, in the full environment too."
+    "What the page imports loads no torch, no tables and no figures, in the full environment too."
     code = f'import {PACKAGE}.{module}, sys\nprint(*{{name.split(".")[0] for name in sys.modules}})'
     done = run([sys.executable, '-c', code], tmp_path)
     loaded = set(done.stdout.split())
     assert PACKAGE in loaded, done.stderr[-2000:]
-    assert not loaded & {*HEAVY, 'sklearn', 'nbdev'}
+    assert not loaded & {*HEAVY, *SLOW, 'nbdev'}
+
+
+def test_the_page_answers_without_tables(tmp_path):
+    "An answer, its table and its report load nothing that the import had left out."
+    done = run([sys.executable, '-c', ANSWER], tmp_path)
+    loaded = set(done.stdout.split())
+    assert 'onnxruntime' in loaded, done.stderr[-2000:]
+    assert not loaded & {*HEAVY, *SLOW, 'nbdev'}
 
 
 # ---- what the files say

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import ipywidgets as w
 import numpy as np
-import pandas as pd
 from fastcore.basics import patch
 
 from .answer import (
@@ -32,12 +31,18 @@ from ..evidence.calibration import SIIM_PREVALENCE
 from ..images import read_image, square
 
 # %% ../../nbs/bedside/52_app.ipynb #89c5da94
-def _clear_cases(truth: pd.DataFrame, target: int, number: int) -> list:
-    "Rows of clear cases of one class, spread over skin tones."
-    clear = truth.p > 0.9 if target else truth.p < 0.05
-    cases = truth[(truth.target == target) & clear].sort_values(['tone', 'image_name'])
+def _truth(table: Path) -> np.ndarray:
+    "What is known of the drawn images, a record for each lesion."
+    rows = np.genfromtxt(table, delimiter=',', names=True, dtype=None, encoding='utf-8')
+    return rows[np.unique(rows['lesion_id'], return_index=True)[1]]
+
+
+def _clear_cases(truth: np.ndarray, target: int, number: int) -> list:
+    "Records of clear cases of one class, spread over skin tones."
+    clear = truth['p'] > 0.9 if target else truth['p'] < 0.05
+    cases = np.sort(truth[(truth['target'] == target) & clear], order=['tone', 'image_name'])
     places = np.linspace(0, len(cases) - 1, min(number, len(cases))).round().astype(int)
-    return list(cases.iloc[places].itertuples())
+    return list(cases[places])
 
 # %% ../../nbs/bedside/52_app.ipynb #642a3c5e
 def examples(
@@ -49,15 +54,15 @@ def examples(
     root = package_dir() / 'examples'
     if not (root / 'truth.csv').is_file():
         return []
-    truth = pd.read_csv(root / 'truth.csv').drop_duplicates('lesion_id')
+    truth = _truth(root / 'truth.csv')
     melanomas, benign = _clear_cases(truth, 1, n - n // 2), _clear_cases(truth, 0, n // 2)
     both = (melanomas, benign)
     turns = [rows[place] for place in range(n) for rows in both if place < len(rows)]
     return [
         (
             text('example', number, language=language),
-            root / 'jpeg' / 'train' / f'{row.image_name}.jpg',
-            text('example.melanoma' if row.target else 'example.benign', language=language),
+            root / 'jpeg' / 'train' / f'{row["image_name"]}.jpg',
+            text('example.melanoma' if row['target'] else 'example.benign', language=language),
         )
         for number, row in enumerate(turns, 1)
     ]
