@@ -276,6 +276,7 @@ class MelanomaPage:
         self.predictor = predictor or (load_artefact(chosen, lean=True) if chosen else own_model())
         self.card = self.predictor.card
         self.lesions, self.known, self.removed, self.stopped = [], {}, None, False
+        self.fresh = []
         self.upload = w.FileUpload(multiple=True, accept=ACCEPTED_FILES)
         self.upload.add_class('mel-file')
         self.choose, self.sample = _button('', 'primary'), _button('', 'second')
@@ -346,7 +347,8 @@ def _failed(self: MelanomaPage, error: Exception):
     if isinstance(error, MelanomaError):
         here = self._words('this_page')
         card = render('problem', language, name=here, why=str(error), number=0)
-    self.answers.children = (*self.answers.children, _html(card))
+    self.fresh.append(_html(card))
+    self._show_fresh()
 
 
 @patch
@@ -393,10 +395,17 @@ def _busy(self: MelanomaPage, working: bool):
 # %% ../../nbs/bedside/52_app.ipynb #64c6506e
 @patch
 def _add(self: MelanomaPage, lesion: Lesion):
-    "Keep a lesion and put its card behind the others."
+    "Keep a lesion, and its card until cards are shown."
     self.lesions.append(lesion)
     text = card_html(self.card, lesion, len(self.lesions), **self.controls.read)
-    self.answers.children = (*self.answers.children, _html(text))
+    self.fresh.append(_html(text))
+
+
+@patch
+def _show_fresh(self: MelanomaPage):
+    "Put new cards behind the others, several at once: each time, the page is told of all cards."
+    if self.fresh:
+        self.answers.children, self.fresh = (*self.answers.children, *self.fresh), []
 
 
 @patch
@@ -412,6 +421,7 @@ def _draw_tiles(self: MelanomaPage):
 def redraw(self: MelanomaPage):
     "Tiles and cards at another operating point or prevalence; no image is looked at again."
     self._speak()
+    self._show_fresh()
     read = self.controls.read
     cards = [card for card in self.answers.children if 'id="lesion-0"' not in card.value]
     for number, (card, lesion) in enumerate(zip(cards, self.lesions, strict=False), 1):
@@ -498,7 +508,7 @@ def _one(
 @patch
 def _steps(self: MelanomaPage, items: list):
     "Answer images one after another; between two of them, others may act."
-    again, drawn = [], time.monotonic()
+    again, drawn = [], float('-inf')
     for place, (name, source, note) in enumerate(items):
         if self.stopped:
             left = len(items) - place
@@ -508,6 +518,7 @@ def _steps(self: MelanomaPage, items: list):
         if not self._one(name, source, note):
             again.append(name)
         if time.monotonic() - drawn > 0.7:
+            self._show_fresh()
             self._draw_tiles()
             drawn = time.monotonic()
         yield
@@ -524,6 +535,7 @@ def _finish(self: MelanomaPage):
     counts = dict(answered=len(self.lesions) - unread) | (dict(unread=unread) if unread else {})
     said = ', '.join(self._words(f'{name}.{"one" if number == 1 else "more"}', number)
                      for name, number in counts.items())
+    self._show_fresh()
     self._draw_tiles()
     self._take_away()
     self._busy(False)
