@@ -4,10 +4,11 @@
     python scripts/page_memory.py
     python scripts/page_memory.py --dest try.json
 
-A kernel is started as the server starts it, without and with each measure; it shows the page and
-answers a drawn example, a photograph of 12 megapixels and a batch of 30. Resident memory (RSS) and
-its proportional share (PSS, which counts what several processes use in parts) are read from
-outside, on Linux with glibc. The first lines are timed in seconds of processor."""
+A kernel is started as the server starts it, without and with each measure: that pandas, and with it
+pyarrow, is not loaded; that large blocks are given back; that the network keeps nothing. It shows
+the page and answers a drawn example, a photograph of 12 megapixels and a batch of 30. Resident
+memory (RSS) and its proportional share (PSS, which counts what several processes use in parts) are
+read from outside, on Linux with glibc. The first lines are timed in seconds of processor."""
 import json
 import os
 from pathlib import Path
@@ -21,8 +22,9 @@ from melanoma_nbdev.bedside.serve import FIRST_LINE, LARGE_BLOCK
 NO_LIMIT = FIRST_LINE.format('None')
 STEPS = dict(
     page="""
-from melanoma_nbdev.bedside.app import MelanomaPage, load_artefact, package_dir
-page = MelanomaPage(load_artefact(lean={lean}))""",
+from melanoma_nbdev.bedside.app import MelanomaPage, load_artefact, own_model, package_dir
+if not {lean}: own_model.cache_clear()
+page = MelanomaPage(own_model() if {lean} else load_artefact(lean=False))""",
     example='page.example(0)',
     photograph="""
 import io
@@ -34,10 +36,10 @@ del large
 page.answer([('large.jpg', bytes_of.getvalue(), '')])
 del bytes_of""",
     batch='page.answer([(file.name, file, "") for file in files[5:35]])')
-ALL = dict(pyarrow=False, give_back=True, lean=True)
-NONE = dict(pyarrow=True, give_back=False, lean=False)
+ALL = dict(tables=False, give_back=True, lean=True)
+NONE = dict(tables=True, give_back=False, lean=False)
 KINDS = dict(
-    without=NONE, no_pyarrow=NONE | dict(pyarrow=False), give_back=NONE | dict(give_back=True),
+    without=NONE, no_tables=NONE | dict(tables=False), give_back=NONE | dict(give_back=True),
     give_back_and_lean=NONE | dict(give_back=True, lean=True), with_all=ALL)
 
 
@@ -53,11 +55,11 @@ def held(process):
     return dict(rss_mb=found.rss/2**20, pss_mb=found.pss/2**20)
 
 
-def visit(pyarrow, give_back, lean):
+def visit(tables, give_back, lean):
     "Name of a step -> megabytes after it; and seconds of processor until the page is there."
     manager, client = start_new_kernel(env=environment(give_back))
     process, found = psutil.Process(manager.provisioner.pid), {}
-    first = NO_LIMIT.split('; ', 2)[2] if pyarrow else NO_LIMIT
+    first = f'import pandas; {NO_LIMIT}' if tables else NO_LIMIT
     for name, lines in dict(started=first, **STEPS).items():
         reply = client.execute_interactive(lines.format(lean=lean), timeout=600)
         if reply['content']['status'] != 'ok': raise RuntimeError(reply['content'])

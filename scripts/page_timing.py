@@ -94,7 +94,10 @@ def answer(page, images, cards):
         f"document.querySelectorAll('.answers article').length == {cards}"
         f" && document.querySelector('{READY}') && !document.querySelector('.status .work')",
         timeout=300_000)
-    return time.time() - began
+    took = time.time() - began
+    if page.query_selector('.answers .problem:not([id])'):
+        raise RuntimeError(f'the page failed: {page.text_content(".answers .problem:not([id])")}')
+    return took
 
 
 def opened(browser, url):

@@ -21,6 +21,10 @@ class Network(torch.nn.Module):
         self.head = torch.nn.Linear(self.body.num_features, len(card['classes']))
         self.eval()
 
+    def get_outputs(self):
+        "The names of what `run` gives."
+        return [types.SimpleNamespace(name=name) for name in ('logits', 'cam')]
+
     @torch.inference_mode()
     def run(self, names, inputs):
         "Logits and class maps, as onnxruntime would give them."
