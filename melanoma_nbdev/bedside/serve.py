@@ -561,7 +561,7 @@ def melanoma_app(  # noqa: PLR0913
     names: Param("Host names by which the page may be asked, besides this machine's", str) = '',
     models: Param("A folder of models to choose from (default: the package's model)", str) = None,
     max_upload: Param("Megabytes that one upload may hold, all files together", int) = MAX_UPLOAD,
-    max_kernels: Param("Visitors at one time, about 170 MB each", int) = 8,
+    max_kernels: Param("Visitors at one time, about 140 MB each", int) = 8,
     max_memory: Param("Megabytes that one visitor's process may hold; it ends beyond", int) = 1000,
     spares: Param("Processes started ahead of their visitors; they count as well", int) = 1,
     idle_timeout: Param("Minutes after which an unused page is ended", float) = 60,
