@@ -102,9 +102,9 @@ def at_once(browser, url, number, images):
         with page.expect_file_chooser() as chooser: page.click(READY)
         chooser.value.set_files(images)
     for page in waiting:
-        page.wait_for_function(
-            f"document.querySelectorAll('.answers article').length == {len(images)}"
-            f" && document.querySelector('{READY}')", timeout=300_000)
+        last = page.locator('.answers article').nth(len(images) - 1)
+        last.wait_for(state='attached', timeout=300_000)
+        page.wait_for_selector(READY, timeout=300_000)
         found['answered'] += 1
     for page, _ in pages: page.close()
     return found

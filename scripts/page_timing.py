@@ -90,10 +90,9 @@ def answer(page, images, cards):
     began = time.time()
     with page.expect_file_chooser() as chooser: page.click(READY)
     chooser.value.set_files(images)
-    page.wait_for_function(
-        f"document.querySelectorAll('.answers article').length == {cards}"
-        f" && document.querySelector('{READY}') && !document.querySelector('.status .work')",
-        timeout=300_000)
+    page.locator('.answers article').nth(cards - 1).wait_for(state='attached', timeout=300_000)
+    page.wait_for_selector(READY, timeout=300_000)
+    page.wait_for_selector('.status .work', state='detached', timeout=300_000)
     took = time.time() - began
     if page.query_selector('.answers .problem:not([id])'):
         raise RuntimeError(f'the page failed: {page.text_content(".answers .problem:not([id])")}')

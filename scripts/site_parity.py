@@ -36,7 +36,7 @@ FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-ba
     --disable-component-update --disable-sync""".split()
 PROBE = (ROOT/'scripts'/'site_probe.js').read_text()
 READY = '.mel-btn.primary'
-FILES = 'input[type=file]'
+FILES = 'input[multiple]'
 CLEAR = '.mel-btn.third.clear'
 CARDS = '.answers article'
 FOLDERS = dict(ham10000='ham10000/images', siim2020='siim-isic-2020-300/jpeg')

@@ -110,6 +110,14 @@ def axe():
     return kept.read_text()
 
 
+def until(page, condition, arg=None, seconds=120):
+    "Wait until an expression is true. Playwright's own waiting needs a policy that allows eval."
+    began = time.time()
+    while not page.evaluate(condition, arg):
+        assert time.time() < began + seconds, condition
+        page.wait_for_timeout(50)
+
+
 def free_port():
     "A port that nobody listens on."
     with socket.socket() as sock:

@@ -5,7 +5,7 @@ import base64, http.client, json, os, re, shutil, socket, subprocess, sys, time,
 from pathlib import Path
 
 import pandas as pd, psutil, pytest
-from conftest import PAGE, ROOT, Served, free_port
+from conftest import PAGE, ROOT, Served, free_port, until
 from PIL import Image
 
 from melanoma_nbdev.bedside.texts import reason, text
@@ -65,10 +65,11 @@ def choose(page, paths):
 
 def answered(page, n):
     "Wait until so many files have their card and the page is free again."
-    page.wait_for_function(
+    until(
+        page,
         f"document.querySelectorAll('.answers article').length == {n}"
         " && !document.querySelector('.mel-btn.primary').disabled"
-        " && !document.querySelector('.status .work')"
+        " && !document.querySelector('.status .work')",
     )
 
 
@@ -142,10 +143,10 @@ def test_journey(visit, files):
     check_downloads(page)
     before = page.inner_text('.tiles')
     page.locator('.controls select').nth(1).select_option(index=1)
-    page.wait_for_function('t => document.querySelector(".tiles").innerText !== t', arg=before)
+    until(page, 't => document.querySelector(".tiles").innerText !== t', before)
     assert 'Where 1.8% of the lesions' in page.locator('article:visible').inner_text()
     page.click('.mel-btn.clear')
-    page.wait_for_function("!document.querySelector('.answers article')")
+    until(page, "!document.querySelector('.answers article')")
     page.click('.mel-btn.undo')
     answered(page, 6)
 
@@ -258,7 +259,7 @@ def test_language(visit, files, axe, language, choose_words, decimal):
     assert f'<html lang="{language}">' in report and f'<td>{why}</td>' in report
     page.locator('.controls select').last.select_option(label='English')
     page.wait_for_selector('.mel-btn.primary >> text=Choose images')
-    page.wait_for_function("document.documentElement.lang == 'en'")
+    until(page, "document.documentElement.lang == 'en'")
     page.wait_for_selector('article:visible >> text=risk of melanoma')
     said = page.locator('article:visible').inner_text()
     assert 'threshold for 98% sensitivity' in said
@@ -306,11 +307,11 @@ def check_large(page, axe):
     page.keyboard.press('End')
     assert shown_map(page, 'dialog') == shown_map(page, 'article:visible') == 1
     page.keyboard.press('Escape')
-    page.wait_for_function("!document.querySelector('dialog')")
+    until(page, "!document.querySelector('dialog')")
     assert page.evaluate("document.activeElement.matches('article .zoom')")
     page.click('article:visible .zoom')
     page.get_by_role('button', name='Close', exact=True).click()
-    page.wait_for_function("!document.querySelector('dialog')")
+    until(page, "!document.querySelector('dialog')")
 
 
 def test_patient_fields(visit, files):
@@ -400,8 +401,8 @@ def test_leaving_asks_first(visit, files):
 
 
 def test_too_much_at_once(visit, files, tmp_path):
-    """What does not fit into one upload is named with its size, and the rest is answered; nothing
-    dies in silence"""
+    """A file that is too large is named with its size before anything is sent, and the rest is
+    answered, in one go even where all together are larger; nothing dies in silence"""
     big = tmp_path / 'whole slide.tif'
     with open(big, 'wb') as f:
         f.truncate(80 * 2**20)
@@ -411,9 +412,7 @@ def test_too_much_at_once(visit, files, tmp_path):
     note = page.inner_text('#note')
     assert 'whole slide.tif (80 MB)' in note and '64 MB' in note
     choose(page, [big])
-    page.wait_for_function(
-        "document.getElementById('note').textContent.includes('Save it smaller')"
-    )
+    until(page, "document.getElementById('note').textContent.includes('Save it smaller')")
     assert page.locator('.answers article').count() == 1
     choose(page, files[2:3])
     answered(page, 2)
@@ -424,7 +423,7 @@ def test_too_much_at_once(visit, files, tmp_path):
 
 @pytest.fixture(scope='module')
 def several(tmp_path_factory):
-    "A page with two models to choose from, and one that was changed; uploads of 3 MB."
+    "A page with two models to choose from, and one that was changed; files of at most 3 MB."
     folder = tmp_path_factory.mktemp('several')
     for name in ('first', 'second', 'changed'):
         shutil.copytree(ROOT / 'melanoma_nbdev/weights', folder / 'models' / name)
@@ -469,28 +468,134 @@ def test_models(visit, several, files):
 
 
 def test_max_upload(visit, several, files):
-    "The limit that the server was given is said, and holds before the upload."
+    """The limit that the server was given is said, and holds for each file before it is sent; a
+    batch may be larger."""
     page = visit(url=several.url)
-    assert '3 MB' in page.inner_text('.hint')
-    choose(page, files[:2])
-    answered(page, 1)
+    assert 'up to 3 MB each' in page.inner_text('.hint')
+    copies = [files[0].read_bytes() + bytes(2**21 + number) for number in range(3)]
+    large = dict(name='large.png', mimeType='image/png', buffer=files[1].read_bytes())
+    choose(page, [large, *(dict(name=f'{number}.jpg', mimeType='image/jpeg', buffer=copy)
+                           for number, copy in enumerate(copies))])
+    answered(page, 3)
     assert 'large.png (28 MB)' in page.inner_text('#note')
+    assert page.locator('.answers article.answer').count() == 3
+
+
+GIVE = """([event, files]) => {
+    const data = new DataTransfer();
+    for (const [text, name] of files) {
+        const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+        data.items.add(new File([bytes], name, {type: 'image/jpeg'}));
+    }
+    const options = {bubbles: true, cancelable: true};
+    const made = event === 'drop' ? new DragEvent('drop', {dataTransfer: data, ...options})
+        : new ClipboardEvent('paste', {clipboardData: data, ...options});
+    document.querySelector('.drop').dispatchEvent(made);
+}"""
+
+
+def give(page, event, *files):
+    "Files (name, bytes) by another way than the file chooser: `drop` or `paste`."
+    packed = [[base64.b64encode(content).decode(), name] for name, content in files]
+    page.evaluate(GIVE, [event, packed])
 
 
 def test_drop(visit, files):
-    "Files that are dropped on the page are taken as if they had been chosen"
+    "Files that are dropped on the page, or pasted, are taken as if they had been chosen."
     page = visit()
-    b = base64.b64encode(files[0].read_bytes()).decode()
-    page.evaluate(
-        """([b, name]) => { const d = new DataTransfer();
-        const bytes = Uint8Array.from(atob(b), c => c.charCodeAt(0));
-        d.items.add(new File([bytes], name, {type: 'image/jpeg'}));
-        const event = {dataTransfer: d, bubbles: true, cancelable: true};
-        document.querySelector('.drop').dispatchEvent(new DragEvent('drop', event)); }""",
-        [b, 'dropped.jpg'],
-    )
+    for number, event in enumerate(('drop', 'paste'), 1):
+        give(page, event, (f'{event}.jpg', PHANTOMS[number].read_bytes()))
+        answered(page, number)
+        page.wait_for_selector(f'h3:visible >> text={event}.jpg')
+
+
+def test_nothing_is_taken_meanwhile(visit, files):
+    "What is dropped while others are looked at is not taken, which is said."
+    page = visit()
+    choose(page, PHANTOMS[:20])
+    page.wait_for_selector('.answers article', state='attached')
+    give(page, 'drop', ('late.jpg', files[0].read_bytes()))
+    page.wait_for_selector('#note >> text=still being looked at')
+    answered(page, 20)
+    assert 'late.jpg' not in page.locator('.answers h3').all_inner_texts()
+
+
+PROGRESS = """() => {
+    window.progress = new Set();
+    new MutationObserver(() => {
+        const bar = document.querySelector('.sending:not([hidden]) progress');
+        if (bar) progress.add([bar.getAttribute('aria-label'), bar.value/bar.max].join('|'));
+    }).observe(document.body, {childList: true, subtree: true, attributes: true});
+}"""
+
+
+def progress_of(page, paths):
+    "The bar that stands on the page while files are taken: [(words, 0 to 1)]."
+    page.evaluate(PROGRESS)
+    choose(page, paths)
+    answered(page, len(paths))
+    lines = [line.rsplit('|', 1) for line in page.evaluate('[...progress]')]
+    return [(words, float(part)) for words, part in lines]
+
+
+def test_progress(visit, files):
+    "Each file is named in the bar with its place, while it is taken; then the bar goes."
+    page = visit()
+    seen = progress_of(page, files)
+    for place, path in enumerate(files, 1):
+        named = [words for words, _ in seen if path.name in words]
+        assert named and all(f'{place} of 4' in words for words in named), seen
+    assert all(0 <= part <= 1 for _, part in seen) and page.locator('.sending').is_hidden()
+
+
+def test_a_large_file_in_pieces(visit, files):
+    "The bar of a file of 29 MB grows while the file is sent, and says how much of it is there."
+    seen = progress_of(visit(), files[1:2])
+    parts = [part for _, part in seen]
+    assert len(set(parts)) > 20 and parts == sorted(parts) and parts[0] == 0 and parts[-1] == 1
+    assert 'Sending 1 of 1: large.png (10 MB / 28 MB)' in [words for words, _ in seen]
+
+
+STOP = """() => new MutationObserver((_, watch) => {
+    const bar = document.querySelector('.sending:not([hidden]) progress');
+    if (!(bar?.value > 0 && bar.value < bar.max)) return;
+    watch.disconnect();
+    document.querySelector('.mel-btn.stop').click();
+}).observe(document.body, {childList: true, subtree: true, attributes: true})"""
+
+
+def test_stop_in_the_middle(visit, files):
+    "Stop while a file is on its way: nothing of it is answered, and the page goes on."
+    page = visit()
+    page.evaluate(STOP)
+    choose(page, [files[1], *PHANTOMS[:3]])
+    page.wait_for_selector('#note', state='visible')
+    left = re.search(r'Stopped: (\d) of 4 files', page.inner_text('#note'))
+    page.wait_for_selector('.mel-btn.primary:not(:disabled)')
+    assert page.locator('.sending').is_hidden()
+    before = 4 - int(left[1])
+    assert page.locator('.answers article').count() == before < 4
+    choose(page, PHANTOMS[5:6])
+    answered(page, before + 1)
+
+
+def test_camera(visit, files):
+    "A phone has a button for the camera at its back; where a mouse is at hand, there is none."
+    page = visit('phone')
+    camera = page.get_by_role('button', name='Take a photo')
+    assert camera.count() == 0
+    phone = dict(width=390, height=844, deviceScaleFactor=1, mobile=True)
+    session = page.context.new_cdp_session(page)
+    session.send('Emulation.setDeviceMetricsOverride', phone)
+    session.send('Emulation.setTouchEmulationEnabled', dict(enabled=True))
+    camera.wait_for(state='visible')
+    assert camera.bounding_box()['height'] >= 40
+    with page.expect_file_chooser() as chooser:
+        camera.click()
+    assert chooser.value.element.get_attribute('capture') == 'environment'
+    assert not chooser.value.is_multiple()
+    chooser.value.set_files(files[0])
     answered(page, 1)
-    assert page.locator('h3:visible').inner_text() == 'dropped.jpg'
 
 
 def test_real_photo(visit):
@@ -503,6 +608,21 @@ def test_real_photo(visit):
     choose(page, photos[:3])
     answered(page, 3)
     assert page.locator('.answers article.answer').count() == 3
+
+
+def test_no_inline_script_runs(visit):
+    "A script that gets into the page, in an element or in an attribute, is stopped by the policy."
+    page = visit()
+    page.evaluate("""() => {
+        const script = document.createElement('script');
+        script.textContent = 'window.harmed = 1';
+        const image = document.createElement('img');
+        image.setAttribute('onerror', 'window.harmed = 2');
+        image.src = 'data:,';
+        document.body.append(script, image);
+    }""")
+    page.wait_for_timeout(500)
+    assert page.evaluate('window.harmed') is None
 
 
 def test_two_visitors(visit, files):
@@ -519,12 +639,16 @@ def test_only_this_machine(served):
     r = urllib.request.urlopen(served.url, timeout=120)
     csp, html = r.headers['Content-Security-Policy'], r.read().decode()
     assert (
-        "default-src 'self'" in csp
+        "default-src 'none'" in csp
         and 'http:' not in csp
         and 'https:' not in csp
         and '*' not in csp
     )
     assert not re.findall(r'(?:src|href)\s*=\s*["\'](?:https?:)?//', html)
+    scripts = re.search('script-src ([^;]*)', csp).group(1)
+    assert 'unsafe-inline' not in scripts and 'data:' not in scripts
+    inline = [tag for tag in re.findall('<script[^>]*>', html) if 'src=' not in tag]
+    assert inline and all('json' in tag for tag in inline), inline
     port = int(re.search(r':(\d+)', served.url[6:]).group(1))
     for ip in {i[4][0] for i in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {
         '127.0.0.1'
@@ -554,10 +678,8 @@ def test_taken_port_and_lost_server(browser, tmp_path):
         page.click('.mel-btn.second')  # busy, and scrolled away
         page.mouse.wheel(0, 5000)
         srv.stop()
-        page.wait_for_function(
-            "/connection .* is gone/.test(document.getElementById('gone').innerText)",
-            timeout=5_000,
-        )
+        until(page, "/connection .* is gone/.test(document.getElementById('gone').innerText)",
+              seconds=5)
         assert page.locator('footer.always').is_visible()
         page.close()
     finally:
@@ -845,6 +967,7 @@ def test_dead_kernel_is_said(visit, small, state):
     page.mouse.click(600, 500)
     page.wait_for_timeout(1500)
     assert page.locator('#gone').is_visible() and not page.locator('.status .work').count()
+    assert not page.locator('.sending:visible').count()
     page.click('#reload')
     page.wait_for_selector('.mel-btn.primary')
     assert page.locator('#gone').is_hidden()

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import yaml
-from conftest import CHROMIUM_ARGS, PAGE, ROOT, Served, free_port, outside
+from conftest import CHROMIUM_ARGS, PAGE, ROOT, Served, free_port, outside, until
 from PIL import Image
 
 PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
@@ -99,7 +99,7 @@ def test_nginx_carries_pictures(behind, browser, chromium, tmp_path):
     page.wait_for_selector('.mel-btn.primary:not(:disabled)')
     with page.expect_file_chooser() as chooser: page.click('.mel-btn.primary')
     chooser.value.set_files([PHANTOMS[0], big])
-    page.wait_for_function("document.querySelectorAll('.answers article').length == 2")
+    until(page, "document.querySelectorAll('.answers article').length == 2")
     assert page.locator('#gone').is_hidden()
     assert not [one for one in asked if not one.startswith((url, 'data:', 'blob:'))]
     named.close()

@@ -11,13 +11,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, until
 from PIL import Image
 
 from melanoma_nbdev.bedside.answer import report_html, table_csv
-from melanoma_nbdev.bedside.app import MelanomaPage
+from melanoma_nbdev.bedside.app import MelanomaPage, send_files
 
 PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 MAX_PEAK = 600  # MB that the process may take in all
@@ -137,12 +136,6 @@ class Markup(HTMLParser):
                        if name in ('src', 'href') and not (value or '').startswith(('data:', '#'))}
 
 
-def uploaded(name, content):
-    "A file as the browser hands it over."
-    return dict(name=name, type='image/jpeg', size=len(content), content=memoryview(content),
-                last_modified=pd.Timestamp('2026-01-01').to_pydatetime())
-
-
 def markup_of(page):
     "The markup of all that a page shows and hands out."
     cards = ''.join(card.value for card in page.answers.children)
@@ -164,11 +157,11 @@ def answer_all(given, queue):
     page = MelanomaPage()
     page.example()
     for _ in range(2):  # the second time they are not taken, and a note says so
-        page.upload.value = [uploaded('text.jpg', b'text'), uploaded('empty.jpg', b'')]
+        send_files(page, ('text.jpg', b'text'), ('empty.jpg', b''))
     good = markup_of(page)
     page.forget()
     for place in range(0, len(given), 20):
-        page.upload.value = [uploaded(*one) for one in given[place:place + 20]]
+        send_files(page, *given[place:place + 20])
     table, bad = table_csv(page.card, page.lesions), markup_of(page)
     verdicts = [(lesion.score, lesion.answer['error']) for lesion in page.lesions]
     peak = peak_megabytes()
@@ -230,8 +223,8 @@ def test_through_the_browser(browser, served):
     with page.expect_file_chooser() as chooser: page.click('.mel-btn.primary')
     chooser.value.set_files([dict(name=name.replace('\0', ''), mimeType='image/jpeg', buffer=data)
                              for name, data in chosen])
-    page.wait_for_function("document.querySelectorAll('.answers article').length == 12"
-                           " && !document.querySelector('.status .work')")
+    until(page, "document.querySelectorAll('.answers article').length == 12"
+                " && !document.querySelector('.status .work')")
     assert page.evaluate('window.harmed') is None and not errors
     assert page.evaluate('document.documentElement.scrollWidth - innerWidth') <= 0
     assert not [url for url in away if not url.startswith((served.url, 'data:', 'blob:'))]

@@ -10,7 +10,6 @@ import math
 import re
 import shutil
 import threading
-import time
 from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_app
-from conftest import ROOT
+from conftest import ROOT, until
 from PIL import Image, ImageEnhance, ImageFilter
 from test_app import files  # noqa: F401 (a fixture)
 from test_texts import all_sentences
@@ -378,14 +377,6 @@ def choose(page, paths):
     chooser.value.set_files(paths)
 
 
-def until(page, condition, seconds=60):
-    "Wait until an expression is true (Playwright's own waiting needs a policy with eval)."
-    began = time.time()
-    while not page.evaluate(condition):
-        assert time.time() < began + seconds, condition
-        page.wait_for_timeout(50)
-
-
 def answered(page, n):
     until(page, f"document.querySelectorAll('.answers article').length == {n}")
     page.wait_for_selector('.take a')
@@ -393,11 +384,11 @@ def answered(page, n):
 
 @pytest.fixture
 def app_visit(visit, hosted):
-    "Opens the static page as the tests of the Voila page do; their waiting needs eval."
+    "Opens the static page as the tests of the Voila page do."
     def _visit(size='laptop', url=None, query=''):
         url = (url or hosted.url) + query
         width, height = (test_app.SIZES | test_app.NARROW_AND_WIDE)[size]
-        page = visit(url, width, height, bypass_csp=True)
+        page = visit(url, width, height)
         page.wait_for_selector(READY)
         return page
 
@@ -410,8 +401,10 @@ def test_upload(app_visit, files, size, tmp_path_factory):  # noqa: F811
     test_app.test_upload(app_visit, files, size, tmp_path_factory)
 
 
-@pytest.mark.parametrize('test', [test_app.test_journey, test_app.test_drop,
-                                  test_app.test_two_visitors, test_app.test_patient_fields])
+@pytest.mark.parametrize('test', [
+    test_app.test_journey, test_app.test_drop, test_app.test_nothing_is_taken_meanwhile,
+    test_app.test_progress, test_app.test_stop_in_the_middle, test_app.test_camera,
+    test_app.test_two_visitors, test_app.test_patient_fields])
 def test_journeys_of_the_voila_page(app_visit, files, test):  # noqa: F811
     "What the Voila page does, the static page does by the same test."
     test(app_visit, files)
@@ -443,6 +436,11 @@ def test_language(app_visit, files, axe, language):  # noqa: F811
     cases = next(mark.args[1] for mark in test_app.test_language.pytestmark)
     case = next(case for case in cases if case[0] == language)
     test_app.test_language(app_visit, files, axe, *case)
+
+
+def test_too_much_at_once(app_visit, files, tmp_path):  # noqa: F811
+    "A file that is too large is named, by the test of the Voila page."
+    test_app.test_too_much_at_once(app_visit, files, tmp_path)
 
 
 def test_stop(app_visit):
@@ -548,7 +546,7 @@ def test_memory_does_not_grow(visit):
     page, held = visit(), []
     page.wait_for_selector(READY)
     for _ in range(4):
-        page.locator('input[type=file]').set_input_files(PHANTOMS[:12])
+        page.locator('input[multiple]').set_input_files(PHANTOMS[:12])
         answered(page, 12)
         held.append(heap_megabytes(page))
         page.click('.mel-btn.third.clear')

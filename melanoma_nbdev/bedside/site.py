@@ -191,7 +191,7 @@ def _model_into(folder:Path, model:Path)->int:
 
 def _page_into(folder:Path, views:int):
     "Copy scripts, styles and licences."
-    for name in ('engine.js', 'reading.js', 'face.js', 'look.js', 'page.css'):
+    for name in ('engine.js', 'reading.js', 'face.js', 'look.js', 'upload.js', 'page.css'):
         shutil.copyfile(PAGE_FOLDER/name, folder/name)
     for name in _COPIED.split(): shutil.copyfile(SITE_FOLDER/name, folder/name)
     names = [f'{part}.html.j2' for part in _PARTS.split()]

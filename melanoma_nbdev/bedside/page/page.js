@@ -1,4 +1,4 @@
-/* What widgets cannot do by themselves: dropping files, the upload limit in words, one open card. What watches the connection is in watch.js. */
+/* What widgets cannot do by themselves: one open card, messages that stay. Files are taken by upload.js; what watches the connection is in watch.js. */
 (() => {
   const by = id => document.getElementById(id);
   const all = (selector, root) => [...(root || document).querySelectorAll(selector)];
@@ -8,64 +8,10 @@
     el.hidden = !text;
     el.querySelector('p').textContent = text || '';
   };
-  const mb = n => (n / 1048576).toFixed(n < 10485760 ? 1 : 0) + ' MB';
-  const limit = () => { const el = document.querySelector('[data-limit-mb]'); return (el ? +el.dataset.limitMb : 64) * 1048576; };
-  const { say: words } = melanoma;
-  const few = a => (a.length > 3 ? words('and_more', a.slice(0, 3).join(', '), a.length - 3) : a.join(', '));
   const working = () => !!document.querySelector('.mel-btn.primary:disabled, .status .work');
 
-  /* ---- files */
-
-  /* Keep the files that fit into one upload, in their order; name the rest. */
-  function fit(files) {
-    const keep = [], left = [];
-    let sum = 0;
-    for (const f of files) {
-      if (sum + f.size <= limit()) { keep.push(f); sum += f.size; }
-      else left.push(f.name.slice(0, 80) + ' (' + mb(f.size) + ')');
-    }
-    const next = keep.length || files.length > 1 ? 'too_much.again' : 'too_much.smaller';
-    if (left.length) note(words('too_much', mb(limit()), few(left)) + ' ' + words(next));
-    return keep;
-  }
-  function setFiles(input, files) { const d = new DataTransfer(); files.forEach(f => d.items.add(f)); input.files = d.files; }
-  function busy(files) {
-    const el = document.querySelector('.status .widget-html-content');
-    const sum = files.reduce((s, f) => s + f.size, 0);
-    if (el) el.innerHTML = '<span role="status" class="work">' + words('reading', files.length, mb(sum)) + '</span>';
-  }
-  function checked(ev) {
-    const files = [...ev.target.files], keep = fit(files);
-    if (!keep.length) { ev.stopImmediatePropagation(); return; }
-    if (keep.length < files.length) setFiles(ev.target, keep);
-    busy(keep);
-  }
-  /* The uploader's file input is not in the page; its click is where it can be met. */
-  let dropped = null;
-  const click = HTMLInputElement.prototype.click;
-  HTMLInputElement.prototype.click = function () {
-    if (this.type !== 'file') return click.call(this);
-    if (!this._checked) { this._checked = true; this.addEventListener('change', checked, true); }
-    if (!dropped) return click.call(this);
-    setFiles(this, dropped); dropped = null;
-    this.dispatchEvent(new Event('change'));
-  };
-  const uploader = () => document.querySelector('.mel-file');
-
-  const over = (ev, on) => { ev.preventDefault(); const d = document.querySelector('.drop'); if (d) d.classList.toggle('over', on); };
-  addEventListener('dragover', ev => over(ev, true));
-  addEventListener('dragleave', ev => { if (!ev.relatedTarget) over(ev, false); });
-  const take = files => {
-    if (!files.length || !uploader() || document.body.classList.contains('is-gone')) return;
-    if (working()) { note(words('wait')); return; }
-    dropped = files;
-    uploader().click();
-  };
-  addEventListener('drop', ev => { over(ev, false); take([...ev.dataTransfer.files]); });
-  addEventListener('paste', ev => take([...(ev.clipboardData || {}).files || []]));
-
+  addEventListener('note', ev => note(ev.detail));  /* from the uploader */
   addEventListener('click', ev => {
-    if (ev.target.closest('.mel-btn.primary')) uploader()?.click();
     const thumb = ev.target.closest('.thumb'), tile = ev.target.closest('.tile');
     if (thumb) all('.mel-example')[+thumb.dataset.example]?.click();
     if (tile) { ev.preventDefault(); chosen = true; reveal(tile.dataset.lesion, true); }
@@ -122,6 +68,21 @@
     }
     agreed = true;
   }
+  /* Voila asks for this once its styles are there: the widgets in the place of the waiting sign. */
+  window.voila_finish = () => {
+    window.cellLoaded = true;
+    if (!window.themeLoaded) return;
+    by('loading')?.remove();
+    by('rendered_cells')?.style.removeProperty('display');
+  };
+  /* Voila's scripts wait for the name of the kernel, which only the second of two lists has. */
+  addEventListener('DOMContentLoaded', () => {
+    const [ahead, whole] = document.querySelectorAll('#jupyter-config-data');
+    document.body.dataset.kernelId = JSON.parse(whole.textContent).kernelId;
+    ahead.remove();
+    window.voila_finish();
+  });
+
   let waiting = false;
   const settle = () => { waiting = false; by('main')?.setAttribute('role', 'main'); spoken(); arranged(); told(); };
   new MutationObserver(() => { if (!waiting) { waiting = true; setTimeout(settle, 30); } }).observe(document, { childList: true, subtree: true });

@@ -2,6 +2,7 @@
 import init, {Environment} from './lib/minijinja.js';
 import {Pool, inTurn, workersFor} from './pool.js';
 import * as reading from './reading.js';
+import {few, intake} from './upload.js';
 
 const VERSION = document.documentElement.dataset.version;
 const SCOPE = new URL('./', location.href).href;
@@ -13,7 +14,6 @@ const page = {lesions: [], known: new Map(), removed: null, pool: null, open: 0,
 const show = (selector, visible) => { $(selector).hidden = !visible; };
 const {say: words} = window.melanoma;
 const counted = (n, key) => words(`${key}.${n === 1 ? 'one' : 'more'}`, n);
-const few = names => (names.length > 3 ? words('and_more', names.slice(0, 3).join(', '), names.length - 3) : names.join(', '));
 
 function note(words, where = '#note') {
   show(where, words);
@@ -111,7 +111,8 @@ const say = (text, working = false) => { $('.status').innerHTML = render('status
 /* While images are looked at, nothing but Stop can be pressed. */
 function busy(working) {
   page.working = working;
-  for (const selector of ['.primary', '.second', '.clear']) $(selector).disabled = working;
+  page.intake.disable(working);
+  for (const selector of ['.second', '.clear']) $(selector).disabled = working;
   const some = page.lesions.length > 0 && !working;
   show('.stop', working);
   show('.clear', some);
@@ -162,12 +163,15 @@ async function take(items) {
       note(words('stopped', items.length - i, items.length));
       break;
     }
-    say(words('looking', i + 1, items.length, item.name), true);
+    const looking = words('looking', i + 1, items.length, item.name);
+    say(looking, true);
+    page.intake.progress.show(looking, i, items.length);
     if (!add(item, await next())) again.push(item.name);
     drawTiles();
     openFirst(first);
   }
-  if (again.length) note(words('again', few(again)));
+  page.intake.progress.hide();
+  if (again.length) note(words('again', few(again, words)));
   finish();
 }
 
@@ -263,6 +267,7 @@ function fillExamples() {
 function speak(language) {
   window.melanoma.speak(language);
   reading.speak(window.melanoma.texts, language);
+  page.intake.speak();
   $('#language').value = language;
   fillChoices();
   fillExamples();
@@ -272,25 +277,17 @@ function speak(language) {
 }
 
 const named = ({number, kind}) => ({label: words('example', number), remark: words(`example.${kind}`)});
-const fileItem = file => ({name: file.name, note: '', read: () => readFile(file)});
-
-async function readFile(file) {
-  if (file.size <= page.facts.max_bytes) return file.arrayBuffer();
-  const megabytes = n => Math.round(n/2**20);
-  throw new Error(`it has ${megabytes(file.size)} MB; the limit is ${megabytes(page.facts.max_bytes)} MB, save it smaller`);
-}
+const fileItem = file => ({name: file.name, note: '', read: () => file.arrayBuffer()});
 
 const exampleItem = example => ({name: named(example).label, note: named(example).remark,
   read: async () => (await fetch(new URL(example.file, SCOPE))).arrayBuffer()});
 
 /* What the page's buttons do. */
 function listen() {
-  const input = $('input[type=file]');
-  const presses = {'.primary': () => input.click(), '.second': () => take(page.facts.examples.map(exampleItem)),
+  const presses = {'.second': () => take(page.facts.examples.map(exampleItem)),
     '.stop': () => { page.stopped = true; }, '.clear': forget, '.undo': restore, '#note button': () => note(''),
     '#reload': () => location.reload()};
   for (const [selector, act] of Object.entries(presses)) $(selector).addEventListener('click', act);
-  input.addEventListener('change', () => { take([...input.files].map(fileItem)); input.value = ''; });
   for (const selector of ['#point', '#place', '#own input']) $(selector).addEventListener('input', redraw);
   $('#language').addEventListener('input', event => speak(event.target.value));
   for (const input of document.querySelectorAll('.kept input, .patient input')) input.addEventListener('input', takeAway);
@@ -306,13 +303,12 @@ function pressed(event) {
   reveal(Number(tile.dataset.lesion), true);
 }
 
-/* Files that are dropped or pasted. */
+/* Files: chosen, from the camera, dropped or pasted. */
 function listenForFiles() {
-  const drop = $('.drop'), over = (event, on) => { event.preventDefault(); drop.classList.toggle('over', on); };
-  addEventListener('dragover', event => over(event, true));
-  addEventListener('dragleave', event => { if (!event.relatedTarget) over(event, false); });
-  addEventListener('drop', event => { over(event, false); take([...event.dataTransfer.files].map(fileItem)); });
-  addEventListener('paste', event => take([...(event.clipboardData?.files ?? [])].map(fileItem)));
+  const host = $('.uploader');
+  page.intake = intake(host, {say: words, tell: note, accept: host.dataset.accept,
+    limit: () => page.facts.max_bytes/2**20, isBusy: () => page.working || !page.facts,
+    take: files => take(files.map(fileItem))});
   addEventListener('beforeunload', event => { if (page.lesions.length) event.preventDefault(); });
 }
 
