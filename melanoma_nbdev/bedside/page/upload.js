@@ -139,7 +139,9 @@ class Sender {
     this.model.off('msg:custom', this.answered);
   }
 
-  tellKernel(content, buffers) { this.model.send(content, undefined, buffers); }
+  tellKernel(content, buffers) {
+    try { this.model.send(content, undefined, buffers); } catch { throw new Lost(); }
+  }
 
   /* Wait until fewer than so many pieces are under way. */
   async fewer(pieces) {
@@ -166,7 +168,10 @@ class Sender {
       await this.fewer(AHEAD);
       if (this.stopped || this.refused === place) break;
       this.show(file, place, total, sent);
-      try { sent = await this.piece(file, place, sent); } catch { return false; }
+      try { sent = await this.piece(file, place, sent); } catch (error) {
+        if (error instanceof Lost) throw error;
+        return false;
+      }
       this.show(file, place, total, sent);
     } while (sent < file.size);
     return true;
@@ -189,6 +194,13 @@ class Sender {
     if (unread.length) this.tell(this.say('unreadable', few(unread, this.say)));
   }
 
+  /* Where nobody is left to hear it, there is nobody who waits for it. */
+  end() {
+    try { this.tellKernel({kind: 'end', stopped: this.stopped}); } catch (error) {
+      if (!(error instanceof Lost)) throw error;
+    }
+  }
+
   async send(files) {
     Object.assign(this, {sending: true, stopped: false, refused: null, underway: 0,
       heard: Date.now()});
@@ -196,9 +208,9 @@ class Sender {
       if (!(error instanceof Lost)) throw error;
       this.tell(this.say('lost'));
     } finally {
-      this.tellKernel({kind: 'end', stopped: this.stopped});
       this.sending = false;
       this.progress.hide();
+      this.end();
     }
   }
 }
