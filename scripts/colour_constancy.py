@@ -44,10 +44,7 @@ def copy_picture(path, root, out):
 
 def source_folder(paths):
     "The folder of a source: the nearest above all its pictures that holds a table."
-    folder = Path(paths[0]).parent
-    while not list(folder.glob('*.csv')):
-        folder = folder.parent
-    return folder
+    return next(folder for folder in Path(paths[0]).parents if any(folder.glob('*.csv')))
 
 
 def main():

@@ -425,19 +425,31 @@ class PageHandler(TornadoVoilaHandler):
         HANDED_OUT.set(self.own)
         self.settings['sweeper'].opening += 1
         try:
-            async for part in self.get_generator(path=path):
-                if any(kernel_id not in self.kernel_manager for kernel_id in self.own):
-                    break  # it was ended, and its cells will never be done
-                self.write(HEARTBEAT if 'window.voila_heartbeat()' in part else part)
-                self.flush()
+            await self.send_page(path)
         except PageIsFull:
-            self.set_status(503)
-            self.set_header('Retry-After', '60')
-            self.write((PAGE_FOLDER / 'full.html').read_text(encoding='utf-8'))
+            self.say_full()
         finally:
             self.settings['sweeper'].opening -= 1
             self.settings['sweeper'].sent = time.monotonic()
             self.tell_of_own()
+
+# %% ../../nbs/bedside/54_serve.ipynb #6cd963b3
+@patch
+async def send_page(self: PageHandler, path: str | None):
+    "Send the page in parts, as its cells are done."
+    async for part in self.get_generator(path=path):
+        if any(kernel_id not in self.kernel_manager for kernel_id in self.own):
+            break  # it was ended, and its cells will never be done
+        self.write(HEARTBEAT if 'window.voila_heartbeat()' in part else part)
+        self.flush()
+
+
+@patch
+def say_full(self: PageHandler):
+    "Answer that there is no room, and when to come again."
+    self.set_status(503)
+    self.set_header('Retry-After', '60')
+    self.write((PAGE_FOLDER / 'full.html').read_text(encoding='utf-8'))
 
 # %% ../../nbs/bedside/54_serve.ipynb #5e1a0013
 class PageSocket(VoilaKernelWebsocketHandler):

@@ -199,9 +199,9 @@ def _callbacks_of_part(config: dict, part, number: int, path, metric, quiet: boo
     rank, world = processes()
     fold = part != 'full'
     symmetries = config['tta'] > 1 and fold
-    shown, balance = (config['pos_rate'], config['times']), config['balance']
+    shown = config['pos_rate'], config['times']
     callbacks = [
-        EpochSeed(config['seed'], number, *shown, rank, world, balance),
+        EpochSeed(config['seed'], number, *shown, rank, world, config['balance']),
         FiniteLoss(),
         Checkpoint(path, metric, rank == 0, symmetries),
         EpochProgress(f'fold {part}' if fold else 'full', quiet or rank > 0),
