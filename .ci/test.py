@@ -273,7 +273,7 @@ def tally_case(case):
     else: tally(name, 'passed', seconds)
 
 
-def test_pytest(selection=(), limit=1500):
+def test_pytest(selection=(), limit=2700):
     "Run tests/ and count each of them."
     if not list((ROOT/'tests').glob('test_*.py')):
         return tally('pytest tests/', 'failed', note='there are no tests under tests/')

@@ -11,9 +11,10 @@ __all__ = ['pd', 'DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'TARGET_OF', 'SITES', 
            'LeakError', 'RunError', 'ArtefactError', 'ImageError', 'norm_dx', 'read_labels', 'norm_site', 'norm_sex',
            'how_to_name', 'find_columns', 'parse_pairs', 'as_manifest', 'data_home', 'package_dir', 'seed_everything',
            'atomic_path', 'write_text', 'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax',
-           'log_odds', 'sigmoid', 'sha256', 'friendly']
+           'log_odds', 'sigmoid', 'return_freed_memory', 'sha256', 'friendly']
 
 # %% ../nbs/00_core.ipynb #0330c12e
+import ctypes
 import hashlib
 import json
 import os
@@ -520,6 +521,14 @@ def sigmoid(
     "The probabilities of log-odds; undoes `log_odds`."
     with np.errstate(over='ignore'):  # far below 0 the exponential is infinite, and the answer 0
         return 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
+
+# %% ../nbs/00_core.ipynb #84534c80
+def return_freed_memory() -> bool:  # True where that worked: Linux with glibc
+    "Have glibc give all free pages back to the system, once; elsewhere nothing changes."
+    try:
+        return ctypes.CDLL('libc.so.6').malloc_trim(0) >= 0
+    except (OSError, AttributeError):
+        return False
 
 # %% ../nbs/00_core.ipynb #6d65a8ac
 def sha256(

@@ -91,10 +91,16 @@ def check_cards(page, files):
     assert picture.evaluate('i => i.complete && i.naturalWidth') == 640
 
 
+BAR_IN_VIEW = """(() => {
+    const {top, bottom} = document.querySelector('.bar').getBoundingClientRect();
+    return top >= -1 && bottom <= innerHeight;
+})()"""
+
+
 @pytest.mark.parametrize('size', SIZES)
 def test_upload(visit, files, size, tmp_path_factory):
-    """Each of four files gets its result or its reason; the disclaimer is in view all along, and
-    nothing is wider than the screen"""
+    """Each of four files gets its result or its reason, below the bar that has come into view; the
+    disclaimer is in view all along, and nothing is wider than the screen"""
     page = visit(size)
     disclaimer = page.locator('footer.always')
 
@@ -111,6 +117,7 @@ def test_upload(visit, files, size, tmp_path_factory):
     answered(page, 4)
     check_cards(page, files)
     assert '2 images answered, 2 files not' in page.inner_text('.status')
+    until(page, BAR_IN_VIEW)
     assert page.evaluate('document.documentElement.scrollWidth - innerWidth') <= 0 and in_view()
     shots = tmp_path_factory.getbasetemp()
     page.screenshot(path=shots / f'page-{size}.png')
@@ -744,6 +751,24 @@ def test_leaving_ends_the_kernel(visit, small):
     page = visit(url=small.url)
     page.close()
     wait_for_kernels(small, 0)
+
+
+def come_and_go(visit, server, visits):
+    "So many visits, one after another; how many files and sockets the server then has open."
+    for _ in range(visits):
+        page = visit(url=server.url)
+        page.click('.thumb')
+        answered(page, 1)
+        page.close(run_before_unload=False)
+        wait_for_kernels(server, 0)
+    return psutil.Process(server.process.pid).num_fds()
+
+
+def test_leaving_closes_what_the_server_opened(visit, small):
+    "After five more visits the server has no more open than before; each connects four sockets."
+    wait_for_kernels(small, 0, 90)
+    before = come_and_go(visit, small, 1)
+    assert come_and_go(visit, small, 5) < before + 8
 
 
 def test_plain_request_leaves_no_kernel(small):

@@ -43,7 +43,7 @@ from .answer import PAGE_FOLDER
 from .app import MAX_UPLOAD, PIECE, find_models
 from .inference import load_artefact
 from .site import make_site
-from ..core import MelanomaError, friendly
+from ..core import MelanomaError, friendly, return_freed_memory
 
 # %% ../../nbs/bedside/54_serve.ipynb #9ceb5630
 def free_port(
@@ -181,13 +181,26 @@ async def _heat(kernels: PageKernels):
     finally:
         kernels.heating = None
 
-
+# %% ../../nbs/bedside/54_serve.ipynb #6e032928
 @patch
 async def shutdown_kernel(self: PageKernels, kernel_id: str, now: bool = True, **kwargs):
     "End a kernel, always at once: it has nothing to put away, and whoever left is to be forgotten."
     await AsyncMappingKernelManager.shutdown_kernel(self, kernel_id, now=True, **kwargs)
+    self.let_go(kernel_id)
+    return_freed_memory()
 
 
+@patch
+def let_go(self: PageKernels, kernel_id: str):
+    """Close what is kept for a page that might come back: of a page that left while its kernel was
+    being ended it is kept after the shutdown has looked, and would stay for ever."""
+    kept = self._kernel_buffers.pop(kernel_id, None)
+    for stream in kept['channels'].values() if kept else ():
+        if not stream.closed():
+            stream.on_recv(None)
+            stream.close()
+
+# %% ../../nbs/bedside/54_serve.ipynb #f693e907
 @patch
 async def shutdown_all(self: PageKernels, now: bool = True):
     "End all kernels, at once."

@@ -6,7 +6,7 @@
 __all__ = ['EpochSeed', 'melanoma_risks', 'MelanomaAUC', 'FiniteLoss', 'AccumulateGradients', 'warm_decay', 'WeightAverage',
            'FreezeBackbone', 'MixupInputs', 'memory_mb', 'optimizer_tensors', 'restore_optimizer', 'best_epoch',
            'Checkpoint', 'patience_is_over', 'EarlyStop', 'processes', 'wait_for_all', 'accelerator', 'Distributed',
-           'EpochProgress', 'keep_freed_memory', 'return_freed_memory', 'ReturnMemory']
+           'EpochProgress', 'keep_freed_memory', 'ReturnMemory']
 
 # %% ../../nbs/training/25_callbacks.ipynb #ce3fa648
 import ctypes
@@ -34,7 +34,14 @@ from sklearn.metrics import roc_auc_score
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from ..core import RunError, atomic_path, seed_everything, softmax, write_csv
+from melanoma_nbdev.core import (
+    RunError,
+    atomic_path,
+    return_freed_memory,
+    seed_everything,
+    softmax,
+    write_csv,
+)
 from ..engine import progress_bar
 from .augment import set_epoch
 from .pipeline import sample_order
@@ -606,14 +613,6 @@ def keep_freed_memory() -> bool:  # True where that worked: Linux with glibc
     return all(mallopt(name, value) == 1 for name, value in _KEEP_BLOCKS.items())
 
 # %% ../../nbs/training/25_callbacks.ipynb #b04f9e96
-def return_freed_memory() -> bool:  # True where that worked: Linux with glibc
-    "Have glibc give all free pages back to the system, once; elsewhere nothing changes."
-    try:
-        return ctypes.CDLL('libc.so.6').malloc_trim(0) >= 0
-    except (OSError, AttributeError):
-        return False
-
-
 class ReturnMemory(Callback):
     "After each epoch give back what is free, so that memory does not grow from epoch to epoch."
 

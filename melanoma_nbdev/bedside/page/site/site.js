@@ -8,6 +8,7 @@ const VERSION = document.documentElement.dataset.version;
 const SCOPE = new URL('./', location.href).href;
 const CACHE = `melanoma_nbdev ${SCOPE} ${VERSION}`;
 const $ = selector => document.querySelector(selector);
+const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
 const page = {lesions: [], known: new Map(), removed: null, pool: null, open: 0,
   working: false, stopped: false, card: null, facts: null, env: null, links: []};
 
@@ -158,6 +159,7 @@ async function take(items) {
   Object.assign(page, {removed: null, stopped: false});
   const first = page.lesions.length + 1, again = [], next = inTurn(items, page.pool.ahead, look);
   busy(true);
+  $('.bar').scrollIntoView({behavior: calm ? 'auto' : 'smooth', block: 'start'});
   for (const [i, item] of items.entries()) {
     if (page.stopped) {
       note(words('stopped', items.length - i, items.length));
