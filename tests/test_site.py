@@ -580,6 +580,16 @@ def camera_files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
+def at_rest(page, megabytes, seconds=3):
+    "The least that is held within some seconds: garbage is collected when there is time for it."
+    page.request_gc()
+    held = []
+    for _ in range(seconds*4):
+        held.append(megabytes())
+        page.wait_for_timeout(250)
+    return min(held)
+
+
 @pytest.mark.parametrize('name', ['iPhone 13', 'Pixel 7'])
 def test_phone(visit, playwright, camera_files, megabytes, name):
     "On a phone with 4 GB: pictures from the camera, by touch; each is let go before the next."
@@ -592,7 +602,7 @@ def test_phone(visit, playwright, camera_files, megabytes, name):
         with page.expect_file_chooser() as chooser: page.tap('.mel-btn.primary')
         chooser.value.set_files([path])
         answered(page, number)
-        held.append(megabytes())
+        held.append(at_rest(page, megabytes))
     cards = page.locator('.answers article.answer').all_text_contents()
     assert len(cards) == 3 and all('3000 × 4000' in words for words in cards)
     assert page.evaluate('document.documentElement.scrollWidth - innerWidth') <= 0
