@@ -43,7 +43,8 @@ from .answer import PAGE_FOLDER
 from .app import MAX_UPLOAD, PIECE, find_models
 from .inference import load_artefact
 from .site import make_site
-from ..core import MelanomaError, friendly, return_freed_memory
+from ..core import (
+    MelanomaError, friendly, return_freed_memory, share_freed_memory)
 
 # %% ../../nbs/bedside/54_serve.ipynb #9ceb5630
 def free_port(
@@ -548,6 +549,7 @@ def make_server(
     # the kernel of this environment, not one that the user once installed elsewhere
     os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'
     os.environ.setdefault('MALLOC_MMAP_THRESHOLD_', str(LARGE_BLOCK))
+    share_freed_memory()
     for name in ('models', 'max_upload'):  # the processes inherit them, see `chosen_options`
         os.environ[f'MELANOMA_{name.upper()}'] = str((SERVING | options)[name])
     config = page_config(port, **options)
