@@ -30,7 +30,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 FOLDER = RESULTS/'siim2020_300'
-OUT = FOLDER/'ugly_duckling.csv'
 FEWEST = 3  # images of a patient
 
 
@@ -41,6 +40,8 @@ def options():
                         help='folder with the oof.csv whose answers are taken')
     parser.add_argument('--features', type=Path, help='run folder with the network of a fold')
     parser.add_argument('--part', type=int, default=0, help='which fold')
+    parser.add_argument('--dest', type=Path, default=FOLDER/'ugly_duckling.csv',
+                        help='file that is written')
     parser.add_argument('--n_boot', type=int, default=2000, help='resamples of patients')
     parser.add_argument('--seed', type=int, default=0, help='seed of the resamples')
     return parser.parse_args()
@@ -125,10 +126,10 @@ def main():
     space = 'features' if given.features else 'answers'
     places = features_of(given.features, given.part) if given.features else answers_of(given.run)
     table = worth(space, *places, given)
-    if OUT.exists():
-        before = pd.read_csv(OUT)
+    if given.dest.exists():
+        before = pd.read_csv(given.dest)
         table = pd.concat([before[before.space != space], table])
-    write_csv(OUT, table.sort_values('space', kind='stable'))
+    write_csv(given.dest, table.sort_values('space', kind='stable'))
     print(table.to_string(index=False))
 
 

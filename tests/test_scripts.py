@@ -150,6 +150,26 @@ def test_simulate_judged(monkeypatch, tmp_path):
     assert (after.zero_width == 0).all() and (after.true - after.said).abs().max() < .05
 
 
+@pytest.mark.parametrize('planted', [False, True])
+def test_ugly_duckling(monkeypatch, tmp_path, planted):
+    "A melanoma that lies apart from the patient's others is found, one that does not is not."
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(dict(image_id=[f'i{n}' for n in range(300)], target=[1, 0, 0, 0, 0]*60,
+                              patient_id=np.repeat([f'p{n}' for n in range(60)], 5)))
+    logits = random.normal(size=(300, 3)) + 9*planted*np.outer(table.target, [0, 1, 0])
+    risks = random.uniform(.1, .9, 300)
+    table = table.assign(group=table.patient_id, fold=np.arange(300)//5 % 5, p_melanoma=risks,
+                         source='siim', **{f'logit_{n}': logits[:, n] for n in range(3)})
+    table.to_csv(tmp_path/'oof.csv', index=False)
+    dest = tmp_path/'ducks.csv'
+    words = ('--run', tmp_path, '--dest', dest, '--n_boot', 50)
+    for _ in range(2): call(monkeypatch, 'ugly_duckling', *words)  # the second replaces the first
+    found = pd.read_csv(dest).set_index('score')
+    assert list(found.index) == ['risk', 'distance', 'together'] and set(found.n) == {300}
+    assert (found.within['distance'] > .95) == planted
+    assert (found.gain_lo['together'] > .2) == planted
+
+
 def test_siim_study(monkeypatch, tmp_path):
     "Two runs and no third: their rank average, paired differences, a floor; measured twice, equal."
     from melanoma_nbdev.core import package_dir, write_json
