@@ -70,7 +70,7 @@ def features_of(run, part):
     last = [layer for layer in model.modules() if hasattr(layer, 'in_features')][-1]
     last.register_forward_pre_hook(lambda _, given: kept.append(given[0].detach().numpy()))
     predict_logits(model, manifest, config, 1, label=f'fold {part}')
-    return oof, np.concatenate(kept)[:len(oof)]
+    return oof, np.concatenate(kept)
 
 
 # ---- distances and what they are worth

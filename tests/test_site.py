@@ -606,8 +606,8 @@ def test_phone(visit, playwright, camera_files, megabytes, name):
     cards = page.locator('.answers article.answer').all_text_contents()
     assert len(cards) == 5 and all('3000 × 4000' in words for words in cards)
     assert page.evaluate('document.documentElement.scrollWidth - innerWidth') <= 0
-    # each worker takes its room with its first picture; each of two that stayed would be 48 MB
-    assert held[4] - held[2] < 60, held
+    # one may still wait to be collected; each of three that stayed would be 48 MB
+    assert min(held[3:]) - held[0] < 90, held
 
 
 # ---- workers
