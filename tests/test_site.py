@@ -553,6 +553,31 @@ def test_memory_does_not_grow(visit):
     assert max(held[1:]) < held[1] + .5, held
 
 
+TILES = "() => [...document.querySelectorAll('.tile')].map(tile => tile.dataset.lesion)"
+
+
+def test_tiles_stay_while_more_come(visit):
+    """A further image gets its tile in its place; those that are there stay, with the focus. What is
+    drawn anew at each image piles up until the browser tidies up (in Firefox 30 MB for 60)."""
+    page = visit()
+    page.wait_for_selector(READY)
+    choose = page.locator('input[multiple]').set_input_files
+    choose(PHANTOMS[:3])
+    answered(page, 3)
+    page.evaluate("""() => {
+        window.before = [...document.querySelectorAll('.tiles li')];
+        window.before[1].querySelector('a').focus();
+    }""")
+    choose(PHANTOMS[3:12])
+    answered(page, 12)
+    assert page.evaluate('() => window.before.every(tile => tile.isConnected)')
+    assert page.evaluate("() => window.before[1].contains(document.activeElement)")
+    one_by_one = page.evaluate(TILES)
+    page.evaluate("document.querySelector('#point').dispatchEvent(new Event('input'))")  # all anew
+    assert not page.evaluate('() => window.before[0].isConnected')
+    assert one_by_one == page.evaluate(TILES) and len(one_by_one) == 12
+
+
 # ---- phones
 
 def told(**values):

@@ -142,17 +142,22 @@ export function resizeFloats(values, columns, rows, width, height, filter = BICU
   const narrow = new Float32Array(width*rows), result = new Float32Array(width*height);
   for (let y = 0; y < rows; y++) {
     for (let x = 0; x < width; x++) {
-      const weigh = (sum, weight, i) => sum + values[y*columns + across.first[x] + i]*weight;
-      narrow[y*width + x] = across.weights[x].reduce(weigh, 0);
+      narrow[y*width + x] = weighted(across.weights[x], values, y*columns + across.first[x], 1);
     }
   }
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      const weigh = (sum, weight, i) => sum + narrow[(down.first[y] + i)*width + x]*weight;
-      result[y*width + x] = down.weights[y].reduce(weigh, 0);
+      result[y*width + x] = weighted(down.weights[y], narrow, down.first[y]*width + x, width);
     }
   }
   return result;
+}
+
+/* The sum of values, `step` apart from `at` on, each times its weight. */
+function weighted(weights, values, at, step) {
+  let sum = 0;
+  for (let i = 0; i < weights.length; i++) sum += values[at + i*step]*weights[i];
+  return sum;
 }
 
 /* RGB bytes as a picture that `resize` reads. */
@@ -568,17 +573,26 @@ export function decisions(p, card) {
 
 /* `inference._symmetry`: the k-th symmetry of square planes; quarter turns, mirrored first from 4 on. */
 export function symmetry(planes, side, k) {
-  const result = new planes.constructor(planes.length), last = side - 1;
-  const from = [(y, x) => [y, x], (y, x) => [x, last - y], (y, x) => [last - y, last - x], (y, x) => [last - x, y]][k%4];
-  for (let start = 0; start < planes.length; start += side*side) {
+  const result = new planes.constructor(planes.length), {start, down, right} = walk(side, k);
+  let to = 0;
+  for (let plane = 0; plane < planes.length; plane += side*side) {
     for (let y = 0; y < side; y++) {
-      for (let x = 0; x < side; x++) {
-        const [row, column] = from(y, x);
-        result[start + y*side + x] = planes[start + row*side + (k >= 4 ? last - column : column)];
-      }
+      let from = plane + start + y*down;
+      for (let x = 0; x < side; x++, from += right) result[to++] = planes[from];
     }
   }
   return result;
+}
+
+/* How the k-th symmetry walks over a square plane: where it starts, and how far apart what comes to
+ * lie under and beside each other was. Mirrored, a row is read from its other end. */
+function walk(side, k) {
+  const last = side - 1, mirrored = k >= 4, along = mirrored ? -1 : 1;
+  const [left, right] = mirrored ? [last, 0] : [0, last], bottom = last*side;
+  return [{start: left, down: side, right: along},
+    {start: right, down: -along, right: side},
+    {start: bottom + right, down: -side, right: -along},
+    {start: bottom + left, down: along, right: -side}][k%4];
 }
 
 /* `inference._symmetry_undone`: a mirrored turn undoes itself, a plain one is turned back. */

@@ -56,9 +56,26 @@ function redraw() {
   takeAway();
 }
 
+/* What the template of a tile reads, without the large pictures of the lesion. */
+function tileRow({lesion: {name, thumb, answer}, ...row}) {
+  return {...row, lesion: {name, thumb, answer: {p_melanoma: answer.p_melanoma}}};
+}
+
 function drawTiles() {
-  const tiles = reading.rowsOf(page.facts, page.lesions, chosen());
+  const tiles = reading.rowsOf(page.facts, page.lesions, chosen()).map(tileRow);
   $('.overview').innerHTML = tiles.length > 1 ? render('tiles', {tiles}) : '';
+}
+
+/* The tile of the last lesion, put in its place among the others, which stay as they are. */
+function addTile() {
+  const tiles = reading.rowsOf(page.facts, page.lesions, chosen());
+  if (tiles.length <= 2) {
+    drawTiles();
+    return;
+  }
+  const at = tiles.findIndex(({number}) => number === tiles.length), list = $('.tiles');
+  const [tile] = holder(render('tiles', {tiles: [tileRow(tiles[at])]})).querySelectorAll('li');
+  list.insertBefore(tile, list.children[at] ?? null);
 }
 
 /* One card is open, whose tile is marked. */
@@ -168,8 +185,8 @@ async function take(items) {
     const looking = words('looking', i + 1, items.length, item.name);
     say(looking, true);
     page.intake.progress.show(looking, i, items.length);
-    if (!add(item, await next())) again.push(item.name);
-    drawTiles();
+    if (add(item, await next())) addTile();
+    else again.push(item.name);
     openFirst(first);
   }
   page.intake.progress.hide();

@@ -83,10 +83,11 @@ async function load({version, cache}) {
 
 /* The model from its parts: card and facts as objects, model and runtime as blobs. */
 async function start({card, facts, model, wasm}) {
-  const ort = await import('./lib/ort.mjs');
-  Object.assign(ort.env.wasm, {numThreads: 1, proxy: false, wasmBinary: await wasm.arrayBuffer()});
+  const ort = await import('./lib/ort.mjs'), wasmBinary = await wasm.arrayBuffer();
+  Object.assign(ort.env.wasm, {numThreads: 1, proxy: false, wasmBinary});
   predictor = await Predictor.load(new Uint8Array(await model.arrayBuffer()), card, ort, facts);
   ort.env.wasm.wasmBinary = undefined;
+  structuredClone(wasmBinary, {transfer: [wasmBinary]});  // the runtime keeps it; empty, it costs nothing
 }
 
 async function open(parts) {
@@ -103,7 +104,9 @@ async function asJpeg({data, width, height}) {
     pixels.data[4*i + 3] = 255;
   }
   context.putImageData(pixels, 0, 0);
-  return canvas.convertToBlob({type: 'image/jpeg', quality: .85});
+  const jpeg = await canvas.convertToBlob({type: 'image/jpeg', quality: .85});
+  canvas.width = 0;  // its pixels go now, not when the browser next tidies up
+  return jpeg;
 }
 
 const asUri = blob => new FileReaderSync().readAsDataURL(blob);
