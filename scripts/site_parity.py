@@ -4,12 +4,14 @@
     MELANOMA_DATA=... python scripts/site_parity.py
     MELANOMA_DATA=... python scripts/site_parity.py --browser firefox
     python scripts/site_parity.py --n 10 --rounds 1 --dest try.json
+    MELANOMA_DATA=... python scripts/site_parity.py --only memory
 
 Without MELANOMA_DATA only the embedded examples are answered. Needs npm, and Chromium (CHROMIUM
 names another one) with Playwright, or Firefox (Debian's firefox-esr; FIREFOX names another one).
-Writes parity.json or parity_firefox.json."""
+Writes parity.json or parity_firefox.json; with --only, that part of it, and the day to `anew`."""
 import base64
 import contextlib
+import datetime
 import functools
 import gzip
 import json
@@ -28,7 +30,7 @@ from common import RESULTS, ROOT, machine, parser_of
 
 from melanoma_nbdev.bedside.inference import load_artefact
 from melanoma_nbdev.bedside.site import write_site
-from melanoma_nbdev.core import data_home, write_json
+from melanoma_nbdev.core import data_home, read_json, write_json
 from melanoma_nbdev.evidence.decisions import conformal_sets, set_words
 from melanoma_nbdev.images import read_image
 
@@ -75,8 +77,7 @@ def chromium():
     program = os.environ.get('CHROMIUM', '/usr/bin/chromium')
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
+        with contextlib.closing(browser): yield browser
 
 
 @contextlib.contextmanager
@@ -84,8 +85,7 @@ def firefox():
     "The machine's own Firefox."
     from firefox import Firefox
     browser = Firefox(os.environ.get('FIREFOX', 'firefox-esr'))
-    yield browser
-    browser.close()
+    with contextlib.closing(browser): yield browser
 
 
 BROWSERS = dict(chromium=chromium, firefox=firefox)
@@ -267,7 +267,7 @@ def memory(browser, url, paths, rounds):
         found.append(max(megabytes(browser)))
         page.click(CLEAR)
     page.close()
-    return dict(ready_mb=ready, after_60_images_mb=found)
+    return dict(ready_mb=ready, after_60_images_mb=found, most_mb=max(found))
 
 
 # ---- manners
@@ -324,7 +324,8 @@ def options():
     parser.add_argument('--browser', choices=BROWSERS, default='chromium')
     parser.add_argument('--n', type=int, default=300, help='images of each source')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--rounds', type=int, default=4, help='of 60 images, for the memory')
+    parser.add_argument('--rounds', type=int, default=10, help='of 60 images, for the memory')
+    parser.add_argument('--only', choices=MEASURES, help='this part of a file that is there')
     parser.add_argument('--dest', type=Path, help='file that is written')
     given = parser.parse_args()
     name = 'parity.json' if given.browser == 'chromium' else f'parity_{given.browser}.json'
@@ -332,15 +333,40 @@ def options():
     return given
 
 
+def some_images(given):
+    "60 images that differ, since a repeated file would get no card."
+    return [*pictures(60, given.seed).values()][-1]
+
+
+MEASURES = dict(
+    visits=lambda browser, url, given: visits(browser, url),
+    speed=lambda browser, url, given: speed(browser, url, some_images(given)),
+    memory=lambda browser, url, given: memory(browser, url, some_images(given), given.rounds),
+    answers=lambda browser, url, given: answers(browser, url, pictures(given.n, given.seed)))
+
+
 def measured(browser, site, given):
-    "Everything about the page in one browser."
-    found, (server, url) = pictures(given.n, given.seed), served(site)
-    some = [*pictures(60, given.seed).values()][-1]  # a repeated file would get no card
-    result = dict(visits=visits(browser, url), speed=speed(browser, url, some),
-                  memory=memory(browser, url, some, given.rounds), **manners(browser, site))
-    result['answers'] = answers(browser, url, found)
+    "Name of each part that is asked for -> what was found of the page in one browser."
+    server, url = served(site)
+    parts = {name: measure(browser, url, given) for name, measure in MEASURES.items()
+             if given.only in (None, name)}
     stop(server)
-    return result
+    return parts
+
+
+def everything(browser, site, given):
+    "All that the file holds."
+    result = dict(n=given.n, seed=given.seed, machine=machine('Pillow', 'onnxruntime'),
+                  cores=os.cpu_count(), sizes=sizes(site))
+    result |= {given.browser: browser.version} | measured(browser, site, given)
+    return result | manners(browser, site) | dict(load=os.getloadavg()[0])
+
+
+def one_part(browser, site, given):
+    "The file with one part measured anew."
+    old, today = read_json(given.dest), datetime.date.today().isoformat()
+    anew = old.get('anew', {}) | {given.only: today}
+    return old | measured(browser, site, given) | dict(anew=anew)
 
 
 def main():
@@ -348,11 +374,9 @@ def main():
     given = options()
     with tempfile.TemporaryDirectory() as folder, BROWSERS[given.browser]() as browser:
         site = write_site(Path(folder)/'site')
-        result = dict(n=given.n, seed=given.seed, machine=machine('Pillow', 'onnxruntime'),
-                      cores=os.cpu_count(), sizes=sizes(site))
-        result |= {given.browser: browser.version} | measured(browser, site, given)
+        result = (one_part if given.only else everything)(browser, site, given)
     given.dest.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.dest, result | dict(load=os.getloadavg()[0]))
+    write_json(given.dest, result)
     print(given.dest.name)
 
 

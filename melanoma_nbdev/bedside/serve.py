@@ -31,7 +31,7 @@ from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_server.services.kernels.handlers import KernelHandler
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.ioloop import IOLoop, PeriodicCallback
-from tornado.web import authenticated
+from tornado.web import Finish, authenticated
 from traitlets import Float, Integer, Unicode
 from traitlets.config import Config
 from voila.app import Voila
@@ -468,6 +468,10 @@ def say_full(self: PageHandler):
 # %% ../../nbs/bedside/54_serve.ipynb #5e1a0013
 class PageSocket(VoilaKernelWebsocketHandler):
     "A socket that says when its page was left."
+
+    async def pre_get(self):
+        await super().pre_get()
+        if self.connection is None: raise Finish  # its page left before anything was agreed
 
     def on_close(self):
         super().on_close()
