@@ -341,6 +341,23 @@ def test_patient_fields(visit, files):
     report = Path(taken.value.path()).read_text()
     assert '<script' not in report and '=1+1' in report and '&lt;script&gt;' in report
     assert 'caught' not in page.title() and '=1+1' not in page.inner_text('body')
+    choose(page, files[:1])
+    until(page, "!document.querySelector('#note').hidden")
+    page.keyboard.press('Escape')
+    until(page, "document.querySelector('#note').hidden")
+    clear_and_undo(page)
+
+
+def clear_and_undo(page):
+    "Clear takes the patient's words along, and Undo brings them back; by keyboard alone."
+    words = "document.querySelector('.patient input').value"
+    page.focus('.mel-btn.clear')
+    page.keyboard.press('Enter')
+    until(page, f"!{words} && !document.querySelector('.answers article')")
+    until(page, "document.activeElement.matches('.undo')")
+    page.keyboard.press('Enter')
+    answered(page, 1)
+    until(page, f"{words} === '=1+1' && document.activeElement.matches('.clear')")
 
 
 def test_theme(visit):

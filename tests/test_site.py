@@ -573,7 +573,7 @@ def test_tiles_stay_while_more_come(visit):
     assert page.evaluate('() => window.before.every(tile => tile.isConnected)')
     assert page.evaluate("() => window.before[1].contains(document.activeElement)")
     one_by_one = page.evaluate(TILES)
-    page.evaluate("document.querySelector('#point').dispatchEvent(new Event('input'))")  # all anew
+    page.dispatch_event('#point', 'input')
     assert not page.evaluate('() => window.before[0].isConnected')
     assert one_by_one == page.evaluate(TILES) and len(one_by_one) == 12
 

@@ -62,16 +62,22 @@ def whole_percent(share: float, language: str = 'en') -> str:
 
 
 def risk_in_words(risk: float, language: str = 'en') -> str:
-    "A risk for reading, where nothing would look like never."
+    "A risk for reading, where nothing would look like never or always."
     if risk < 0.0005:
         return text('under', percent(0.001, language=language), language=language)
+    if risk > 0.9995:
+        return text('over', percent(0.999, language=language), language=language)
     return percent(risk, language=language)
 
 
-def risk_in_short(risk: float, language: str = 'en') -> str:
+def risk_in_short(
+    risk: float,  # Part of 1
+    unit: str = '%',  # '': the number alone
+    language: str = 'en',  # One of `LANGUAGES`
+) -> str:
     "The same where there is little room."
-    return ('<' if risk < 0.0005 else '') + percent(max(risk, 0.001 * (risk < 0.0005)),
-                                                    language=language)
+    sign = '<' if risk < 0.0005 else '>' if risk > 0.9995 else ''
+    return sign + percent(float(np.clip(risk, 0.001, 0.999)) if sign else risk, unit, language)
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00010
 def _log_odds(share):
@@ -130,6 +136,8 @@ def one_in(risk: float, language: str = 'en') -> str:
     "A risk as a count, which people read better than a share (Gigerenzer and Hoffrage 1995)."
     if risk < 0.001:
         return text('one_in.few', language=language)
+    if round(10 * risk) == 10:
+        return text('one_in.most', language=language)
     if risk > 0.4:
         return text('one_in.ten', round(10 * risk), language=language)
     return text('one_in', thousands(round(1 / risk), language), language=language)
@@ -263,34 +271,39 @@ def density_of(
                 melanoma=_outline(counted['melanoma'], 1), high=high)
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00034
-def _of_its_sources(card: dict) -> list:
+def _of_its_sources(card: dict, sensitivity: float) -> list:
     "Out-of-fold figures of each source that the model learnt from; most missed melanomas first."
     rows = []
     for row in card.get('sources') or []:
-        calls = [call for call in row['calls'] if call['target'] == dict(sensitivity=0.95)]
+        calls = [call for call in row['calls'] if call['target'] == dict(sensitivity=sensitivity)]
         for call in calls[:1]:
             rates = {name: call[name] for name in ('sensitivity', 'specificity')}
             auc = {name: row[name] for name in ('lo', 'hi')} | dict(value=row['auc'])
             counts = dict(n=row['n'], n_melanoma=row['n_pos'])
             source = row.get('title') or row['source']
-            rows.append(dict(source=source, **counts, auc=auc, **rates, learnt=True))
+            known = dict(learnt=True, at=sensitivity)
+            rows.append(dict(source=source, **counts, auc=auc, **rates, **known))
     return sorted(rows, key=lambda row: row['sensitivity']['value'])
 
 # %% ../../nbs/bedside/51_answer.ipynb #0fd22bfa
 def measured_elsewhere(
     card: dict,  # The model's card
-) -> list:  # Of dicts: source, n, n_melanoma, auc, sensitivity, specificity (value, lo, hi)
+    sensitivity: float = 0.95,  # Of which operating point, where the card knows that
+) -> list:  # Of dicts: source, n, n_melanoma, auc, sensitivity, specificity (value, lo, hi), at
     """What this model did on images of other sources or, where nobody measured that and it learnt
-    from several, on each of them, out of fold (`learnt`)."""
-    return card.get('elsewhere') or _of_its_sources(card)
+    from several, on each of them, out of fold (`learnt`). `at`: at which operating point; 95% where
+    it is missing."""
+    at_point = _of_its_sources(card, sensitivity) or _of_its_sources(card, _SAFE)
+    return card.get('elsewhere') or at_point
 
 # %% ../../nbs/bedside/51_answer.ipynb #fd4d25ae
 def elsewhere_sentence(
     card: dict,  # The model's card
     language: str = 'en',  # One of `LANGUAGES`
+    sensitivity: float = 0.95,  # Of which operating point
 ) -> str:
     "What the figures are worth on other sources."
-    found = measured_elsewhere(card)
+    found = measured_elsewhere(card, sensitivity)
     if not found:
         return text('elsewhere.none', language=language)
     one = found[0]
@@ -301,6 +314,7 @@ def elsewhere_sentence(
         decimals(one['auc']['value'], 2, language),
         percent(1 - one['sensitivity']['value'], language=language),
         thousands(one['n_melanoma'], language),
+        whole_percent(one.get('at', _SAFE), language),
         language=language,
     )
 
@@ -465,7 +479,7 @@ def card_html(
         in_study=prevalence is None,
         standing=standing(card, lesion.score, language),
         density=density_of(card, lesion.score),
-        elsewhere=elsewhere_sentence(card, language),
+        elsewhere=elsewhere_sentence(card, language, sensitivity),
         unsure_means=unsure_sentence(card, language) if card.get('conformal') else '',
         diagnoses=sorted(lesion.answer['probs'].items(), key=lambda pair: -pair[1]),
         **reading(card, lesion.score, sensitivity, prevalence, language),
@@ -542,7 +556,7 @@ def table_row(
                 for name, part in zip(names, risk, strict=True)}
         row |= dict(decision=read['decision'].level, not_sure='yes' if read['unsure'] else 'no',
                     score=round(lesion.score, 4))
-    row['warning'] = '; '.join(lesion.answer['warnings'])
+    row |= dict(warning='; '.join(lesion.answer['warnings']), note=lesion.note)
     return {name: safe_cell(value) for name, value in row.items()}
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00057
@@ -602,7 +616,7 @@ def report_html(
         patient=patient_words(patient),
         by=provenance(card, sensitivity, prevalence),
         measured=_measured(point, language) if point else '',
-        elsewhere=elsewhere_sentence(card, language),
+        elsewhere=elsewhere_sentence(card, language, sensitivity),
         intended=card.get('intended_use') or '',
     )
 

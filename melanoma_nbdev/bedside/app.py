@@ -519,6 +519,8 @@ def redraw(self: MelanomaPage):
         card.value = card_html(self.card, lesion, number, **read)
     self._draw_tiles()
     self._take_away()
+    if self.lesions and not self.working:
+        self._say_how_many()
 
 # %% ../../nbs/bedside/52_app.ipynb #5e1b0008
 def _download(text: str, kind: str) -> str:
@@ -548,8 +550,12 @@ def forget(self: MelanomaPage):
     "Take all answers from the page; until the next images come, they can be had back."
     self.arriving.drop()
     self.batch = None
-    self.removed = (self.lesions, self.known, self.answers.children)
+    typed = {name: field.value for name, field in self.patient.items()}
+    self.removed = (self.lesions, self.known, self.answers.children, typed)
     self.lesions, self.known, self.answers.children = [], {}, ()
+    for field in self.patient.values():  # they are of whoever the answers were of
+        field.value = ''
+    self._notify('')
     self._draw_tiles()
     self._say(self._words('cleared'))
     self._busy(False)
@@ -558,8 +564,11 @@ def forget(self: MelanomaPage):
 @patch
 def restore(self: MelanomaPage):
     "The answers that were just cleared."
-    self.lesions, self.known, self.answers.children = self.removed
+    self.lesions, self.known, self.answers.children, typed = self.removed
     self.removed = None
+    for name, field in self.patient.items():
+        field.value = typed[name]
+    self._notify('')
     self._finish()
 
 
@@ -640,17 +649,23 @@ def _steps(self: MelanomaPage, items: list):
 
 # %% ../../nbs/bedside/52_app.ipynb #5e1b0009
 @patch
-def _finish(self: MelanomaPage):
-    "Sum up, and give the page back."
+def _say_how_many(self: MelanomaPage):
+    "How many images have an answer, and how many files have none."
     unread = sum(lesion.score is None for lesion in self.lesions)
     counts = dict(answered=len(self.lesions) - unread) | (dict(unread=unread) if unread else {})
     said = ', '.join(self._words(f'{name}.{"one" if number == 1 else "more"}', number)
                      for name, number in counts.items())
+    self._say(said + '.')
+
+
+@patch
+def _finish(self: MelanomaPage):
+    "Sum up, and give the page back."
     self._show_fresh()
     self._draw_tiles()
     self._take_away()
     self._busy(False)
-    self._say(said + '.')
+    self._say_how_many()
 
 
 @patch
@@ -767,6 +782,7 @@ def example(
     if self.working:
         self._notify(self._words('wait'))
         return
+    self._notify('')
     drawn = examples(language=self.controls.language.value)
     if not drawn:
         raise MelanomaError("the package's example images are missing; install it again")

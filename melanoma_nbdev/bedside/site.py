@@ -69,14 +69,15 @@ def _point(card:dict, sensitivity:float)->dict:
     point = operating_points(card)[sensitivity]
     found = {name: point['sensitivity'][name] for name in ('value', 'lo', 'hi')}
     return dict(sensitivity=sensitivity, threshold=point['threshold'], found=found,
-                spared=point['specificity']['value'], levels=_levels(card, sensitivity))
+                spared=point['specificity']['value'], levels=_levels(card, sensitivity),
+                elsewhere=_elsewhere(card, sensitivity))
 
-def _elsewhere(card:dict)->dict|None:
-    "The figures of `elsewhere_sentence`."
-    for one in measured_elsewhere(card)[:1]:
+def _elsewhere(card:dict, sensitivity:float)->dict|None:
+    "The figures of `elsewhere_sentence` at an operating point."
+    for one in measured_elsewhere(card, sensitivity)[:1]:
         return dict(n=one['n'], n_melanoma=one['n_melanoma'], source=one['source'],
                     auc=one['auc']['value'], sensitivity=one['sensitivity']['value'],
-                    learnt=bool(one.get('learnt')))
+                    learnt=bool(one.get('learnt')), at=one.get('at', .95))
 
 # %% ../../nbs/bedside/53_site.ipynb #1f32079e
 def _standing_facts(card:dict)->dict:
@@ -97,7 +98,7 @@ def reading_facts(
         points=[_point(card, wanted) for wanted in operating_points(card)],
         share=study_share(card), siim=SIIM_PREVALENCE, quiet=QUIET,
         curve=None if curve is None else curve.to_dict('list'),
-        elsewhere=_elsewhere(card), density=density_of(card, 0.5),
+        elsewhere=_elsewhere(card, .95), density=density_of(card, 0.5),
         kept=1 - limits['alpha'] if limits else None, **_standing_facts(card))
 
 # %% ../../nbs/bedside/53_site.ipynb #703f27f6

@@ -17,6 +17,18 @@
     if (tile) { ev.preventDefault(); chosen = true; reveal(tile.dataset.lesion, true); }
     if (ev.target.closest('#note button')) note('');
   });
+  addEventListener('keydown', ev => { if (ev.key === 'Escape' && !document.querySelector('dialog[open]')) note(''); });
+
+  /* ---- who works by keyboard stays where the work goes on */
+
+  const usable = el => el.isConnected && !el.disabled && el.checkVisibility();
+  let held = null;
+  addEventListener('focusin', ev => { held = ev.target; });
+  function keepFocus() {
+    if (!held || document.activeElement !== document.body || usable(held)) return;
+    const next = ['stop', 'undo', 'clear', 'primary'].map(name => document.querySelector('.mel-btn.' + name));
+    next.find(el => el && usable(el))?.focus({ preventScroll: true });
+  }
 
   /* ---- one card is open, whose tile is marked; of new images that to be looked at first */
 
@@ -84,6 +96,6 @@
   });
 
   let waiting = false;
-  const settle = () => { waiting = false; by('main')?.setAttribute('role', 'main'); spoken(); arranged(); told(); };
+  const settle = () => { waiting = false; by('main')?.setAttribute('role', 'main'); spoken(); arranged(); told(); keepFocus(); };
   new MutationObserver(() => { if (!waiting) { waiting = true; setTimeout(settle, 30); } }).observe(document, { childList: true, subtree: true });
 })();

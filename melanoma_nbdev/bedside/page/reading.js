@@ -61,14 +61,21 @@ export function percent(share, unit = '%') {
 export const whole = share => withPercent(comma(printf(100*share, '%g')));
 
 /* `answer.risk_in_words` */
-export const headline = risk => (risk < .0005 ? say('under', percent(.001)) : percent(risk));
+export function headline(risk) {
+  if (risk < .0005) return say('under', percent(.001));
+  return risk > .9995 ? say('over', percent(.999)) : percent(risk);
+}
 
 /* `answer.risk_in_short` */
-export const short = risk => (risk < .0005 ? `<${percent(.001)}` : percent(risk));
+export function short(risk, unit = '%') {
+  if (risk < .0005) return `<${percent(.001, unit)}`;
+  return risk > .9995 ? `>${percent(.999, unit)}` : percent(risk, unit);
+}
 
 /* `answer.one_in` */
 export function oneIn(risk) {
   if (risk < .001) return say('one_in.few');
+  if (fixed(10*risk, 0) === '10') return say('one_in.most');
   if (risk > .4) return say('one_in.ten', fixed(10*risk, 0));
   return say('one_in', thousands(Number(fixed(1/risk, 0))));
 }
@@ -128,10 +135,11 @@ export function standing({edges, below}, score) {
 }
 
 /* `answer.elsewhere_sentence` */
-export function elsewhere({elsewhere: one}) {
+export function elsewhere({points, elsewhere: usual}, sensitivity) {
+  const one = points.find(point => point.sensitivity === sensitivity)?.elsewhere ?? usual;
   if (!one) return say('elsewhere.none');
   return say(one.learnt ? 'elsewhere.learnt' : 'elsewhere', thousands(one.n), one.source, decimals(one.auc, 2),
-    percent(1 - one.sensitivity), thousands(one.n_melanoma));
+    percent(1 - one.sensitivity), thousands(one.n_melanoma), whole(one.at));
 }
 
 /* `answer.unsure_sentence` */
@@ -177,7 +185,7 @@ export function cardValues(facts, lesion, number, chosen) {
   const score = answer.p_melanoma;
   return {lesion, number, share: chosen.prevalence ?? facts.share, in_study: chosen.prevalence === null,
     standing: standing(facts, score), density: densityOf(facts, score),
-    elsewhere: elsewhere(facts), unsure_means: unsureMeans(facts), diagnoses: ranked, ...reading(facts, answer, chosen)};
+    elsewhere: elsewhere(facts, chosen.sensitivity), unsure_means: unsureMeans(facts), diagnoses: ranked, ...reading(facts, answer, chosen)};
 }
 
 /* `answer.in_order`: those to look at first in front, those without an answer last. */
@@ -208,7 +216,7 @@ const cell = value => {
 };
 
 /* `answer.table_row` */
-function tableRow(facts, {name, answer}, chosen) {
+function tableRow(facts, {name, note, answer}, chosen) {
   const empty = {risk_percent: null, low_percent: null, high_percent: null, decision: '', not_sure: '', score: null};
   const row = {file: name, ...empty, error: answer.error ?? ''};
   if (answer.p_melanoma !== null) {
@@ -218,7 +226,7 @@ function tableRow(facts, {name, answer}, chosen) {
     Object.assign(row, {decision: decision.level, not_sure: unsure ? 'yes' : 'no',
       score: Number(fixed(answer.p_melanoma, 4))});
   }
-  return {...row, warning: answer.warnings.join('; ')};
+  return {...row, warning: answer.warnings.join('; '), note};
 }
 
 /* `answer.patient_words` */

@@ -24,10 +24,15 @@ function note(words, where = '#note') {
 const render = (part, values) => page.env.renderTemplate(`${part}.html.j2`,
   {language: window.melanoma.language, ...values});
 
+/* The reader's own share of melanomas; 5% where nothing is written. */
+function ownShare() {
+  const {value} = $('#own input');
+  return value ? Math.min(.99, Math.max(.0001, Number(value)/100)) : .05;
+}
+
 /* What the reader chose: operating point and share of melanomas (null: as in the study). */
 function chosen() {
-  const place = $('#place').value, own = Number($('#own input').value)/100;
-  const share = {study: null, own: Math.min(.99, Math.max(.0001, own || .05))};
+  const place = $('#place').value, share = {study: null, own: ownShare()};
   return {sensitivity: Number($('#point').value), prevalence: place in share ? share[place] : Number(place)};
 }
 
@@ -100,16 +105,21 @@ function download(text, type) {
   return link;
 }
 
+const patientFields = () => [...document.querySelectorAll('.patient input')];
+
 /* What the reader wrote of the patient: for table and report alone. */
-const typed = () => Object.fromEntries([...document.querySelectorAll('.patient input')]
-  .map(input => [input.name, input.value]));
+const typed = () => Object.fromEntries(patientFields().map(input => [input.name, input.value]));
+
+function write(patient) {
+  for (const input of patientFields()) input.value = patient[input.name] ?? '';
+}
 
 function reportHtml() {
   const {facts, card, lesions} = page, read = chosen();
   const point = facts.points.find(one => one.sensitivity === read.sensitivity);
   return render('report', {rows: reading.rowsOf(facts, lesions, read), pictures: $('#pictures').checked,
     patient: reading.patientWords(typed()),
-    by: reading.provenance(facts, card, read), measured: point ? reading.measured(point) : '', elsewhere: reading.elsewhere(facts),
+    by: reading.provenance(facts, card, read), measured: point ? reading.measured(point) : '', elsewhere: reading.elsewhere(facts, read.sensitivity),
     intended: card.intended_use ?? ''});
 }
 
@@ -128,6 +138,7 @@ const say = (text, working = false) => { $('.status').innerHTML = render('status
 
 /* While images are looked at, nothing but Stop can be pressed. */
 function busy(working) {
+  const held = document.activeElement;
   page.working = working;
   page.intake.disable(working);
   for (const selector of ['.second', '.clear']) $(selector).disabled = working;
@@ -137,6 +148,15 @@ function busy(working) {
   show('.kept', some);
   show('.patient', some);
   show('.undo', page.removed && !working);
+  if (held !== document.body && !usable(held)) keepFocus();
+}
+
+const usable = element => !element.disabled && element.checkVisibility();
+
+/* Who works by keyboard stays where the work goes on. */
+function keepFocus() {
+  const next = ['.stop', '.undo', '.clear', '.primary'].map($).find(usable);
+  next?.focus({preventScroll: true});
 }
 
 const fingerprint = async bytes => {
@@ -211,15 +231,21 @@ function finish() {
 
 /* Take all answers from the page; until the next images come, they can be had back. */
 function forget() {
-  page.removed = {lesions: page.lesions, known: page.known, open: page.open};
+  const {lesions, known, open} = page;
+  page.removed = {lesions, known, open, patient: typed()};
   Object.assign(page, {lesions: [], known: new Map(), open: 0});
+  write({});
+  note('');
   redraw();
   say(words('cleared'));
   busy(false);
 }
 
 function restore() {
-  Object.assign(page, page.removed, {removed: null});
+  const {patient, ...answers} = page.removed;
+  Object.assign(page, answers, {removed: null});
+  write(patient);
+  note('');
   redraw();
   finish();
 }
@@ -301,13 +327,20 @@ const fileItem = file => ({name: file.name, note: '', read: () => file.arrayBuff
 const exampleItem = example => ({name: named(example).label, note: named(example).remark,
   read: async () => (await fetch(new URL(example.file, SCOPE))).arrayBuffer()});
 
+function takeExamples(examples) {
+  if (!page.working) note('');
+  return take(examples.map(exampleItem));
+}
+
 /* What the page's buttons do. */
 function listen() {
-  const presses = {'.second': () => take(page.facts.examples.map(exampleItem)),
+  const presses = {'.second': () => takeExamples(page.facts.examples),
     '.stop': () => { page.stopped = true; }, '.clear': forget, '.undo': restore, '#note button': () => note(''),
     '#reload': () => location.reload()};
+  addEventListener('keydown', ({key}) => { if (key === 'Escape' && !$('dialog[open]')) note(''); });
   for (const [selector, act] of Object.entries(presses)) $(selector).addEventListener('click', act);
   for (const selector of ['#point', '#place', '#own input']) $(selector).addEventListener('input', redraw);
+  $('#own input').addEventListener('change', event => { event.target.value = 100*ownShare(); });
   $('#language').addEventListener('input', event => speak(event.target.value));
   for (const input of document.querySelectorAll('.kept input, .patient input')) input.addEventListener('input', takeAway);
   addEventListener('click', pressed);
@@ -316,7 +349,7 @@ function listen() {
 /* A thumbnail is answered by itself, a tile opens its card. */
 function pressed(event) {
   const thumb = event.target.closest('.thumb'), tile = event.target.closest('.tile');
-  if (thumb) take([exampleItem(page.facts.examples[Number(thumb.dataset.example)])]);
+  if (thumb) takeExamples([page.facts.examples[Number(thumb.dataset.example)]]);
   if (!tile) return;
   event.preventDefault();
   reveal(Number(tile.dataset.lesion), true);
