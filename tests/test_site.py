@@ -557,8 +557,8 @@ TILES = "() => [...document.querySelectorAll('.tile')].map(tile => tile.dataset.
 
 
 def test_tiles_stay_while_more_come(visit):
-    """A further image gets its tile in its place; those that are there stay, with the focus. What is
-    drawn anew at each image piles up until the browser tidies up (in Firefox 30 MB for 60)."""
+    """A further image gets its tile in its place; those that are there stay, with the focus. What
+    is drawn anew at each image piles up until the browser tidies up."""
     page = visit()
     page.wait_for_selector(READY)
     choose = page.locator('input[multiple]').set_input_files

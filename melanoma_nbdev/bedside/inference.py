@@ -402,6 +402,8 @@ def melanoma_predict(
     unanswered = int((table.error != '').sum())
     refused = int(((table.error != '') & table.width.notna()).sum())
     words = f' ({refused} read and refused)' if refused else ''
+    for name, why in table.loc[table.error != '', ['file', 'error']].head(3).to_numpy():
+        print(f'{name}: {why}', file=sys.stderr)
     print(f"{len(table) - unanswered} of {len(table)} files answered, {unanswered} not{words}; "
           f"{out}")
     if unanswered: raise SystemExit(1)

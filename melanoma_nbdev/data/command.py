@@ -130,7 +130,8 @@ def _names(options) -> list:
 
 
 def _status(options) -> None:
-    "One line for each source."
+    "Where the data are looked for, and one line for each source."
+    print(f"looked in {data_home() or 'no folder: MELANOMA_DATA is not set'}")
     for name in _names(options):
         if name not in SOURCES:
             raise ManifestError(f"{name!r} is not a source; use one of {', '.join(SOURCES)}")

@@ -448,6 +448,17 @@ def _write_evaluation(folder: Path, oof, figures: dict, title: str, compared: di
     return ['report.html', *pictures]
 
 # %% ../../nbs/report/41_html.ipynb #90cc8151
+def _figures_name(out: Path, quick: bool) -> str:
+    "The file of the figures; where all of them are there, the quick ones do not take their place."
+    there = out / 'metrics.json'
+    return 'metrics_quick.json' if quick and _is_whole(there) else there.name
+
+
+def _is_whole(figures: Path) -> bool:
+    "Whether a file holds all figures, and not those of discrimination alone."
+    return figures.exists() and 'calibration' in read_json(figures)
+
+
 def evaluate_files(
     run: str | Path,  # A run folder with oof.csv, or a CSV of predictions
     oof: pd.DataFrame,  # Its predictions, as `read_oof` gives them
@@ -455,7 +466,7 @@ def evaluate_files(
     against: str | None = None,  # Another run or CSV on the same images
     n_boot: int = 2000,  # Bootstrap resamples
     seed: int = 0,  # Seed of the bootstrap
-    quick: bool = False,  # Only the table and metrics.json of discrimination
+    quick: bool = False,  # Only the table, and the figures of discrimination
 ) -> list:  # Names of the files
     "Evaluate predictions, print the figures and write metrics.json, report.html and pictures."
     out, name = Path(out), _name_of(run)
@@ -465,8 +476,8 @@ def evaluate_files(
     if compared:
         write_json(out / f"against-{compared['b_name']}.json", compared)
         print(against_table(compared, name, compared['b_name']))
-    write_json(out / 'metrics.json', figures)
-    files = ['metrics.json']
+    files = [_figures_name(out, quick)]
+    write_json(out / files[0], figures)
     if not quick:
         files += _write_evaluation(out, table, figures, f'Evaluation of {name}', compared)
     print(text_table(figures))

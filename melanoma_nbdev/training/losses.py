@@ -176,6 +176,8 @@ def make_loss(
     if name == 'auc_margin': return AUCMarginLoss(numbers.get('margin', 1.), mel)
     if name == 'class_balanced':
         return CELoss(weight=class_weights(counts, numbers.get('beta', .999)))
-    weight = np.ones(len(counts))
-    weight[1 if binary else mel] = numbers.get('pos_weight', 1.)
-    return CELoss(weight=weight)
+    if name == 'weighted':
+        weight = np.ones(len(counts))
+        weight[1 if binary else mel] = numbers.get('pos_weight', 1.)
+        return CELoss(weight=weight)
+    raise MelanomaError(f"loss {name} is in LOSS_ARGUMENTS, and make_loss does not know it")

@@ -9,6 +9,7 @@ __all__ = ['COMMAND_ORDER', 'limit_rows', 'prepare', 'add_aux', 'environment', '
 # %% ../../nbs/training/27_run.ipynb #2d49ef67
 import math
 import platform
+import shlex
 import sys
 import warnings
 from datetime import date
@@ -33,7 +34,7 @@ from melanoma_nbdev.core import (
 )
 from ..data.cache import cached
 from ..data.duplicates import find_duplicates
-from ..data.manifest import load_manifests, squashed_sources
+from ..data.manifest import SOURCES, load_manifests, squashed_sources
 from ..data.splits import add_groups, audit_folds, make_folds, published_folds
 from ..engine import Task, run_tasks
 from ..images import INNER
@@ -272,6 +273,24 @@ def _as_option(value) -> str:
     return value
 
 
+def _as_folder(data: str | Path) -> str:
+    "Data by their last part; a folder with the name of a source is written as a folder."
+    parts = [path.strip() for path in str(data).split(',')]
+    named = [(path, Path(path).name) for path in parts]
+    return ','.join(f'./{name}' if name in (*SOURCES, 'phantom') and name != path else name
+                    for path, name in named)
+
+
+def _own_words(config: dict) -> list:
+    "Headings and words of somebody's own table, as the command line takes them."
+    words = []
+    for name in ('columns', 'labels'):
+        pairs = [f'{left}={right}' for left, right in (config.get(name) or {}).items()]
+        if pairs:
+            words.append(f'--{name} {shlex.join(pairs)}')
+    return words
+
+
 def _is_usual(config: dict, name: str, usual: dict) -> bool:
     "Whether an entry is what the preset, or the backbone, says anyhow."
     if config[name] == usual[name]:
@@ -295,8 +314,9 @@ def command_of(
     extra: str = '',  # More words behind it
 ) -> str:
     "The `melanoma_train` command that gives this configuration."
-    usual, first = preset_options(config['preset']), COMMAND_ORDER[:4]
-    words = [f'--{name} {_as_option(config[name])}' for name in first]
+    usual, first = preset_options(config['preset']), COMMAND_ORDER[1:4]
+    words = [f"--data {_as_folder(config['data'])}", *_own_words(config)]
+    words += [f'--{name} {_as_option(config[name])}' for name in first]
     for name in COMMAND_ORDER[4:]:
         if name not in config or _is_usual(config, name, usual):
             continue
@@ -416,6 +436,8 @@ def plan_run(
     "Open a run folder and say what there is to do."
     config, run = make_config(**kwargs), Path(out)
     config['threads'] = _threads(config, run, resume)
+    if resume and not quiet and not (run / 'config.json').exists():
+        print(f'run {run.name}: there is nothing to resume, so it begins', file=sys.stderr)
     check_only(only, config['folds'])
     # weights or a network that cannot be had are an error before anything is written
     build_model(config | dict(classes=['MEL']))
