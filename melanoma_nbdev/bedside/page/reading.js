@@ -200,12 +200,18 @@ export function rowsOf(facts, lesions, chosen) {
     ...(lesion.answer.p_melanoma === null ? {} : reading(facts, lesion.answer, chosen))}));
 }
 
+/* The day where the reader is, as 2026-11-27. */
+function today() {
+  const now = new Date();
+  return new Date(now - 60_000*now.getTimezoneOffset()).toISOString().slice(0, 10);
+}
+
 /* `answer.provenance` */
 export function provenance(facts, card, {sensitivity, prevalence}) {
   const point = facts.points.find(one => one.sensitivity === sensitivity), share = prevalence ?? facts.share;
   const rounded = (x, digits) => (x ? Number(fixed(x, digits)) : x);
   return {model: card.name, version: String(card.version ?? ''), sha256: card.sha256,
-    date: new Date().toISOString().slice(0, 10), prevalence_percent: share && rounded(100*share, 2),
+    date: today(), prevalence_percent: share && rounded(100*share, 2),
     sensitivity_percent: 100*sensitivity, threshold: rounded(point?.threshold ?? null, 4)};
 }
 
