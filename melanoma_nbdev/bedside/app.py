@@ -782,7 +782,6 @@ def example(
     if self.working:
         self._notify(self._words('wait'))
         return
-    self._notify('')
     drawn = examples(language=self.controls.language.value)
     if not drawn:
         raise MelanomaError("the package's example images are missing; install it again")

@@ -19,16 +19,17 @@
   });
   addEventListener('keydown', ev => { if (ev.key === 'Escape' && !document.querySelector('dialog[open]')) note(''); });
 
-  /* ---- who works by keyboard stays where the work goes on */
+  /* ---- who works by keyboard stays where the work goes on; widgets change one after another, so until one of these is there */
 
   const usable = el => el.isConnected && !el.disabled && el.checkVisibility();
   let held = null;
   addEventListener('focusin', ev => { held = ev.target; });
   function keepFocus() {
     if (!held || document.activeElement !== document.body || usable(held)) return;
-    const next = ['stop', 'undo', 'clear', 'primary'].map(name => document.querySelector('.mel-btn.' + name));
+    const next = ['stop', 'undo', 'clear'].map(name => document.querySelector('.mel-btn.' + name));
     next.find(el => el && usable(el))?.focus({ preventScroll: true });
   }
+  new MutationObserver(() => setTimeout(keepFocus, 30)).observe(document, { subtree: true, attributes: true, attributeFilter: ['style', 'disabled', 'class'] });
 
   /* ---- one card is open, whose tile is marked; of new images that to be looked at first */
 
@@ -96,6 +97,6 @@
   });
 
   let waiting = false;
-  const settle = () => { waiting = false; by('main')?.setAttribute('role', 'main'); spoken(); arranged(); told(); keepFocus(); };
+  const settle = () => { waiting = false; by('main')?.setAttribute('role', 'main'); spoken(); arranged(); told(); };
   new MutationObserver(() => { if (!waiting) { waiting = true; setTimeout(settle, 30); } }).observe(document, { childList: true, subtree: true });
 })();

@@ -91,7 +91,6 @@ export function intake(host, {say, accept, limit, isBusy, tell, take}) {
   const given = files => {
     if (!files.length) return;
     if (isBusy()) return tell(say('wait'));
-    tell('');  // what was said of the files before these
     const kept = fitting(files, {limit, say, tell});
     if (kept.length) take(kept);
   };

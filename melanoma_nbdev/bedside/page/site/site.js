@@ -155,7 +155,7 @@ const usable = element => !element.disabled && element.checkVisibility();
 
 /* Who works by keyboard stays where the work goes on. */
 function keepFocus() {
-  const next = ['.stop', '.undo', '.clear', '.primary'].map($).find(usable);
+  const next = ['.stop', '.undo', '.clear'].map($).find(usable);
   next?.focus({preventScroll: true});
 }
 
@@ -327,14 +327,9 @@ const fileItem = file => ({name: file.name, note: '', read: () => file.arrayBuff
 const exampleItem = example => ({name: named(example).label, note: named(example).remark,
   read: async () => (await fetch(new URL(example.file, SCOPE))).arrayBuffer()});
 
-function takeExamples(examples) {
-  if (!page.working) note('');
-  return take(examples.map(exampleItem));
-}
-
 /* What the page's buttons do. */
 function listen() {
-  const presses = {'.second': () => takeExamples(page.facts.examples),
+  const presses = {'.second': () => take(page.facts.examples.map(exampleItem)),
     '.stop': () => { page.stopped = true; }, '.clear': forget, '.undo': restore, '#note button': () => note(''),
     '#reload': () => location.reload()};
   addEventListener('keydown', ({key}) => { if (key === 'Escape' && !$('dialog[open]')) note(''); });
@@ -349,7 +344,7 @@ function listen() {
 /* A thumbnail is answered by itself, a tile opens its card. */
 function pressed(event) {
   const thumb = event.target.closest('.thumb'), tile = event.target.closest('.tile');
-  if (thumb) takeExamples([page.facts.examples[Number(thumb.dataset.example)]]);
+  if (thumb) take([exampleItem(page.facts.examples[Number(thumb.dataset.example)])]);
   if (!tile) return;
   event.preventDefault();
   reveal(Number(tile.dataset.lesion), true);
