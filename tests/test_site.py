@@ -578,6 +578,17 @@ def test_tiles_stay_while_more_come(visit):
     assert one_by_one == page.evaluate(TILES) and len(one_by_one) == 12
 
 
+@pytest.mark.parametrize('typed,used', [('7', '7'), ('150', '99'), ('-3', '0.01'), ('', '5')])
+def test_own_share_is_what_is_used(visit, typed, used):
+    "The field shows the share that answers are read at."
+    page = visit()
+    page.wait_for_selector(READY)
+    page.select_option('#place', 'own')
+    page.fill('#own input', typed)
+    page.press('#own input', 'Tab')
+    assert page.input_value('#own input') == used
+
+
 # ---- phones
 
 def told(**values):

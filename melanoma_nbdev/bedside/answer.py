@@ -60,7 +60,7 @@ def whole_percent(share: float, language: str = 'en') -> str:
     "A share that was chosen, as it was chosen: no decimals that say nothing."
     return with_percent(f'{100 * share:g}'.replace('.', '.' if language == 'en' else ','), language)
 
-
+# %% ../../nbs/bedside/51_answer.ipynb #4b7b34b5
 def risk_in_words(risk: float, language: str = 'en') -> str:
     "A risk for reading, where nothing would look like never or always."
     if risk < 0.0005:
@@ -76,8 +76,11 @@ def risk_in_short(
     language: str = 'en',  # One of `LANGUAGES`
 ) -> str:
     "The same where there is little room."
-    sign = '<' if risk < 0.0005 else '>' if risk > 0.9995 else ''
-    return sign + percent(float(np.clip(risk, 0.001, 0.999)) if sign else risk, unit, language)
+    if risk < 0.0005:
+        return '<' + percent(0.001, unit, language)
+    if risk > 0.9995:
+        return '>' + percent(0.999, unit, language)
+    return percent(risk, unit, language)
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00010
 def _log_odds(share):
@@ -293,8 +296,9 @@ def measured_elsewhere(
     """What this model did on images of other sources or, where nobody measured that and it learnt
     from several, on each of them, out of fold (`learnt`). `at`: at which operating point; 95% where
     it is missing."""
-    at_point = _of_its_sources(card, sensitivity) or _of_its_sources(card, _SAFE)
-    return card.get('elsewhere') or at_point
+    if card.get('elsewhere'):
+        return card['elsewhere']
+    return _of_its_sources(card, sensitivity) or _of_its_sources(card, _SAFE)
 
 # %% ../../nbs/bedside/51_answer.ipynb #fd4d25ae
 def elsewhere_sentence(

@@ -272,7 +272,7 @@ def _as_option(value) -> str:
         return ','.join(map(str, dict.fromkeys(value)))
     return value
 
-
+# %% ../../nbs/training/27_run.ipynb #0c194019
 def _as_folder(data: str | Path) -> str:
     "Data by their last part; a folder with the name of a source is written as a folder."
     parts = [path.strip() for path in str(data).split(',')]

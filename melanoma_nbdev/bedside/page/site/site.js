@@ -24,15 +24,15 @@ function note(words, where = '#note') {
 const render = (part, values) => page.env.renderTemplate(`${part}.html.j2`,
   {language: window.melanoma.language, ...values});
 
-/* The reader's own share of melanomas; 5% where nothing is written. */
-function ownShare() {
+/* The reader's own share of melanomas, in percent; 5 where nothing is written. */
+function ownPercent() {
   const {value} = $('#own input');
-  return value ? Math.min(.99, Math.max(.0001, Number(value)/100)) : .05;
+  return value ? Math.min(99, Math.max(.01, Number(value))) : 5;
 }
 
 /* What the reader chose: operating point and share of melanomas (null: as in the study). */
 function chosen() {
-  const place = $('#place').value, share = {study: null, own: ownShare()};
+  const place = $('#place').value, share = {study: null, own: ownPercent()/100};
   return {sensitivity: Number($('#point').value), prevalence: place in share ? share[place] : Number(place)};
 }
 
@@ -335,7 +335,7 @@ function listen() {
   addEventListener('keydown', ({key}) => { if (key === 'Escape' && !$('dialog[open]')) note(''); });
   for (const [selector, act] of Object.entries(presses)) $(selector).addEventListener('click', act);
   for (const selector of ['#point', '#place', '#own input']) $(selector).addEventListener('input', redraw);
-  $('#own input').addEventListener('change', event => { event.target.value = 100*ownShare(); });
+  $('#own input').addEventListener('change', event => { event.target.value = ownPercent(); });
   $('#language').addEventListener('input', event => speak(event.target.value));
   for (const input of document.querySelectorAll('.kept input, .patient input')) input.addEventListener('input', takeAway);
   addEventListener('click', pressed);
