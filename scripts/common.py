@@ -1,5 +1,6 @@
 "What the scripts share: where results lie, the command line, the machine in words."
 import argparse
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,14 @@ def parser_of(text):
     "A command line that prints the script's own text with `--help`."
     return argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def inherited(*left_out, **more):
+    """What a process to be measured inherits: no variable that begins with one of `left_out`, and
+    never the ban on keeping compiled modules, with which each start compiles them anew."""
+    hidden = (*left_out, 'PYTHONDONTWRITEBYTECODE')
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    return kept | more
 
 
 def machine(*packages):

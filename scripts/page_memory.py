@@ -10,11 +10,10 @@ the page and answers a drawn example, a photograph of 12 megapixels and a batch 
 memory (RSS) and its proportional share (PSS, which counts what several processes use in parts) are
 read from outside, on Linux with glibc. The first lines are timed in seconds of processor."""
 import json
-import os
 from pathlib import Path
 
 import psutil
-from common import RESULTS, machine, parser_of
+from common import RESULTS, inherited, machine, parser_of
 from jupyter_client.manager import start_new_kernel
 
 from melanoma_nbdev.bedside.serve import FIRST_LINE, LARGE_BLOCK
@@ -45,8 +44,8 @@ KINDS = dict(
 
 def environment(give_back):
     "What a kernel inherits."
-    kept = {name: value for name, value in os.environ.items() if not name.startswith('MALLOC_')}
-    return kept | (dict(MALLOC_MMAP_THRESHOLD_=str(LARGE_BLOCK)) if give_back else {})
+    blocks = dict(MALLOC_MMAP_THRESHOLD_=str(LARGE_BLOCK)) if give_back else {}
+    return inherited('MALLOC_', **blocks)
 
 
 def held(process):

@@ -19,12 +19,15 @@ from pathlib import Path
 
 import nbformat
 import psutil
-from common import RESULTS, ROOT, machine, parser_of
+from common import RESULTS, ROOT, inherited, machine, parser_of
 from PIL import Image
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync""".split()
 READY = '.mel-btn.primary:not(:disabled)'
+ANSWERED = f"""cards => document.querySelectorAll('.answers article').length >= cards
+    && document.querySelector('{READY}') && !document.querySelector('.status .work')"""
+"So many cards are there, and the page is free; asked seldom, as Playwright's waiting is not"
 PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 SERVE = """
 import sys
@@ -40,7 +43,7 @@ def server(port, **options):
     "The page's process and its address."
     command = [sys.executable, '-c', SERVE, str(port), repr(options)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, 'PYTHONUNBUFFERED': '1'})
+                               env=inherited(PYTHONUNBUFFERED='1'))
     try:
         next(line for line in process.stdout if 'http' in line)
         yield process, f'http://127.0.0.1:{port}/'
@@ -90,9 +93,7 @@ def answer(page, images, cards):
     began = time.time()
     with page.expect_file_chooser() as chooser: page.click(READY)
     chooser.value.set_files(images)
-    page.locator('.answers article').nth(cards - 1).wait_for(state='attached', timeout=300_000)
-    page.wait_for_selector(READY, timeout=300_000)
-    page.wait_for_selector('.status .work', state='detached', timeout=300_000)
+    while not page.evaluate(ANSWERED, cards): page.wait_for_timeout(50)
     took = time.time() - began
     if page.query_selector('.answers .problem:not([id])'):
         raise RuntimeError(f'the page failed: {page.text_content(".answers .problem:not([id])")}')

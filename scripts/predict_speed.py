@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from common import RESULTS, ROOT, machine, parser_of
+from common import RESULTS, ROOT, inherited, machine, parser_of
 from melanoma_nbdev.core import write_json
 from PIL import Image
 
@@ -126,10 +126,8 @@ def by_batches(paths):
 
 # ---- measuring
 
-def plain_environment():
-    "The environment without what was set for the threads of libraries."
-    hidden = ('OMP_', 'GOMP_', 'MKL_', 'KMP_')
-    return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+THREADS = 'OMP_', 'GOMP_', 'MKL_', 'KMP_'
+"What sets the threads of libraries; a user has none of it"
 
 
 def first_line(part):
@@ -140,7 +138,7 @@ def first_line(part):
 def measured(command, has_begun):
     "Seconds by the clock and of the processor, until the first result and in all; MB at most."
     began = time.time()
-    process = subprocess.Popen(command, env=plain_environment(), stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, env=inherited(*THREADS), stdout=subprocess.PIPE)
     while not has_begun(process): time.sleep(.005)
     first = time.time() - began
     process.stdout.read()
