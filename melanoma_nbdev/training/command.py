@@ -8,11 +8,12 @@ __all__ = ['train_all', 'option_parser', 'wait_passively', 'melanoma_train']
 # %% ../../nbs/training/28_command.ipynb #ab2fb908
 import argparse
 import os
+import shlex
 import time
 import warnings
 from pathlib import Path
 
-from ..core import friendly, parse_pairs
+from ..core import friendly, parse_pairs, read_json
 from ..data.manifest import load_manifests
 from ..data.splits import published_folds
 from melanoma_nbdev.training.options import (
@@ -50,7 +51,7 @@ def _conclude(run: Path, config: dict, began: float) -> None:
 
     oof = collect(run, config)
     if oof is None:
-        print(f'folds are missing for {run}/oof.csv; train them with --resume')
+        print(f'folds are missing for {run}/oof.csv: melanoma_train --resume --out {run}')
         return
     minutes = (time.time() - began) / 60
     print(
@@ -154,6 +155,19 @@ def _plan_of(given: dict) -> tuple:
     options = {name: OPTIONS[name].default for name in ('data', 'folds')} | options
     return options, command, presets, seeds
 
+# %% ../../nbs/training/28_command.ipynb #a230592d
+def _with_recorded(given: dict) -> dict:
+    "The options given; with `--resume` the others are those of the run's recorded command."
+    options, command, presets, seeds = _plan_of(given)
+    if not command['resume']:
+        return given
+    runs = list(run_folders(command['out'], options['data'], presets, seeds))
+    record = runs[0] / 'config.json'
+    if len(runs) > 1 or not record.exists():
+        return given
+    words = shlex.split(read_json(record)['command'])[1:]
+    return _given(option_parser().parse_args(words)) | given
+
 # %% ../../nbs/training/28_command.ipynb #c756f70d
 def _check_before_torch(options: dict, command: dict, presets: list) -> None:
     "Say what is wrong with options or table before torch is loaded."
@@ -183,7 +197,7 @@ def melanoma_train(
     words: list | None = None,  # The command line; None: what the shell gave
 ) -> None:
     "Train out of fold: the command `melanoma_train`."
-    given = _given(option_parser().parse_args(words))
+    given = _with_recorded(_given(option_parser().parse_args(words)))
     wait_passively()
     options, command, presets, seeds = _plan_of(given)
     _check_before_torch(options, command, presets)

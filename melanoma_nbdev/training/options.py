@@ -271,7 +271,13 @@ _COMMAND = [
     ),
     Option('only', str, None, 'Train these folds only, for example 0,2', where='command'),
     Option('full', bool, False, 'Also train the model on all rows, for export', where='command'),
-    Option('resume', bool, False, 'Go on with a run that was stopped', where='command'),
+    Option(
+        'resume',
+        bool,
+        False,
+        'Go on with the run in --out; its other options need not be said again',
+        where='command',
+    ),
     Option(
         'engine',
         str,
