@@ -588,6 +588,30 @@ STOP = """() => new MutationObserver((_, watch) => {
 }).observe(document.body, {childList: true, subtree: true, attributes: true})"""
 
 
+TILES = "() => [...document.querySelectorAll('.tile')].map(tile => tile.dataset.lesion)"
+
+
+def test_tiles_stay_while_more_come(visit):
+    """A further image gets its tile in its place; those that are there stay, with the focus, and
+    the order is that of tiles drawn anew."""
+    page = visit()
+    choose(page, PHANTOMS[:3])
+    answered(page, 3)
+    page.evaluate("""() => {
+        const tiles = [...document.querySelectorAll('.tile:not([aria-current])')];
+        window.before = tiles.map(tile => tile.closest('li'));
+        window.before[1].querySelector('a').focus();
+    }""")
+    give(page, 'drop', *[(path.name, path.read_bytes()) for path in PHANTOMS[3:12]])
+    answered(page, 12)
+    assert page.evaluate('() => window.before.map(tile => tile.isConnected)') == [True, True]
+    assert page.evaluate('() => window.before[1].contains(document.activeElement)')
+    one_by_one = page.evaluate(TILES)
+    page.locator('.controls select').nth(1).select_option(index=1)
+    until(page, '!window.before[0].isConnected')
+    assert one_by_one == page.evaluate(TILES) and len(one_by_one) == 12
+
+
 def test_stop_in_the_middle(visit, files):
     "Stop while a file is on its way: nothing of it is answered, and the page goes on."
     page = visit()

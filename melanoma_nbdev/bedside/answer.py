@@ -10,13 +10,14 @@ __all__ = ['WIDTH', 'WARM', 'COLD', 'QUIET', 'SHOWN', 'DRAWN', 'PATIENT', 'Risk'
            'risk_in_short', 'risk_curve', 'study_share', 'risk_of', 'one_in', 'operating_points', 'Decision', 'decide',
            'is_unsure', 'unsure_sentence', 'standing', 'density_of', 'measured_elsewhere', 'elsewhere_sentence',
            'evidence_map', 'overlay', 'data_uri', 'render', 'Lesion', 'lesion_of', 'reading', 'card_html', 'in_order',
-           'tiles_html', 'patient_words', 'safe_cell', 'table_row', 'provenance', 'table_csv', 'report_html',
-           'about_html']
+           'tiles_html', 'last_tile', 'patient_words', 'safe_cell', 'table_row', 'provenance', 'table_csv',
+           'report_html', 'about_html']
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00004
 import base64
 import csv
 import io
+import math
 from datetime import date
 from functools import cache, lru_cache, partial
 from typing import NamedTuple
@@ -83,10 +84,10 @@ def risk_in_short(
     return percent(risk, unit, language)
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00010
-def _log_odds(share):
+def _log_odds(share: float) -> float:
     "Log-odds, finite at 0 and 1."
-    inside = np.clip(share, 1e-6, 1 - 1e-6)
-    return np.log(inside / (1 - inside))
+    inside = min(max(share, 1e-6), 1 - 1e-6)
+    return math.log(inside / (1 - inside))
 
 
 def _counted_rows(card: dict) -> tuple:
@@ -103,6 +104,12 @@ def _rising(rows: tuple) -> np.ndarray:
     score, value, low, high = np.array(sorted(rows)).T
     columns = value, np.minimum(low, value), np.maximum(high, value)
     return np.stack([score, *map(np.maximum.accumulate, columns)], axis=1)
+
+
+@lru_cache(16)
+def _places(rows: tuple) -> list:
+    "The scores of the rows, rising, as log-odds: between them a risk is read off."
+    return [_log_odds(score) for score in _rising(rows)[:, 0]]
 
 
 def risk_curve(
@@ -128,8 +135,8 @@ def risk_of(
     rows = _counted_rows(card)
     if not rows:
         return None
-    scores, *shares = _rising(rows).T
-    at = [np.interp(_log_odds(score), _log_odds(scores), share) for share in shares]
+    here, shares = _log_odds(score), _rising(rows)[:, 1:].T
+    at = [np.interp(here, _places(rows), share) for share in shares]
     if prevalence is not None:
         at = prior_shift(at, study_share(card), prevalence)
     return Risk(*map(float, at))
@@ -239,7 +246,7 @@ def standing(
         return ''
     melanoma = np.array([b['n_melanoma'] for b in bins], dtype=float)
     counts = dict(benign=np.array([b['n'] for b in bins]) - melanoma, melanoma=melanoma)
-    edges = _log_odds(np.array([0, *(b['hi'] for b in bins)]))
+    edges = [_log_odds(edge) for edge in (0, *(b['hi'] for b in bins))]
     lower = {
         name: np.interp(_log_odds(score), edges, np.r_[0, number.cumsum()] / number.sum())
         for name, number in counts.items()
@@ -438,7 +445,7 @@ def lesion_of(
 # %% ../../nbs/bedside/51_answer.ipynb #51a00047
 def _bar_place(risk: float) -> float:
     "Where a risk stands on the bar, in percent of its width: by log-odds, from 0.1% to 99.9%."
-    return float(np.clip(_log_odds(risk) / _log_odds(0.999) + 1, 0, 2) * 50)
+    return min(max(_log_odds(risk) / _log_odds(0.999) + 1, 0), 2) * 50
 
 
 def reading(
@@ -499,14 +506,17 @@ def in_order(
                   reverse=True)
 
 
-def _rows(card: dict, lesions: list, sensitivity: float, prevalence, language: str) -> list:
-    "What a tile or a row of the report shows of each lesion."
-    return [
-        dict(number=number, lesion=one)
-        | (reading(card, one.score, sensitivity, prevalence, language)
-           if one.score is not None else {})
-        for number, one in in_order(lesions)
-    ]
+def _row(number: int, lesion: Lesion, card: dict, *read) -> dict:
+    "What a tile or a row of the report shows of a lesion; `read`: what `reading` takes last."
+    answered = lesion.score is not None
+    return dict(number=number, lesion=lesion) | (
+        reading(card, lesion.score, *read) if answered else {}
+    )
+
+
+def _rows(card: dict, lesions: list, *read) -> list:
+    "The row of each lesion, in order."
+    return [_row(number, lesion, card, *read) for number, lesion in in_order(lesions)]
 
 
 def tiles_html(
@@ -519,6 +529,20 @@ def tiles_html(
     "All lesions at a glance."
     tiles = _rows(card, lesions, sensitivity, prevalence, language)
     return render('tiles', language, tiles=tiles)
+
+
+def last_tile(
+    card: dict,  # The model's card
+    lesions: list,  # Of `Lesion`
+    sensitivity: float = 0.95,  # Of which operating point
+    prevalence: float | None = None,  # None: as in the study
+    language: str = 'en',  # One of `LANGUAGES`
+) -> dict:  # html: that of `tiles_html`, with one tile; at: its place among all, from 0
+    "The tile of the lesion that came last, to be put among the others."
+    number = len(lesions)
+    tile = _row(number, lesions[-1], card, sensitivity, prevalence, language)
+    at = [other for other, _ in in_order(lesions)].index(number)
+    return dict(html=render('tiles', language, tiles=[tile]), at=at)
 
 # %% ../../nbs/bedside/51_answer.ipynb #de53d919
 PATIENT = ('patient', 'age', 'sex', 'site')

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_UPLOAD', 'PIECE', 'NAME_LENGTH', 'ACCEPTED_FILES', 'UPLOADER_SAYS', 'examples', 'thumbs_html', 'crash_html',
-           'Uploader', 'NotTaken', 'shown_name', 'Arriving', 'place_choices', 'Controls', 'own_model', 'find_models',
-           'MelanomaPage', 'send_files', 'chosen_options', 'show_page', 'warm_up']
+           'Uploader', 'Tiles', 'NotTaken', 'shown_name', 'Arriving', 'place_choices', 'Controls', 'own_model',
+           'find_models', 'MelanomaPage', 'send_files', 'chosen_options', 'show_page', 'warm_up']
 
 # %% ../../nbs/bedside/52_app.ipynb #b3e01b66
 import asyncio
@@ -22,11 +22,11 @@ import anywidget
 import ipywidgets as w
 import numpy as np
 from fastcore.basics import patch
-from traitlets import Bool, Dict, Int, Unicode
+from traitlets import Bool, Dict, Int, List, Unicode
 
 from .answer import (
-    PATIENT, Lesion, about_html, card_html, data_uri, lesion_of, operating_points, percent, render,
-    report_html, study_share, table_csv, tiles_html, whole_percent)
+    PATIENT, Lesion, about_html, card_html, data_uri, last_tile, lesion_of, operating_points,
+    percent, render, report_html, study_share, table_csv, tiles_html, whole_percent)
 from .inference import Predictor, load_artefact
 from .texts import LANGUAGES, PAGE_FOLDER, TEXTS, text
 from ..core import ArtefactError, ImageError, MelanomaError, package_dir, sha256
@@ -116,6 +116,13 @@ class Uploader(anywidget.AnyWidget):
     words = Dict().tag(sync=True)
     disabled = Bool(False).tag(sync=True)
 
+
+class Tiles(anywidget.AnyWidget):
+    "All lesions at a glance. While images are answered, only the new tiles are sent."
+
+    _esm = PAGE_FOLDER / 'tiles.js'
+    value = Unicode().tag(sync=True)  # From `tiles_html`
+    added = List().tag(sync=True)  # Of `last_tile`; `value` does not have them yet
 
 # %% ../../nbs/bedside/52_app.ipynb #a7d10004
 class NotTaken(MelanomaError):
@@ -368,11 +375,12 @@ class MelanomaPage:
         self.lesions, self.known, self.removed, self.stopped = [], {}, None, False
         self.upload, self.arriving = Uploader(limit=max_upload), Arriving(max_upload * 2**20)
         self.upload.add_class('uploader')
-        self.working, self.batch, self.drawn, self.fresh = False, None, 0.0, []
+        self.working, self.batch, self.shown, self.fresh = False, None, 0.0, []
         self.sample = _button('', 'second')
         self.controls = Controls(self.card, self.guarded(self.redraw), language)
         _model_control(self, refused)
-        self.tiles, self.answers = _html('', 'overview'), _box([], 'answers')
+        self.tiles, self.answers = Tiles(), _box([], 'answers')
+        self.tiles.add_class('overview')
         self.notice, self.about, self.spoken = _html('', 'notice'), _html(), None
         self.patient, self.whose = {name: w.Text() for name in PATIENT}, _html()
         self.fields = _box([*self.patient.values(), self.whose], 'patient', w.HBox)
@@ -494,9 +502,22 @@ def _add(self: MelanomaPage, lesion: Lesion):
 
 @patch
 def _show_fresh(self: MelanomaPage):
-    "Put new cards behind the others, several at once: each time, the page is told of all cards."
+    """Put new cards and tiles among the others, several at once: each time, the page is told of all
+    cards, and a tile moves those behind it."""
     if self.fresh:
+        self._add_tiles(len(self.fresh))
         self.answers.children, self.fresh = (*self.answers.children, *self.fresh), []
+
+
+@patch
+def _add_tiles(self: MelanomaPage, number: int):
+    "Tiles for so many lesions that came last; the others are not sent again."
+    before, read = len(self.lesions) - number, self.controls.read
+    if before < 2:
+        self._draw_tiles()
+        return
+    ends = range(before + 1, len(self.lesions) + 1)
+    self.tiles.added = [last_tile(self.card, self.lesions[:end], **read) for end in ends]
 
 
 @patch
@@ -614,14 +635,13 @@ def _look(
     item: tuple,  # (name, path or bytes, remark)
     again: list,  # Gets the name of a file that was answered before
 ):
-    "Answer one of several images; the tiles follow now and then."
+    "Answer one of several images; tiles and cards follow now and then."
     self._say(self._words('looking', *at, item[0]), working=True)
     if not self._one(*item):
         again.append(item[0])
-    if time.monotonic() - self.drawn > 0.7:
+    if time.monotonic() - self.shown > 0.7:
         self._show_fresh()
-        self._draw_tiles()
-        self.drawn = time.monotonic()
+        self.shown = time.monotonic()
 
 
 @patch
@@ -639,13 +659,12 @@ def _sum_up(self: MelanomaPage, left: int, total: int, again: list):
 @patch
 def _steps(self: MelanomaPage, items: list):
     "Answer images one after another; between two of them, others may act."
-    again, total, looked_at, self.drawn = [], len(items), 0, float('-inf')
+    again, total, looked_at, self.shown = [], len(items), 0, float('-inf')
     while looked_at < total and not self.stopped:
         self._look((looked_at + 1, total), items[looked_at], again)
         looked_at += 1
         yield
     self._sum_up(total - looked_at, total, again)
-
 
 # %% ../../nbs/bedside/52_app.ipynb #5e1b0009
 @patch
@@ -731,7 +750,7 @@ def _begin(self: MelanomaPage, word: dict, _):
         return
     self._let_go()
     self.stopped, self.batch = False, dict(total=total, looked_at=0, again=[])
-    self.drawn = float('-inf')
+    self.shown = float('-inf')
     self._busy(True)
 
 
@@ -761,7 +780,6 @@ def _end(self: MelanomaPage, word: dict, _):
     stopped = self.stopped or word.get('stopped') is True
     left = max(0, batch['total'] - batch['looked_at']) if stopped else 0
     self._sum_up(left, batch['total'], batch['again'])
-
 
 # %% ../../nbs/bedside/52_app.ipynb #69b76cca
 @patch

@@ -169,6 +169,7 @@ POLICY = '; '.join([
     "connect-src 'self'", "img-src 'self' blob: data:", "style-src 'self'",
     "style-src-attr 'unsafe-inline'", "base-uri 'none'", "form-action 'none'"])
 "The content policy of the static page"
+_SHARED = 'engine.js reading.js face.js look.js tiles.js upload.js page.css'
 _COPIED = 'site.js pool.js worker.js site.css icon.svg LICENSES.txt APACHE.txt'
 _PARTS = 'answer problem tiles report status take thumbs'
 "Templates that the browser fills in"
@@ -192,8 +193,7 @@ def _model_into(folder:Path, model:Path)->int:
 
 def _page_into(folder:Path, views:int):
     "Copy scripts, styles and licences."
-    for name in ('engine.js', 'reading.js', 'face.js', 'look.js', 'upload.js', 'page.css'):
-        shutil.copyfile(PAGE_FOLDER/name, folder/name)
+    for name in _SHARED.split(): shutil.copyfile(PAGE_FOLDER/name, folder/name)
     for name in _COPIED.split(): shutil.copyfile(SITE_FOLDER/name, folder/name)
     names = [f'{part}.html.j2' for part in _PARTS.split()]
     templates = {name: for_browser((PAGE_FOLDER/'parts'/name).read_text('utf-8'))

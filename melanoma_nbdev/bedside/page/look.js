@@ -13,8 +13,9 @@
 
   addEventListener('input', event => { if (event.target.closest('.fade')) fade(event.target.value); });
   addEventListener('DOMContentLoaded', () => {
-    const set = () => sliders().forEach(slider => { slider.value = strength; });
-    new MutationObserver(set).observe(document.body, { childList: true, subtree: true });
+    const set = node => node.querySelectorAll?.('.fade input').forEach(slider => { slider.value = strength; });
+    const watch = new MutationObserver(changes => changes.forEach(change => change.addedNodes.forEach(set)));
+    watch.observe(document.body, { childList: true, subtree: true });
   });
 
   /* An element with a class and what it holds. */

@@ -2,6 +2,7 @@
 import init, {Environment} from './lib/minijinja.js';
 import {Pool, inTurn, workersFor} from './pool.js';
 import * as reading from './reading.js';
+import {insertTile} from './tiles.js';
 import {few, intake} from './upload.js';
 
 const VERSION = document.documentElement.dataset.version;
@@ -78,9 +79,8 @@ function addTile() {
     drawTiles();
     return;
   }
-  const at = tiles.findIndex(({number}) => number === tiles.length), list = $('.tiles');
-  const [tile] = holder(render('tiles', {tiles: [tileRow(tiles[at])]})).querySelectorAll('li');
-  list.insertBefore(tile, list.children[at] ?? null);
+  const at = tiles.findIndex(({number}) => number === tiles.length);
+  insertTile($('.tiles'), render('tiles', {tiles: [tileRow(tiles[at])]}), at);
 }
 
 /* One card is open, whose tile is marked. */
