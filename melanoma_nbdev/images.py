@@ -9,6 +9,8 @@ __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_MEMORY', 'MIN_SIDE', 'CROPS', 'INNER'
 # %% ../nbs/01_images.ipynb #d03b563e
 import io, math, os, struct, warnings
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +29,9 @@ MAX_MEMORY = 256 * 2**20
 MIN_SIDE = 32
 "Shorter side, in pixels, below which `read_image` refuses an image"
 _SMALL_SIDE = 100
-_FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'JPEG2000', 'PPM')
+_DECODERS = dict(JPEG='Jpeg', PNG='Png', TIFF='Tiff', BMP='Bmp', WEBP='WebP', GIF='Gif',
+                 JPEG2000='Jpeg2K', PPM='Ppm')
+"Formats that are read -> Pillow's modules for them; its forty others are never loaded"
 
 # %% ../nbs/01_images.ipynb #badc19e9
 _VIDEO = "it is a video; save one frame of it as JPEG"
@@ -321,14 +325,20 @@ def _check_info(info:dict):
     if size > _MAX_NOTES: raise ImageError(_NOTES)
 
 # %% ../nbs/01_images.ipynb #6ac5c5cf
+@cache
+def _formats()->tuple:
+    "The formats that are read, their decoders loaded: only then does Pillow know their names."
+    for name in _DECODERS.values(): import_module(f'PIL.{name}ImagePlugin')
+    return tuple(_DECODERS)
+
 def _formats_for(file)->tuple:
     "The formats that a file may have; HEIC only where it looks like it and pillow-heif is there."
     looks_like = what_is_it(file.read(4096))
     file.seek(0)
-    if looks_like != _HEIC or not find_spec('pillow_heif'): return _FORMATS
+    if looks_like != _HEIC or not find_spec('pillow_heif'): return _formats()
     from pillow_heif import register_heif_opener
     register_heif_opener()
-    return (*_FORMATS, 'HEIF')
+    return (*_formats(), 'HEIF')
 
 # %% ../nbs/01_images.ipynb #a6f3fe49
 def _header(
@@ -338,7 +348,6 @@ def _header(
 )->Image.Image:
     "The image with its header read and its size within the limits; no pixel is unpacked yet."
     _check_notes(file)
-    Image.init()  # Pillow knows a name in `formats` only once its decoders are loaded
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try: image = Image.open(file, formats=_formats_for(file))
