@@ -10,6 +10,7 @@ from conftest import ROOT
 from melanoma_nbdev.bedside.answer import Lesion, card_html, report_html, tiles_html
 from melanoma_nbdev.bedside.texts import LANGUAGES, TEXTS, reason
 from melanoma_nbdev.core import package_dir, read_json
+from melanoma_nbdev.report.export import INTENDED
 
 PAGE = ROOT/'melanoma_nbdev'/'bedside'/'page'
 PARTS = sorted((PAGE/'parts').glob('*.j2'))
@@ -89,6 +90,11 @@ def test_no_key_is_left_over():
     left = [key for key in TEXTS
             if not {key, key.rpartition('.')[0]} & used and not key.startswith(tuple(begun))]
     assert left == []
+
+
+def test_intended_use_is_known():
+    "What an exported card says of its use is in the table, so that the page can translate it."
+    assert TEXTS['intended_use']['en'] == INTENDED
 
 
 @pytest.mark.parametrize('language', LANGUAGES)

@@ -11,7 +11,7 @@ __all__ = ['WIDTH', 'WARM', 'COLD', 'QUIET', 'SHOWN', 'DRAWN', 'PATIENT', 'Risk'
            'is_unsure', 'unsure_sentence', 'standing', 'density_of', 'measured_elsewhere', 'elsewhere_sentence',
            'evidence_map', 'overlay', 'data_uri', 'render', 'Lesion', 'lesion_of', 'reading', 'card_html', 'in_order',
            'tiles_html', 'last_tile', 'patient_words', 'safe_cell', 'table_row', 'provenance', 'table_csv',
-           'report_html', 'about_html']
+           'intended_use', 'report_html', 'about_html']
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00004
 import base64
@@ -625,6 +625,17 @@ def table_csv(
     return written.getvalue()
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00060
+def intended_use(
+    card: dict,  # The model's card
+    language: str = 'en',  # One of `LANGUAGES`
+) -> dict:  # words; lang: the language that they are in
+    "What the model is for: the usual sentence in the reader's language, another one as it is."
+    said = card.get('intended_use') or ''
+    if said == text('intended_use'):
+        return dict(words=text('intended_use', language=language), lang=language)
+    return dict(words=said, lang='en')
+
+
 def report_html(
     card: dict,  # The model's card
     lesions: list,  # Of `Lesion`
@@ -645,10 +656,16 @@ def report_html(
         by=provenance(card, sensitivity, prevalence),
         measured=_measured(point, language) if point else '',
         elsewhere=elsewhere_sentence(card, language, sensitivity),
-        intended=card.get('intended_use') or '',
+        intended=intended_use(card, language),
     )
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00063
+def _titles(card: dict) -> dict:
+    "Source -> its title, where the card has one."
+    rows = card.get('sources') or []
+    return {row['source']: row['title'] for row in rows if row.get('title')}
+
+
 def about_html(
     card: dict,  # The model's card
     language: str = 'en',  # One of `LANGUAGES`
@@ -662,4 +679,6 @@ def about_html(
         elsewhere=measured_elsewhere(card),
         points=operating_points(card),
         views=card.get('symmetries', 8),
+        intended=intended_use(card, language),
+        titles=_titles(card),
     )

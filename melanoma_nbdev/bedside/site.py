@@ -20,9 +20,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from melanoma_nbdev.bedside.answer import (
-    PATIENT, QUIET, about_html, decide, density_of, measured_elsewhere, operating_points,
-    risk_curve, study_share)
+from .answer import (
+    PATIENT, QUIET, about_html, decide, density_of, intended_use, measured_elsewhere,
+    operating_points, risk_curve, study_share)
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
 from .refusal import NO_STRUCTURE, NOT_DERMOSCOPY, QUALITY_ADVICE
@@ -201,7 +201,8 @@ def _page_into(folder:Path, views:int):
     card = read_json(folder/'card.json')
     about = {language: about_html(card, language) for language in LANGUAGES}
     facts = site_facts(views) | reading_facts(card)
-    facts |= dict(about=about, examples=_examples_into(folder), templates=templates)
+    facts |= dict(about=about, examples=_examples_into(folder), templates=templates,
+                  intended={language: intended_use(card, language) for language in LANGUAGES})
     write_json(folder/'facts.json', facts)
 
 # %% ../../nbs/bedside/53_site.ipynb #cb4320b1

@@ -120,7 +120,7 @@ function reportHtml() {
   return render('report', {rows: reading.rowsOf(facts, lesions, read), pictures: $('#pictures').checked,
     patient: reading.patientWords(typed()),
     by: reading.provenance(facts, card, read), measured: point ? reading.measured(point) : '', elsewhere: reading.elsewhere(facts, read.sensitivity),
-    intended: card.intended_use ?? ''});
+    intended: facts.intended[melanoma.language]});
 }
 
 /* Table and report, as links that hold them. */
