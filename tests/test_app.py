@@ -2,14 +2,17 @@
 a phone, and nothing leaves the machine."""
 
 import base64, http.client, json, os, re, shutil, socket, subprocess, sys, time, urllib.request
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd, psutil, pytest
 from conftest import PAGE, ROOT, Served, free_port, until
 from PIL import Image
 
+from melanoma_nbdev.bedside.answer import PAGE_FOLDER
+from melanoma_nbdev.bedside.serve import SCRIPTS
 from melanoma_nbdev.bedside.texts import reason, text
-from melanoma_nbdev.core import write_card
+from melanoma_nbdev.core import read_json, write_card
 
 PHANTOMS = sorted((ROOT / 'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 SIZES = dict(laptop=(1280, 800), phone=(390, 844))
@@ -597,6 +600,7 @@ def test_tiles_stay_while_more_come(visit):
     page = visit()
     choose(page, PHANTOMS[:3])
     answered(page, 3)
+    page.wait_for_timeout(200)  # until the page has marked the tile to be looked at first
     page.evaluate("""() => {
         const tiles = [...document.querySelectorAll('.tile:not([aria-current])')];
         window.before = tiles.map(tile => tile.closest('li'));
@@ -671,6 +675,23 @@ def test_no_inline_script_runs(visit):
     }""")
     page.wait_for_timeout(500)
     assert page.evaluate('window.harmed') is None
+
+
+def test_scripts_come_in_one_piece(browser, served, files):
+    """The scripts of Voila and the widgets come in one piece. In other versions than those that are
+    listed some may come by themselves; here they are the listed ones."""
+    listed = read_json(PAGE_FOLDER / SCRIPTS)
+    assert listed['versions'] == {name: version(name) for name in listed['versions']}, (
+        'run scripts/page_scripts.py')
+    page, asked = browser.new_page(), []
+    page.on('request', lambda request: asked.append(request.url))
+    page.goto(served.url)
+    page.wait_for_selector('.mel-btn.primary')
+    choose(page, files[:1])
+    answered(page, 1)
+    pieces = [url for url in asked if re.search(r'/\d+\.\w+\.js', url)]
+    assert pieces == [] and sum('page-scripts.js' in url for url in asked) == 1
+    page.close()
 
 
 def test_two_visitors(visit, files):
@@ -795,13 +816,15 @@ def test_leaving_ends_the_kernel(visit, small):
 
 
 def come_and_go(visit, server, visits):
-    "So many visits, one after another; how many files and sockets the server then has open."
+    """So many visits, one after another; how many files and sockets the server has open when the
+    browser, too, has let go of its connections."""
     for _ in range(visits):
         page = visit(url=server.url)
         page.click('.thumb')
         answered(page, 1)
         page.close(run_before_unload=False)
         wait_for_kernels(server, 0)
+    time.sleep(2)
     return psutil.Process(server.process.pid).num_fds()
 
 

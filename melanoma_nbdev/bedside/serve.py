@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PAGE_POLICY', 'HANDED_OUT', 'FIRST_LINE', 'LARGE_BLOCK', 'SILENCE', 'CALM', 'EXTENSIONS', 'SERVING', 'HEARTBEAT',
-           'free_port', 'server_settings', 'has_screen', 'PageIsFull', 'PageKernels', 'PageClient', 'Sweeper',
-           'page_config', 'PageHandler', 'PageSocket', 'PageAsks', 'Visitor', 'PageServer', 'make_server',
-           'melanoma_app']
+           'SCRIPTS', 'free_port', 'server_settings', 'has_screen', 'PageIsFull', 'PageKernels', 'PageClient',
+           'Sweeper', 'page_config', 'PageHandler', 'PageSocket', 'PageAsks', 'Visitor', 'page_scripts', 'PageScripts',
+           'PageServer', 'make_server', 'melanoma_app']
 
 # %% ../../nbs/bedside/54_serve.ipynb #5ea76c7f
 import asyncio
@@ -22,6 +22,7 @@ import webbrowser
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from pathlib import Path
 from queue import Empty
 
 import psutil
@@ -30,13 +31,15 @@ from fastcore.script import Param, call_parse
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_server.services.kernels.handlers import KernelHandler
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_server.utils import url_path_join
 from tornado.ioloop import IOLoop, PeriodicCallback
-from tornado.web import Finish, authenticated
+from tornado.web import Finish, RequestHandler, authenticated
 from traitlets import Float, Integer, Unicode
 from traitlets.config import Config
 from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+from voila.utils import get_voila_labextensions_path
 from voila.voila_identity_provider import VoilaIdentityProvider
 
 from .answer import PAGE_FOLDER
@@ -44,7 +47,7 @@ from .app import MAX_UPLOAD, PIECE, find_models
 from .inference import load_artefact
 from .site import make_site
 from ..core import (
-    MelanomaError, friendly, return_freed_memory, share_freed_memory)
+    MelanomaError, friendly, read_json, return_freed_memory, share_freed_memory)
 
 # %% ../../nbs/bedside/54_serve.ipynb #9ceb5630
 def free_port(
@@ -494,6 +497,31 @@ class Visitor(VoilaIdentityProvider):
         if self.auth_enabled:
             super().set_login_cookie(handler, user)
 
+# %% ../../nbs/bedside/54_serve.ipynb #eaeaedca
+SCRIPTS = 'voila_scripts.json'
+"Where the names of the scripts of Voila and the widgets stand that the page loads"
+
+
+def page_scripts(
+    folders: list,  # Where scripts lie; the first that has one counts
+) -> bytes:  # JavaScript
+    "The scripts that the page loads, Voila's main one last."
+    names = [*read_json(PAGE_FOLDER / SCRIPTS)['names'], 'voila.js']
+    places = (next((Path(folder) / name for folder in folders if (Path(folder) / name).is_file()),
+                   None) for name in names)
+    return b'\n;\n'.join(place.read_bytes() for place in places if place)
+
+
+class PageScripts(RequestHandler):
+    "Hands out what `page_scripts` made."
+
+    def initialize(self, content: bytes):
+        self.content = content
+
+    def get(self):
+        self.set_header('Content-Type', 'text/javascript; charset=utf-8')
+        self.finish(self.content)
+
 # %% ../../nbs/bedside/54_serve.ipynb #7fca2e29
 _OWN_HANDLERS = {TornadoVoilaHandler: PageHandler, VoilaKernelWebsocketHandler: PageSocket,
                  KernelHandler: PageAsks}
@@ -513,7 +541,10 @@ class PageServer(Voila):
         IOLoop.current().add_callback(sweeper.sweep)
         PeriodicCallback(sweeper.sweep, 1000).start()
         handlers = super().init_handlers()
-        return [(path, _OWN_HANDLERS.get(old, old), *more) for path, old, *more in handlers]
+        handlers = [(path, _OWN_HANDLERS.get(old, old), *more) for path, old, *more in handlers]
+        folders = [*self.static_paths, *get_voila_labextensions_path()]
+        scripts = url_path_join(self.server_url, r'/voila/static/page-scripts\.js')
+        return [(scripts, PageScripts, dict(content=page_scripts(folders))), *handlers]
 
     def launch_browser(self):
         address = _address(self)
