@@ -139,7 +139,10 @@ YES_OR_NO = _by_word(
     }
 )
 "Each word that answers yes or no -> 1 for melanoma, 0 for the rest"
-TARGET_OF = {word: int(code == 'MEL') for word, code in DX_OF.items()} | YES_OR_NO
+_NO_ANSWER = ('unknown', 'unk')
+"As a diagnosis, SIIM's word for a benign lesion without one; as a target it says nothing"
+TARGET_OF = {word: int(code == 'MEL') for word, code in DX_OF.items()
+             if word not in _NO_ANSWER} | YES_OR_NO
 "Each word for a target, a diagnosis or an answer -> 1 for melanoma, 0 for the rest"
 
 # %% ../nbs/00_core.ipynb #c44c6025

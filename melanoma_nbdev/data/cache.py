@@ -180,8 +180,8 @@ def _fill(manifest: pd.DataFrame, folder: Path, size: int, crop: str, **options)
     return manifest[~manifest['path'].isin(list(faults))], list(faults.values())
 
 # %% ../../nbs/data/12_cache.ipynb #e14860d1
-def _check_request(manifest: pd.DataFrame, crop: str) -> None:
-    "Raise where there is nothing to read, or no such crop."
+def _check_request(manifest: pd.DataFrame, crop: str, missing: str) -> None:
+    "Raise where there is nothing to read, or no such choice."
     lost = manifest['image_id'][manifest['path'].isna()]
     if len(lost):
         raise ManifestError(
@@ -190,6 +190,8 @@ def _check_request(manifest: pd.DataFrame, crop: str) -> None:
         )
     if crop not in ('centre', 'squash'):
         raise ManifestError(f"crop is {crop!r}; use 'centre' or 'squash'")
+    if missing not in ('raise', 'drop'):
+        raise ManifestError(f"missing is {missing!r}; use 'raise' or 'drop'")
 
 # %% ../../nbs/data/12_cache.ipynb #9b16c893
 def _fill_all(manifest: pd.DataFrame, root: Path, size: int, crop: str, **options) -> tuple:
@@ -219,7 +221,7 @@ def cached(
 ) -> pd.DataFrame:  # `path` leads into the cache; `width`, `height` of the originals are filled in
     """The manifest over small copies of its images. Makes what is missing or damaged, trusts what
     is listed and whole. `ImageError`, once the others are done, for an image that is unreadable."""
-    _check_request(manifest, crop)
+    _check_request(manifest, crop, missing)
     where = Path(root).resolve()
     done, faults = _fill_all(manifest, where, size, crop, workers=workers, progress=progress)
     if faults and missing == 'raise':

@@ -339,16 +339,27 @@ def _locate(table: pd.DataFrame, root: Path, folders, search: bool = False) -> p
     return paths.astype('object').where(paths.notna(), pd.NA)
 
 # %% ../../nbs/data/10_manifest.ipynb #dca8d34d
-def _read_csv(path: Path) -> pd.DataFrame:
+_IDS = ('image_id', 'patient_id', 'lesion_id')
+
+
+def _how_to_read(path: Path, columns: dict | None) -> dict:
+    "Separator and decimal mark of a CSV; ids are read as they are written, `0001` as `0001`."
+    how = dict(sep='\t' if path.suffix == '.tab' else ',')
+    head = pd.read_csv(path, nrows=0, **how)
+    for mark, decimal in ((';', ','), ('\t', '.')):
+        if head.shape[1] == 1 and mark in str(head.columns[0]):
+            how = dict(sep=mark, decimal=decimal)
+            head = pd.read_csv(path, nrows=0, **how)
+    named = {name: (columns or {})[name] for name in _IDS if name in (columns or {})}
+    known = {name: heading for name, heading in named.items() if heading in head}
+    ids = find_columns(head, known, only=_IDS).values()
+    return how | dict(dtype=dict.fromkeys(ids, 'object'))
+
+
+def _read_csv(path: Path, columns: dict | None = None) -> pd.DataFrame:
     "A CSV with comma, semicolon or tab, or `ManifestError` that names it."
     try:
-        if path.suffix == '.tab':
-            return pd.read_csv(path, sep='\t', low_memory=False)
-        table = pd.read_csv(path, low_memory=False)
-        for mark, decimal in ((';', ','), ('\t', '.')):
-            if table.shape[1] == 1 and mark in str(table.columns[0]):
-                return pd.read_csv(path, sep=mark, decimal=decimal, low_memory=False)
-        return table
+        return pd.read_csv(path, low_memory=False, **_how_to_read(path, columns))
     except (OSError, ValueError) as error:
         raise ManifestError(
             f"{path.name} in {path.parent} cannot be read as a CSV "
@@ -385,7 +396,7 @@ def _join(table: pd.DataFrame, path: Path, names: list) -> pd.DataFrame:
 def _read_folder(root: Path, table: str | None, columns: dict | None) -> tuple:
     "The table of anybody's folder under the manifest's names, and where its images may lie."
     names = (table,) if table else ('train.csv', 'metadata.csv', 'manifest.csv', 'labels.csv')
-    found = rename_columns(_read_csv(_find_table(root, names)), columns)
+    found = rename_columns(_read_csv(_find_table(root, names), columns), columns)
     below = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith('.')]
     below = sorted(path.relative_to(root).as_posix() for path in below)
     return found, tuple(dict.fromkeys(('jpeg/train', 'images', 'train', *below, '.')))
@@ -396,13 +407,14 @@ def _read_test(known: Source, root: Path, columns: dict | None) -> tuple:
     if known.name != 'siim2020':
         raise ManifestError(f"{known.name} has no test table; part='test' is for siim2020")
     path = _find_table(root, ('test.csv', 'ISIC_2020_Test_Metadata.csv'))
-    return rename_columns(_read_csv(path), columns), ('jpeg/test', 'ISIC_2020_Test_Input', 'test')
+    found = rename_columns(_read_csv(path, columns), columns)
+    return found, ('jpeg/test', 'ISIC_2020_Test_Input', 'test')
 
 # %% ../../nbs/data/10_manifest.ipynb #9032611e
 def _read_source(known: Source, root: Path, table: str | None, columns: dict | None) -> tuple:
     "The table of a public set under the manifest's names, and where its images may lie."
     path = _find_table(root, (table,) if table else known.tables)
-    found = rename_columns(_read_csv(path), columns)
+    found = rename_columns(_read_csv(path, columns), columns)
     if known.further:
         name, added = known.further
         found = _join(found, root / name, added.split())
@@ -589,12 +601,15 @@ _DROP = "pass missing='drop' to go on without them"
 
 
 def _without_lost(table: pd.DataFrame, root: Path, folders, missing: str, problems: list):
-    "The rows that have a file; those without are noted unless they may be dropped."
+    "The rows that have a file; those without are noted, or left out with a warning."
     lost = table['image_id'][table['path'].isna()]
     if len(lost) and (missing == 'raise' or len(lost) == len(table)):
         here = [name for name in folders if name != '.' and (root / name).is_dir()]
         _note(problems, lost, f"no file under {' or '.join(here) or folders[0]}", _DROP)
         return table
+    if len(lost):
+        warnings.warn(f"{len(lost):,} of {len(table):,} images have no file under {root} and are "
+                      f"left out, first: {lost.iloc[0]}", stacklevel=2)
     return table[table['path'].notna()]
 
 # %% ../../nbs/data/10_manifest.ipynb #260ad2bd

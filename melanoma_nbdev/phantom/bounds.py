@@ -155,6 +155,8 @@ def best_auc_ci(
 ) -> dict:  # auc, lo, hi, n, n_pos, n_clusters, seed, n_boot
     """`best_auc` of a set with its interval: patients are drawn again with replacement, percentiles
     of the AUC."""
+    if kind == 'expected':
+        raise ManifestError("the expected AUC has no interval; use 'set', 'picture' or 'shortcut'")
     truth = _truth_for(path, kind)
     rows_of = truth.groupby('true_patient_id').indices
     patients = [rows_of[patient] for patient in sorted(rows_of)]

@@ -535,6 +535,9 @@ def _ids_of(table: pd.DataFrame, heading: str | None) -> pd.Series:
     return ids.map(lambda name: _EXTENSION.sub('', str(name).rsplit('/', 1)[-1]))
 
 # %% ../../nbs/report/41_html.ipynb #b04befb2
+_TRUTHS = ('target', 'benign_malignant', 'dx')
+
+
 def _join_truth(predictions: Path, truth: str, image: str | None) -> pd.DataFrame:
     """Predictions with the columns of a second table, joined by image id; ids without truth are
     named."""
@@ -553,5 +556,8 @@ def _join_truth(predictions: Path, truth: str, image: str | None) -> pd.DataFram
     found = find_columns(scored.drop(columns='_id'), only=('target', 'p_melanoma'))
     if 'p_melanoma' not in found and 'target' in found:  # a challenge calls its score "target"
         scored = scored.rename(columns={found['target']: 'p_melanoma'})
+    # a target or diagnosis beside the scores is what the model called, and not the truth
+    called = find_columns(scored.drop(columns='_id'), only=(*_TRUTHS, 'p_melanoma'))
+    scored = scored.drop(columns=[called[name] for name in _TRUTHS if name in called])
     own = [name for name in known if name in scored and name != '_id']
     return scored.merge(known.drop(columns=own), on='_id', how='left').drop(columns='_id')

@@ -13,8 +13,8 @@ import time
 import warnings
 from pathlib import Path
 
-from ..core import friendly, parse_pairs, read_json
-from ..data.manifest import load_manifests
+from ..core import RunError, friendly, parse_pairs, read_json
+from ..data.manifest import SOURCES, load_manifests
 from ..data.splits import published_folds
 from melanoma_nbdev.training.options import (
     OPTION_GROUPS,
@@ -163,10 +163,38 @@ def _with_recorded(given: dict) -> dict:
         return given
     runs = list(run_folders(command['out'], options['data'], presets, seeds))
     record = runs[0] / 'config.json'
-    if len(runs) > 1 or not record.exists():
+    if len(runs) > 1:
+        return given
+    if not record.exists():
+        _check_is_no_parent(runs[0])
         return given
     words = shlex.split(read_json(record)['command'])[1:]
-    return _given(option_parser().parse_args(words)) | given
+    recorded = _given(option_parser().parse_args(words)) | given
+    _check_places(recorded, given)
+    return recorded
+
+
+def _check_is_no_parent(folder: Path) -> None:
+    "`RunError` where a folder to be resumed is no run but holds some."
+    inside = sorted(path.parent.name for path in folder.glob('*/config.json'))
+    if inside:
+        raise RunError(
+            f"{folder} holds several runs ({', '.join(inside[:3])}); resume one of them, as in "
+            f"--out {folder / inside[0]}, or say --preset and --seed again as they were"
+        )
+
+
+def _check_places(recorded: dict, given: dict) -> None:
+    "`RunError` where the record names a file or folder that is not found from here."
+    known = (*SOURCES, 'phantom', 'package', 'none')
+    for name in ('data', 'aux', 'weights', 'cache'):
+        for place in str(recorded.get(name) or '').split(','):
+            if name in given or not place or place in known or Path(place).exists():
+                continue
+            raise RunError(
+                f"the run's record calls its {name} {place!r}, without the folder that it lies "
+                f"in; name it again: --{name} PATH"
+            )
 
 # %% ../../nbs/training/28_command.ipynb #c756f70d
 def _check_before_torch(options: dict, command: dict, presets: list) -> None:

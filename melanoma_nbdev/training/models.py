@@ -136,7 +136,7 @@ def read_weights(
     path = Path(path)
     if not path.is_file():
         raise MelanomaError(f"there is no weights file {path.name}; check the path, "
-                            "or leave --weights out to start from random weights")
+                            "or give --weights none to start from random weights")
     try:
         if path.suffix == '.safetensors': return load_file(path)
         return torch.load(path, map_location='cpu', weights_only=True)

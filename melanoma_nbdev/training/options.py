@@ -275,7 +275,7 @@ _COMMAND = [
         'resume',
         bool,
         False,
-        'Go on with the run in --out; its other options need not be said again',
+        'Go on with the run in --out; of its options only places elsewhere are said again',
         where='command',
     ),
     Option(

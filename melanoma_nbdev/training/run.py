@@ -154,6 +154,17 @@ def _with_cache(config: dict, manifest: pd.DataFrame) -> pd.DataFrame:
     return cached(manifest, size, config['cache'], crop, progress=sys.stderr.isatty())
 
 # %% ../../nbs/training/27_run.ipynb #30c23406
+def _check_folds(config: dict, manifest: pd.DataFrame) -> None:
+    "`ManifestError` where a table that brings its folds has others than the configuration."
+    there = sorted(int(fold) for fold in manifest['fold'].dropna().unique() if fold >= 0)
+    number = fold_count(config['folds'])
+    if there != list(range(number)):
+        raise ManifestError(
+            f"the manifest's column fold has {there}, and folds={number} are asked for; give the "
+            "number that the column has, or leave the column out"
+        )
+
+
 def prepare(
     config: dict,  # From `make_config`; gets the entry `classes`
     manifest: pd.DataFrame | None = None,  # Default: that of the configuration's `data`
@@ -162,9 +173,11 @@ def prepare(
     if manifest is None:
         named = {name: config[name] for name in ('columns', 'labels') if config.get(name)}
         manifest = load_manifests(config['data'], missing='drop', **named)
+    manifest = manifest.copy()  # the caller's table stays as it is
     config['crop'] = _crop_for(manifest, config['crop'])
     if 'fold' not in manifest:
         manifest = _with_folds(config, manifest)
+    _check_folds(config, manifest)
     audit_folds(manifest)
     config['classes'] = label_classes(manifest, config['target'])
     if config['shuffle_labels']:
