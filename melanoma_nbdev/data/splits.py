@@ -160,9 +160,11 @@ def _check_enough(groups:pd.DataFrame, k:int):
                             f"use k={max(len(groups), 2)} or fewer")
     with_melanoma = int((groups.melanomas > 0).sum())
     if 0 < with_melanoma < k:
+        fewer = f"use k={with_melanoma} or fewer, or more data" if with_melanoma > 1 else (
+            "more data are needed")
         raise ManifestError(
             f"only {with_melanoma} groups hold a melanoma, so some of {k} folds would have none; "
-            f"use k={max(with_melanoma, 2)} or fewer, or more data")
+            f"{fewer}")
 
 # %% ../../nbs/data/14_splits.ipynb #ece5bc34
 def audit_folds(
@@ -227,7 +229,7 @@ def _fold_counts(rows:pd.DataFrame, name)->dict:
 # %% ../../nbs/data/14_splits.ipynb #21d5705b
 def hold_out(
     manifest:pd.DataFrame, # With `group`
-    share:float=.2, # Share of the groups that become the test set, 0 to 0.5
+    share:float=.2, # Share of the groups that become the test set, 0 to 0.5, in steps of 1/20
     seed:int=0, # One seed, one test set
 )->pd.DataFrame: # The same rows with `split`: 'train' or 'test'
     "The manifest with a fixed test set of whole groups, stratified as folds are."
@@ -235,7 +237,9 @@ def hold_out(
         raise ManifestError(f"share is {share}; "
                             "a test set takes more than 0 and at most 0.5 of the groups")
     groups = _group_table(manifest)
-    n_parts = 20 if len(groups) >= 40 else max(2, round(1/share))
+    if len(groups) < 2: raise ManifestError("one group cannot be parted; a test set needs two")
+    # in fewer than 40 groups, steps of a share that leaves a group for each part
+    n_parts = 20 if len(groups) >= 40 else min(max(2, round(1/share)), len(groups))
     n_test = max(1, round(share*n_parts))  # of so many small parts, some are the test set
     part = manifest.group.map(pd.Series(_deal(groups, n_parts, seed), index=groups.index))
     return manifest.assign(split=np.where(part < n_test, 'test', 'train'))

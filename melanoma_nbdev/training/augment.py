@@ -292,7 +292,7 @@ def _check_set(strength:float, kind:str):
         raise MelanomaError(f"augmentation kind is {kind!r}; use 'light' or 'full'")
     if strength < 0:
         raise MelanomaError(f"augmentation strength is {strength}; "
-                            "use 0 for none, 1 for the usual, or a number between")
+                            "use 0 for none, 1 for the usual, or another number above 0")
 
 # %% ../../nbs/training/21_augment.ipynb #5e99201f
 def derm_item_tfms(
