@@ -34,7 +34,7 @@ from melanoma_nbdev.core import (
     write_card,
 )
 from ..data.manifest import SOURCES
-from ..evidence.auc import auc, auc_ci, auc_record, wilson
+from ..evidence.auc import auc, auc_ci, auc_record, share_interval
 from ..evidence.decisions import decision_card
 from ..evidence.oof import clusters, read_oof
 from .measures import by_source, main_rows
@@ -232,20 +232,6 @@ def _bin_edges(is_melanoma: np.ndarray, risks: np.ndarray, n_bins: int) -> list:
     cuts = np.unique(risks[order][np.minimum(last, len(risks) - 1)])
     return [0.0, *cuts[cuts > risks.min()], 1.0]
 
-# %% ../../nbs/report/43_export.ipynb #5e590815
-def _share_interval(is_melanoma: np.ndarray, cluster: np.ndarray) -> list | None:
-    "95% interval of the share of melanomas in a bin, clustered; None for an empty bin."
-    n = len(is_melanoma)
-    if not n:
-        return None
-    share, design_effect = float(is_melanoma.mean()), 1.0
-    if 0 < share < 1:
-        code = np.unique(cluster, return_inverse=True)[1]
-        sums = np.bincount(code, weights=is_melanoma - share)
-        design_effect = max(1.0, float((sums * sums).sum() / (n * share * (1 - share))))
-    bounds = wilson(share * n / design_effect, n / design_effect)
-    return [float(bound) for bound in bounds]
-
 # %% ../../nbs/report/43_export.ipynb #3eea421a
 def score_bins(
     is_melanoma: np.ndarray,  # (n,) targets 0/1
@@ -260,13 +246,14 @@ def score_bins(
     bins = []
     for number, (lo, hi) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
         here = bin_of == number
+        share = share_interval(is_melanoma[here], cluster[here])
         bins.append(
             dict(
                 lo=float(lo),
                 hi=float(hi),
                 n=int(here.sum()),
                 n_melanoma=int(is_melanoma[here].sum()),
-                ci=_share_interval(is_melanoma[here], cluster[here]),
+                ci=[share.lo, share.hi] if here.any() else None,
             )
         )
     return bins

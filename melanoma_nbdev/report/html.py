@@ -35,7 +35,7 @@ from melanoma_nbdev.core import (
     write_json,
     write_text,
 )
-from ..data.manifest import load_manifest
+from ..data.manifest import load_manifests
 from ..evidence.calibration import plot_reliability, recalibrate
 from ..evidence.decisions import plot_decision
 from ..evidence.discrimination import compare_models, plot_pr, plot_roc, summarise
@@ -411,7 +411,16 @@ def skin_tones(
     done = Path(run) / 'ita.csv'
     if done.exists():
         return pd.read_csv(done, dtype={'image_id': str})
-    manifest = load_manifest(read_json(Path(run) / 'config.json')['data'], missing='drop')
+    manifest = load_manifests(read_json(Path(run) / 'config.json')['data'], missing='drop')
+    rows = pd.read_csv(Path(run) / 'manifest.csv', dtype={'image_id': str})
+    scored = rows['image_id'][rows['fold'] >= 0]
+    lost = scored[~scored.isin(manifest['image_id'].map(str))]
+    if len(lost):
+        raise RunError(
+            f"{len(lost):,} of the run's {len(scored):,} images are not in its data as they are "
+            f"found here, first: {lost.iloc[0]}; run this where the run's data lie"
+        )
+    manifest = manifest[manifest['image_id'].map(str).isin(scored)].reset_index(drop=True)
     paths = tqdm(manifest['path'], desc='skin tone', leave=False, disable=not progress)
     tones = pd.DataFrame(dict(image_id=manifest['image_id'].map(str), ita=map(_tone_of, paths)))
     write_csv(done, tones)

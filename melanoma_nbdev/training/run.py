@@ -358,8 +358,9 @@ def _record_of(config: dict, rows: pd.DataFrame) -> dict:
     record = config | dict(manifest_sha256=sha256(rows))
     if config['weights']:
         record |= _weights_record(config)
-    for name in ('data', 'aux', 'cache'):
+    for name in ('aux', 'cache'):
         record[name] = _last_parts(config[name]) if config[name] else None
+    record['data'] = _as_folder(config['data'])
     return record
 
 # %% ../../nbs/training/27_run.ipynb #2fbe8eb5
