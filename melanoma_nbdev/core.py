@@ -235,15 +235,15 @@ def norm_sex(
 COLUMN_NAMES = dict(
     image_id='image_id image_name image isic_id id filename file_name file name img img_name',
     path='path filepath file_path',
-    patient_id='patient_id patient patient_no pid subject subject_id',
+    patient_id='patient_id patient patient_no patient_nr patientid pat pid subject subject_id',
     lesion_id='lesion_id lesion',
     target='target y_true true_label melanoma is_melanoma label labels truth ground_truth y class',
     benign_malignant='benign_malignant malignancy',
     dx='dx diagnosis diagnosis_1 clinical_diagnosis histology',
     sex='sex gender',
-    age='age age_approx',
-    site='''site anatom_site_general_challenge anatom_site_general localization anatomical_site
-        location''',
+    age='age age_approx age_years',
+    site='''site anatom_site_general_challenge anatom_site_general localization localisation
+        anatomical_site location''',
     width='width pixels_x',
     height='height pixels_y',
     p_melanoma='''p_melanoma prediction predictions pred preds score scores prob probability y_score
@@ -556,8 +556,8 @@ def sha256(
 
 # %% ../nbs/00_core.ipynb #94852119
 def friendly(command):
-    """Decorate a command: a `MelanomaError` becomes one sentence on stderr and exit status 1,
-    Ctrl-C exit status 130."""
+    """Decorate a command: a `MelanomaError`, or a file that cannot be written, becomes one sentence
+    on stderr and exit status 1, Ctrl-C exit status 130."""
 
     @wraps(command)
     def _inner(*args, **kwargs):
@@ -565,6 +565,12 @@ def friendly(command):
             return command(*args, **kwargs)
         except MelanomaError as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            print(f"{error.filename}: {error.strerror}; choose another place, or see who may "
+                  "write there", file=sys.stderr)
             raise SystemExit(1) from None
         except KeyboardInterrupt:
             print("stopped; nothing half-written was left", file=sys.stderr)

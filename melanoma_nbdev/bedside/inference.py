@@ -382,6 +382,12 @@ def _answered(files:list, predictor:Predictor, table:Path)->pd.DataFrame:
     return rows
 
 # %% ../../nbs/bedside/50_inference.ipynb #c3f767c1
+def _check_out(files:list, out:Path):
+    "`MelanomaError` where the table would be written over one of the inputs."
+    if any(name != '-' and Path(name).resolve() == out.resolve() for name in files):
+        raise MelanomaError(f"{out} is one of the inputs, and would be written over; "
+                            "choose another --out")
+
 @call_parse
 @friendly
 def melanoma_predict(
@@ -396,8 +402,11 @@ def melanoma_predict(
     Reasons in the table (columns error and warning) are in English, whatever the language.
     Exit status: 0 every file answered, 1 some were not (see column error), 2 wrong use."""
     check_table(Path(out))
+    _check_out(files, Path(out))
+    if views is not None and not 1 <= views <= 8:
+        raise MelanomaError(f"--views is {views}; use 1 to 8")
     named, predictor = _files_to_read(files, Path(out)), load_artefact(model, threads=1)
-    if views: predictor.views = min(max(views, 1), 8)
+    if views: predictor.views = views
     table = _answered(named, predictor, Path(out))
     unanswered = int((table.error != '').sum())
     refused = int(((table.error != '') & table.width.notna()).sum())

@@ -618,6 +618,19 @@ def _models_said(folder: str | None) -> str:  # Its absolute path; empty: the pa
     return os.path.abspath(folder)
 
 # %% ../../nbs/bedside/54_serve.ipynb #68a545f9
+def _only_model(folder: str | None) -> Path | None:  # None: the package's
+    "The model of a static page, which has one; `MelanomaError` where a folder holds several."
+    if not folder:
+        return None
+    offered = find_models(folder)[0]
+    if len(offered) > 1:
+        raise MelanomaError(
+            f"a static page has one model, and {folder} holds {len(offered)}: "
+            f"{', '.join(offered)}; name the folder of one of them"
+        )
+    return next(iter(offered.values()))
+
+
 @call_parse
 @friendly
 def melanoma_app(  # noqa: PLR0913
@@ -640,7 +653,7 @@ def melanoma_app(  # noqa: PLR0913
 ):
     "Serve the page on this machine: drop dermoscopic images, get risks. Not a medical device."
     if static:
-        return make_site(static)
+        return make_site(static, _only_model(models))
     if not (PAGE_FOLDER / 'app.ipynb').is_file():
         raise MelanomaError("the page's notebook is not in the installed package; install it again")
     limits = dict(

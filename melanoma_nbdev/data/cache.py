@@ -180,7 +180,7 @@ def _fill(manifest: pd.DataFrame, folder: Path, size: int, crop: str, **options)
     return manifest[~manifest['path'].isin(list(faults))], list(faults.values())
 
 # %% ../../nbs/data/12_cache.ipynb #e14860d1
-def _check_request(manifest: pd.DataFrame, crop: str, missing: str) -> None:
+def _check_request(manifest: pd.DataFrame, size: int, crop: str, missing: str) -> None:
     "Raise where there is nothing to read, or no such choice."
     lost = manifest['image_id'][manifest['path'].isna()]
     if len(lost):
@@ -190,6 +190,8 @@ def _check_request(manifest: pd.DataFrame, crop: str, missing: str) -> None:
         )
     if crop not in ('centre', 'squash'):
         raise ManifestError(f"crop is {crop!r}; use 'centre' or 'squash'")
+    if size < 1:
+        raise ManifestError(f"size is {size}; use at least 1 pixel")
     if missing not in ('raise', 'drop'):
         raise ManifestError(f"missing is {missing!r}; use 'raise' or 'drop'")
 
@@ -221,7 +223,7 @@ def cached(
 ) -> pd.DataFrame:  # `path` leads into the cache; `width`, `height` of the originals are filled in
     """The manifest over small copies of its images. Makes what is missing or damaged, trusts what
     is listed and whole. `ImageError`, once the others are done, for an image that is unreadable."""
-    _check_request(manifest, crop, missing)
+    _check_request(manifest, size, crop, missing)
     where = Path(root).resolve()
     done, faults = _fill_all(manifest, where, size, crop, workers=workers, progress=progress)
     if faults and missing == 'raise':

@@ -672,6 +672,10 @@ def load_manifest(
         rows, name = _weigh(known, rows, root), known.sample[0]
     manifest = _fill(rows, name, labels, problems := [])
     search = known is None
+    if search and not {'patient_id', 'lesion_id'} & set(manifest):
+        warnings.warn(f"no column of {name} tells the patient or the lesion, so images of one "
+                      "patient may lie in different folds; if there is one, name it: "
+                      "--columns patient_id=HEADING", stacklevel=2)
     manifest['path'] = _locate(manifest, root, folders, search) if images else pd.NA
     _check_ids(manifest, problems)
     _check_numbers(manifest, problems)

@@ -516,6 +516,8 @@ def melanoma_evaluate(  # noqa: PLR0913
 ):
     """Print how well predictions separate melanoma from the rest, and write metrics.json and a
     report."""
+    if n_boot < 1:
+        raise RunError(f"--n_boot is {n_boot}; use at least 1, or 2000")
     source = Path(run)
     named = dict(target=target, p_melanoma=score)
     named = {name: heading for name, heading in named.items() if heading}

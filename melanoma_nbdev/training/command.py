@@ -167,6 +167,9 @@ def _with_recorded(given: dict) -> dict:
         return given
     if not record.exists():
         _check_is_no_parent(runs[0])
+        if 'data' not in given:  # a mistyped folder must not become a run of the synthetic set
+            raise RunError(f"{runs[0]} holds no run to resume; correct --out, or begin a run there "
+                           "with --data and without --resume")
         return given
     words = shlex.split(read_json(record)['command'])[1:]
     recorded = _given(option_parser().parse_args(words)) | given

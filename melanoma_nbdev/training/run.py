@@ -395,6 +395,11 @@ def open_run(
     if (run / 'config.json').exists():
         _check_same_run(run, record, resume)
         return
+    if 'oof.csv' in (there := sorted(path.name for path in run.glob('*'))):
+        raise RunError(
+            f"{run} holds {', '.join(there[:3])} and no config.json, so it is no run of this "
+            "project; choose another --out"
+        )
     write_csv(run / 'manifest.csv', rows)
     write_json(run / 'environment.json', environment())
     command, today = command_of(config), date.today().isoformat()
