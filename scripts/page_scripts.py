@@ -28,9 +28,14 @@ def versions():
     return {name: version(name) for name in ('voila', 'ipywidgets', 'anywidget')}
 
 
+def options():
+    "What the command line asks for: nothing."
+    return parser_of(__doc__).parse_args()
+
+
 def main():
     "Open the page with Voila's scripts one by one, and write their names."
-    parser_of(__doc__).parse_args()
+    options()
     write_json(PAGE_FOLDER/SCRIPTS, dict(versions=versions(), names=[]))
     chromium, asked = os.environ.get('CHROMIUM', '/usr/bin/chromium'), []
     with server(8974, spares=0) as (process, url), sync_playwright() as play:
