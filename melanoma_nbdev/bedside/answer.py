@@ -661,9 +661,9 @@ def report_html(
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00063
 def _titles(card: dict) -> dict:
-    "Source -> its title, where the card has one."
-    rows = card.get('sources') or []
-    return {row['source']: row['title'] for row in rows if row.get('title')}
+    "Source -> its title, where the card has one; a sample (`siim2020-300`) stands for its set."
+    titles = {row['source']: row['title'] for row in card.get('sources') or [] if row.get('title')}
+    return {name.rpartition('-')[0]: title for name, title in titles.items()} | titles
 
 
 def about_html(
