@@ -518,7 +518,7 @@ def _rows(card: dict, lesions: list, *read) -> list:
     "The row of each lesion, in order."
     return [_row(number, lesion, card, *read) for number, lesion in in_order(lesions)]
 
-
+# %% ../../nbs/bedside/51_answer.ipynb #256b07d5
 def tiles_html(
     card: dict,  # The model's card
     lesions: list,  # Of `Lesion`

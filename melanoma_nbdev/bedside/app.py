@@ -528,7 +528,7 @@ def _draw_tiles(self: MelanomaPage):
         tiles_html(self.card, self.lesions, **self.controls.read) if several else ''
     )
 
-
+# %% ../../nbs/bedside/52_app.ipynb #103b5ef1
 @patch
 def redraw(self: MelanomaPage):
     "Tiles and cards at another operating point or prevalence; no image is looked at again."

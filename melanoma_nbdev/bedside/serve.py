@@ -507,9 +507,11 @@ def page_scripts(
 ) -> bytes:  # JavaScript
     "The scripts that the page loads, Voila's main one last."
     names = [*read_json(PAGE_FOLDER / SCRIPTS)['names'], 'voila.js']
-    places = (next((Path(folder) / name for folder in folders if (Path(folder) / name).is_file()),
-                   None) for name in names)
-    return b'\n;\n'.join(place.read_bytes() for place in places if place)
+    found = []
+    for name in names:
+        places = [Path(folder) / name for folder in folders]
+        found += [place for place in places if place.is_file()][:1]
+    return b'\n;\n'.join(place.read_bytes() for place in found)
 
 
 class PageScripts(RequestHandler):
@@ -630,7 +632,7 @@ def _only_model(folder: str | None) -> Path | None:  # None: the package's
         )
     return next(iter(offered.values()))
 
-
+# %% ../../nbs/bedside/54_serve.ipynb #7805a973
 @call_parse
 @friendly
 def melanoma_app(  # noqa: PLR0913

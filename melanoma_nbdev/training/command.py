@@ -176,7 +176,7 @@ def _with_recorded(given: dict) -> dict:
     _check_places(recorded, given)
     return recorded
 
-
+# %% ../../nbs/training/28_command.ipynb #d8b174c5
 def _check_is_no_parent(folder: Path) -> None:
     "`RunError` where a folder to be resumed is no run but holds some."
     inside = sorted(path.parent.name for path in folder.glob('*/config.json'))

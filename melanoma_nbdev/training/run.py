@@ -395,7 +395,8 @@ def open_run(
     if (run / 'config.json').exists():
         _check_same_run(run, record, resume)
         return
-    if 'oof.csv' in (there := sorted(path.name for path in run.glob('*'))):
+    there = sorted(path.name for path in run.glob('*'))
+    if 'oof.csv' in there:
         raise RunError(
             f"{run} holds {', '.join(there[:3])} and no config.json, so it is no run of this "
             "project; choose another --out"
