@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 # %% auto #0
-__all__ = ['pd', 'DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'TARGET_OF', 'SITES', 'SITE_OF', 'COLUMN_NAMES', 'WEAK_NAMES',
-           'PREDICTION_COLUMNS', 'MANIFEST_COLS', 'OOF_COLS', 'LateModule', 'MelanomaError', 'ManifestError',
-           'LeakError', 'RunError', 'ArtefactError', 'ImageError', 'norm_dx', 'read_labels', 'norm_site', 'norm_sex',
-           'how_to_name', 'find_columns', 'parse_pairs', 'as_manifest', 'data_home', 'package_dir', 'seed_everything',
-           'atomic_path', 'write_text', 'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax',
-           'log_odds', 'sigmoid', 'return_freed_memory', 'share_freed_memory', 'sha256', 'friendly']
+__all__ = ['pd', 'DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'NO_ANSWER', 'TARGET_OF', 'SITES', 'SITE_OF', 'SEX_OF', 'COLUMN_NAMES',
+           'WEAK_NAMES', 'PREDICTION_COLUMNS', 'MANIFEST_COLS', 'OOF_COLS', 'LateModule', 'MelanomaError',
+           'ManifestError', 'LeakError', 'RunError', 'ArtefactError', 'ImageError', 'norm_dx', 'read_labels',
+           'without_answer', 'norm_site', 'norm_sex', 'not_understood', 'how_to_name', 'find_columns', 'parse_pairs',
+           'as_manifest', 'data_home', 'package_dir', 'seed_everything', 'atomic_path', 'write_text', 'write_csv',
+           'write_json', 'read_json', 'seal_of', 'write_card', 'softmax', 'log_odds', 'sigmoid', 'return_freed_memory',
+           'share_freed_memory', 'sha256', 'friendly']
 
 # %% ../nbs/00_core.ipynb #0330c12e
 import ctypes
@@ -22,6 +23,7 @@ import random
 import re
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
@@ -139,34 +141,66 @@ YES_OR_NO = _by_word(
     }
 )
 "Each word that answers yes or no -> 1 for melanoma, 0 for the rest"
-_NO_ANSWER = ('unknown', 'unk')
-"As a diagnosis, SIIM's word for a benign lesion without one; as a target it says nothing"
+NO_ANSWER = ('unknown', 'unk')
+"As a diagnosis, SIIM's word for a benign lesion without one; by themselves they say nothing"
 TARGET_OF = {word: int(code == 'MEL') for word, code in DX_OF.items()
-             if word not in _NO_ANSWER} | YES_OR_NO
+             if word not in NO_ANSWER} | YES_OR_NO
 "Each word for a target, a diagnosis or an answer -> 1 for melanoma, 0 for the rest"
 
+# %% ../nbs/00_core.ipynb #6467b86b
+SITES = ('head/neck', 'upper extremity', 'lower extremity', 'torso', 'palms/soles', 'oral/genital')
+"The body sites, in the words of SIIM-ISIC 2020"
+SITE_OF = _by_word(
+    {
+        'head/neck': 'head/neck, head and neck, head neck, scalp, face, ear, neck',
+        'upper extremity': 'upper extremity, upper limbs, hand, arm, upper arm, forearm, elbow',
+        'lower extremity': 'lower extremity, lower limbs, foot, leg, lower leg, thigh, calf, knee',
+        'palms/soles': 'palms/soles, acral',
+        'oral/genital': 'oral/genital, genital, genital areas',
+        'torso': '''torso, anterior torso, posterior torso, lateral torso, back, trunk, abdomen,
+            chest, buttocks''',
+    }
+)
+"Each source's word for a body site -> ours"
+SEX_OF = _by_word(dict(male='m, male, man', female='f, female, woman'))
+"Each source's word for a sex -> ours"
+_NOT_SAID = ('unknown', 'unk', 'nan', 'none', 'na', 'n/a', 'not recorded', 'other', '-')
+"Words that stand where a body site or a sex is not known"
+
 # %% ../nbs/00_core.ipynb #c44c6025
-def _own_words(labels: dict | None) -> dict:
-    "A user's words -> our codes. `ManifestError` for a meaning that is none."
+_NOTHING = 'none'
+"What a word means that says nothing: its row has no label"
+
+
+def _own_meanings(labels: dict | None, known: dict) -> dict:
+    "A user's words, in plain form -> their meanings, for those meanings that are in `known`."
     own = {}
     for word, meaning in (labels or {}).items():
-        plain = _plain_word(str(meaning))
-        code = plain.upper() if plain.upper() in DX else DX_OF.get(plain)
-        if code is None and plain in YES_OR_NO:
-            code = 'MEL' if YES_OR_NO[plain] else 'UNK'
-        if code is None:
+        if (plain := _plain_word(str(meaning))) in known:
+            own[_plain_word(str(word))] = known[plain]
+    return own
+
+
+def _own_words(labels: dict | None) -> dict:
+    """A user's words -> our codes, NA for a word that says nothing; words for a body site or a sex
+    are left out. `ManifestError` for a meaning that is none of these."""
+    codes = DX_OF | {word: 'MEL' if yes else 'UNK' for word, yes in YES_OR_NO.items()}
+    codes |= {_NOTHING: pd.NA}
+    elsewhere = {**SITE_OF, **SEX_OF}
+    for word, meaning in (labels or {}).items():
+        if _plain_word(str(meaning)) not in {*codes, *elsewhere}:
             raise ManifestError(
                 f"{word!r} cannot mean {meaning!r}; use one of {', '.join(DX)}, "
-                "a diagnosis in words, or benign"
+                f"a diagnosis in words, benign, {_NOTHING} where it says nothing, a body site "
+                "or a sex"
             )
-        own[_plain_word(str(word))] = code
-    return own
+    return _own_meanings(labels, codes)
 
 # %% ../nbs/00_core.ipynb #64889fc6
 def norm_dx(
     words,  # Diagnoses as a source writes them: one word, or a sequence of them
     labels: dict | None = None,  # Further words -> their meaning, as `{'common mole': 'NV'}`
-):  # The code, or a Series of codes; NA where the word is missing
+):  # The code, or a Series of codes; NA where the word is missing or means `none`
     """Our code for a source's diagnosis. `ManifestError` names every word that is not known: a
     guess would become a wrong label."""
     if isinstance(words, str) or words is None or words is pd.NA:
@@ -178,7 +212,7 @@ def norm_dx(
         raise ManifestError(
             f"unknown diagnosis {', '.join(map(repr, unknown))}; say what each means, as in "
             f"--labels \"{unknown[0]}=NV\" (in Python: labels={{{unknown[0]!r}: 'NV'}}), "
-            f"with one of {', '.join(DX)}"
+            f"with one of {', '.join(DX)}, or none where it says nothing"
         )
     codes = [pd.NA if pd.isna(word) else _meaning(word, known) for word in plain]
     return pd.Series(codes, index=plain.index, dtype='object')
@@ -194,42 +228,51 @@ def read_labels(
     if pd.api.types.is_numeric_dtype(words):
         values = pd.to_numeric(words).to_numpy(float, na_value=np.nan)
         return np.where((values == 0) | (values == 1), values, np.nan)
-    own = {word: int(code == 'MEL') for word, code in _own_words(labels).items()}
-    known = TARGET_OF | own
+    own = _own_words(labels).items()
+    known = TARGET_OF | {word: np.nan if pd.isna(code) else code == 'MEL' for word, code in own}
     plain = words.map(lambda word: _plain_word(str(word)) if pd.notna(word) else None)
     found = [None if pd.isna(word) else _meaning(word, known) for word in plain]
     return np.array([np.nan if value is None else value for value in found], dtype=float)
 
-# %% ../nbs/00_core.ipynb #6467b86b
-SITES = ('head/neck', 'upper extremity', 'lower extremity', 'torso', 'palms/soles', 'oral/genital')
-"The body sites, in the words of SIIM-ISIC 2020"
-SITE_OF = _by_word(
-    {
-        'head/neck': 'head/neck, head and neck, head neck, scalp, face, ear, neck',
-        'upper extremity': 'upper extremity, upper limbs, hand',
-        'lower extremity': 'lower extremity, lower limbs, foot',
-        'palms/soles': 'palms/soles, acral',
-        'oral/genital': 'oral/genital, genital, genital areas',
-        'torso': '''torso, anterior torso, posterior torso, lateral torso, back, trunk, abdomen,
-            chest, buttocks''',
-    }
-)
-"Each source's word for a body site -> ours"
+
+def without_answer(
+    words: pd.Series,  # Diagnoses, targets or answers as a source writes them
+    labels: dict | None = None,  # Further words -> their meaning, as in `norm_dx`
+) -> pd.Series:  # The same words; NA where `labels` says that one means `none`
+    "Words with those taken out that a user has said to mean nothing."
+    empty = {_plain_word(str(word)) for word, meaning in (labels or {}).items()
+             if _plain_word(str(meaning)) == _NOTHING}
+    if not empty:
+        return words
+    return words.mask([_plain_word(str(word)) in empty for word in words], pd.NA)
 
 # %% ../nbs/00_core.ipynb #ccc0bcfa
 def norm_site(
     words,  # Body sites as a source writes them
+    labels: dict | None = None,  # Further words -> their meaning, as `{'shin': 'lower extremity'}`
 ) -> pd.Series:  # Sites of `SITES`; NA where missing, `unknown` or not in `SITE_OF`
     "Body sites in our words."
-    return _words_of(words).map(lambda word: SITE_OF.get(word, pd.NA))
+    known = SITE_OF | _own_meanings(labels, SITE_OF)
+    return _words_of(words).map(lambda word: known.get(word, pd.NA))
 
 # %% ../nbs/00_core.ipynb #d0fe72d8
 def norm_sex(
     words,  # Sexes as a source writes them
+    labels: dict | None = None,  # Further words -> their meaning, as `{'Frau': 'female'}`
 ) -> pd.Series:  # `male`, `female` or NA
     "Sexes in our words."
-    known = dict(m='male', male='male', f='female', female='female')
+    known = SEX_OF | _own_meanings(labels, SEX_OF)
     return _words_of(words).map(lambda word: known.get(word, pd.NA))
+
+
+def not_understood(
+    words,  # Body sites or sexes as a source writes them
+    found: pd.Series,  # What `norm_site` or `norm_sex` made of them
+) -> pd.Series:  # Those in plain form that stand for something and were not understood
+    "Words that are neither known nor a way to say that nothing is."
+    plain = _words_of(words)
+    unread = pd.Series(found).isna().to_numpy() & plain.notna().to_numpy()
+    return plain[unread & ~plain.isin(_NOT_SAID).to_numpy()]
 
 # %% ../nbs/00_core.ipynb #88c99681
 COLUMN_NAMES = dict(
@@ -554,26 +597,45 @@ def sha256(
         content = content.to_csv(index=False, lineterminator='\n').encode()
     return hashlib.sha256(content).hexdigest()
 
+# %% ../nbs/00_core.ipynb #26083829
+@contextmanager
+def _plain_warnings():
+    "What is said to a user is one line, without the line of code that says it."
+    usual = warnings.formatwarning
+
+    def one_line(message, category, *place):
+        if category is UserWarning:
+            return f"note: {message}\n"
+        return usual(message, category, *place)
+
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
+
 # %% ../nbs/00_core.ipynb #94852119
 def friendly(command):
-    """Decorate a command: a `MelanomaError`, or a file that cannot be written, becomes one sentence
-    on stderr and exit status 1, Ctrl-C exit status 130."""
+    """Decorate a command: a `MelanomaError`, or a file that cannot be read or written, becomes one
+    sentence on stderr and exit status 1, Ctrl-C exit status 130, a warning one line."""
 
     @wraps(command)
     def _inner(*args, **kwargs):
         try:
-            return command(*args, **kwargs)
+            with _plain_warnings():
+                return command(*args, **kwargs)
         except MelanomaError as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             raise SystemExit(1) from None
         except OSError as error:
             if error.filename is None:
                 raise
-            print(f"{error.filename}: {error.strerror}; choose another place, or see who may "
-                  "write there", file=sys.stderr)
+            print(f"{error.filename}: {error.strerror}; see that the place is there and that you "
+                  "may read and write in it, or name another", file=sys.stderr)
             raise SystemExit(1) from None
-        except KeyboardInterrupt:
-            print("stopped; nothing half-written was left", file=sys.stderr)
+        except KeyboardInterrupt as stopped:
+            advice = f"; {stopped}" if str(stopped) else ''
+            print(f"stopped; nothing half-written was left{advice}", file=sys.stderr)
             raise SystemExit(130) from None
 
     return _inner

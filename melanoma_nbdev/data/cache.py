@@ -229,6 +229,7 @@ def cached(
     if faults and missing == 'raise':
         raise ImageError(
             f"{len(faults):,} of {len(manifest):,} images could not be cached, first: {faults[0]}; "
-            "the others are done; pass missing='drop' to go on without them"
+            "the others are done; melanoma_data check --report lists such images, and --leave_out "
+            "goes on without them (in Python: missing='drop')"
         )
     return done

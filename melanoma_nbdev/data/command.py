@@ -11,7 +11,7 @@ import os
 
 import pandas as pd
 
-from ..core import ManifestError, data_home, friendly, parse_pairs
+from ..core import ManifestError, data_home, friendly, parse_pairs, write_csv
 from .cache import cached
 from .download import get_source
 from melanoma_nbdev.data.manifest import (
@@ -19,6 +19,7 @@ from melanoma_nbdev.data.manifest import (
     check_images,
     list_images,
     load_manifest,
+    load_manifests,
     raise_problems,
 )
 
@@ -130,19 +131,22 @@ def _names(options) -> list:
 
 
 def _status(options) -> None:
-    "Where the data are looked for, and one line for each source."
+    "Where the data are looked for, and one line for each source; or the counts of a folder."
+    if options.source and options.source not in SOURCES:
+        manifest = load_manifests(options.source, missing='keep', **_own_words(options))
+        print(f'{options.source}: {_say(manifest_counts(manifest))}{_say_faults(manifest)}')
+        return
     print(f"looked in {data_home() or 'no folder: MELANOMA_DATA is not set'}")
     for name in _names(options):
-        if name not in SOURCES:
-            raise ManifestError(f"{name!r} is not a source; use one of {', '.join(SOURCES)}")
         print(status_of(name))
 
 
 def _own_words(options) -> dict:
-    "What the command line says of headings and words."
+    "What the command line says of headings and words, and of images to leave out."
     return dict(
         columns=parse_pairs(options.columns, '--columns'),
         labels=parse_pairs(options.labels, '--labels'),
+        leave_out=options.leave_out or None,
     )
 
 # %% ../../nbs/data/15_command.ipynb #2355dc8d
@@ -165,30 +169,80 @@ def _check(options) -> None:
         for name, source in SOURCES.items()
         if home and any((home / folder).is_dir() for folder in (source.folder, *source.sample[1:]))
     ]
-    for name in [options.source] if options.source else here or ['phantom']:
-        check_source(name, options.report, **_own_words(options))
+    names, faults = [options.source] if options.source else here or ['phantom'], []
+    if options.report and len(names) > 1:
+        raise ManifestError(f"--report is the list of one source; name it: {', '.join(names)}")
+    for name in names:
+        try:
+            check_source(name, options.report, **_own_words(options))
+        except ManifestError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    raise_problems([str(fault) for fault in faults], 'the data')
+
+# %% ../../nbs/data/15_command.ipynb #ebe32028
+def _without_label(manifest: pd.DataFrame) -> pd.Series:
+    "Whether an image has neither a target nor a diagnosis."
+    return manifest['target'].isna() & manifest['dx'].isna()
+
+
+def _say_faults(manifest: pd.DataFrame) -> str:
+    "How many images have no file and how many no label, in words; empty where all have both."
+    lost, unlabelled = int(manifest['path'].isna().sum()), int(_without_label(manifest).sum())
+    said = {'no file': lost, 'no label': unlabelled}
+    return ''.join(
+        f"; {_counted(count, 'images')} {'has' if count == 1 else 'have'} {what}"
+        for what, count in said.items()
+        if count
+    )
+
+
+def _faults(manifest: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame:
+    "image_id, path, reason: the images without a file or a label, and those of `unreadable`."
+    rows = manifest[['image_id', 'path']]
+    lost = rows[manifest['path'].isna()].assign(reason='no file')
+    unlabelled = rows[_without_label(manifest)].assign(reason='no label')
+    faults = pd.concat([lost, unreadable, unlabelled])
+    return faults.drop_duplicates('image_id').reset_index(drop=True)
+
+
+def _raise_faults(name: str, manifest: pd.DataFrame, unreadable: pd.DataFrame, report: str):
+    "`ManifestError` for images without a file and for files that cannot be read."
+    lost = manifest['image_id'][manifest['path'].isna()]
+    problems = []
+    if len(lost):
+        problems.append(f"{_counted(len(lost), 'images')} without a file, first: {lost.iloc[0]}")
+    if len(unreadable):
+        count = _counted(len(unreadable), 'images')
+        problems.append(f"{count} cannot be read, first: {unreadable['reason'].iloc[0]}")
+    if problems:
+        listed = report or 'a list that --report FILE writes'
+        problems[-1] += f"; mend them, or train without them: --leave_out {listed}"
+    raise_problems(problems, name)
 
 # %% ../../nbs/data/15_command.ipynb #3519c326
 def check_source(
     name: str,  # A source, or a folder with a CSV
-    report: str = '',  # Write the unreadable images to this CSV
-    **kwargs,  # columns and labels of `load_manifest`
+    report: str = '',  # Write the images with a fault to this CSV, for `--leave_out`
+    **kwargs,  # columns, labels and leave_out of `load_manifests`
 ) -> None:
-    """Validate a table, decode all images, print the result. `ManifestError` where one is
-    unreadable."""
-    manifest = load_manifest(name, missing='drop', **kwargs)
-    faults = check_images(manifest, report=report or None, progress=True)
+    """Validate a table, decode all images, print the result. `ManifestError` where a file is not
+    there or cannot be read; an image without a label is listed, and no error."""
+    manifest = load_manifests(name, missing='keep', **kwargs)
+    unreadable = check_images(manifest[manifest['path'].notna()], progress=True)
+    if report:
+        write_csv(report, _faults(manifest, unreadable))
     listed = f'; listed in {report}' if report else ''
-    unreadable = f"{_counted(len(faults), 'images')} cannot be read"
-    print(f'{name}: {_say(manifest_counts(manifest))}; {unreadable}{listed}')
-    if len(faults):
-        raise_problems([f"{unreadable}, first: {faults['reason'][0]}"], name)
+    said = f"; {_counted(len(unreadable), 'images')} cannot be read{_say_faults(manifest)}{listed}"
+    print(f'{name}: {_say(manifest_counts(manifest))}{said}')
+    _raise_faults(name, manifest, unreadable, report)
 
 # %% ../../nbs/data/15_command.ipynb #610b212f
 def _cache(options) -> None:
     "Make the small copies of a source."
     root = options.root or '.cache'
-    manifest = load_manifest(options.source, missing='drop', **_own_words(options))
+    manifest = load_manifests(options.source, missing='drop', **_own_words(options))
     copies = cached(manifest, options.size, root, options.crop, progress=True)
     counted = _counted(len(copies), 'images')
     print(f'{options.source}: {counted} at {options.size} pixels under {root}')
@@ -233,7 +287,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help='check and cache: headings of your table, as in image_id="Image Name"',
     )
     add('--labels', nargs='+', help='check and cache: words of your table, as in "mole=NV"')
-    add('--report', default='', help='check: write the unreadable images to this CSV')
+    add('--leave_out', default='', help='check and cache: a CSV of images to leave out')
+    add(
+        '--report',
+        default='',
+        help='check: write the images that have no file, no label, or cannot be read to this CSV',
+    )
     add('--keep', action='store_true', help='get: keep the zip files after unpacking')
     add('--size', type=int, default=256, help='cache and phantom: side in pixels (256)')
     add('--crop', default='centre', help='cache: centre (the centred square) or squash (the frame)')
@@ -264,7 +323,7 @@ def data_parser() -> argparse.ArgumentParser:
         nargs='?',
         default='',
         help=f"{', '.join(SOURCES)}; a folder with "
-        'a CSV for check and cache; status and check: all if empty',
+        'a CSV for status, check and cache; status and check: all if empty',
     )
     _add_options(parser)
     _add_phantom_options(parser)

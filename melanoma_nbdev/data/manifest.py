@@ -19,6 +19,7 @@ import pandas as pd
 from melanoma_nbdev.core import (
     COLUMN_NAMES,
     DX,
+    NO_ANSWER,
     YES_OR_NO,
     ImageError,
     ManifestError,
@@ -29,7 +30,9 @@ from melanoma_nbdev.core import (
     norm_dx,
     norm_sex,
     norm_site,
+    not_understood,
     read_labels,
+    without_answer,
     write_csv,
 )
 from ..engine import pool_map
@@ -216,7 +219,9 @@ def _fold_classes(table: pd.DataFrame) -> pd.DataFrame:
         return table
     numbers = table[classes].apply(pd.to_numeric, errors='coerce').fillna(0)
     is_one = numbers.to_numpy() > 0.5
-    chosen = np.array([str(name) for name in classes], dtype=object)[is_one.argmax(1)]
+    # a one under UNK says "none of the others", which the word unknown does not
+    names = ['other' if str(name).upper() == 'UNK' else str(name) for name in classes]
+    chosen = np.array(names, dtype=object)[is_one.argmax(1)]
     dx = pd.Series(chosen, index=table.index).where(is_one.sum(1) == 1, None)
     return table.drop(columns=classes).assign(dx=dx)
 
@@ -265,7 +270,8 @@ def _check_target(table: pd.DataFrame, problems: list, labels: dict | None) -> N
     odd = target.isna() & said.notna()
     words = list(dict.fromkeys(word for word in said[odd] if isinstance(word, str)))
     remedy = (
-        f"{', '.join(map(repr, words))}: say what each means, as in --labels \"{words[0]}=NV\""
+        f"{', '.join(map(repr, words))}: say what each means, as in --labels \"{words[0]}=NV\", "
+        "with none where it says nothing"
         if words
         else ''
     )
@@ -275,18 +281,33 @@ def _check_target(table: pd.DataFrame, problems: list, labels: dict | None) -> N
     _note(problems, ids[known & differs], "a target that disagrees with the diagnosis")
     table['target'] = target
 
+# %% ../../nbs/data/10_manifest.ipynb #534fed7b
+def _is_unknown(table: pd.DataFrame, labels: dict | None) -> pd.Series:
+    "Whether a diagnosis is the mere word unknown, which the user has not explained."
+    if 'dx' not in table:
+        return pd.Series(False, index=table.index)
+    explained = {str(word).strip().lower() for word in labels or {}}
+    plain = table['dx'].map(lambda word: str(word).strip().lower())
+    return plain.isin(set(NO_ANSWER) - explained)
+
 # %% ../../nbs/data/10_manifest.ipynb #cd808a5d
 def _label(table: pd.DataFrame, problems: list, labels: dict | None = None) -> pd.DataFrame:
-    "The table with codes in `dx` and 0/1 in `target`; what does not fit goes to `problems`."
+    """The table with codes in `dx` and 0/1 in `target`; what does not fit goes to `problems`. A
+    lesion called unknown has no label where nothing else is told of it."""
     table = _split_target(_fold_classes(table)).copy()
+    for name in {'dx', 'target', 'benign_malignant'} & set(table):
+        table[name] = without_answer(table[name], labels)
+    says_nothing = _is_unknown(table, labels)
     table['dx'] = _codes(table, problems, labels)
     if 'target' in table:
         _check_target(table, problems, labels)
         return table
-    table['target'] = (table['dx'] == 'MEL').astype('Int64').where(table['dx'].notna(), pd.NA)
+    told = table['dx'].notna() & ~says_nothing
+    table['target'] = (table['dx'] == 'MEL').astype('Int64').where(told, pd.NA)
     if 'benign_malignant' in table:
-        told = pd.Series(read_labels(table['benign_malignant'], labels), table.index)
-        table['target'] = table['target'].fillna(told.astype('Int64'))
+        answers = pd.Series(read_labels(table['benign_malignant'], labels), table.index)
+        table['target'] = table['target'].fillna(answers.astype('Int64'))
+    table['dx'] = table['dx'].where(table['target'].notna(), pd.NA)
     return table
 
 # %% ../../nbs/data/10_manifest.ipynb #5a32c51b
@@ -323,15 +344,22 @@ def _stem(image_id: str) -> str:
     stem, extension = os.path.splitext(image_id)
     return stem if extension.lower() in IMAGE_EXT else image_id
 
+# %% ../../nbs/data/10_manifest.ipynb #e475422c
+def _named_file(path, root: Path, folders) -> str | None:
+    "The file that a table names, relative to its folder or to one with images, if it is there."
+    if not isinstance(path, str):
+        return None
+    places = [root / path, *(root / folder / path for folder in folders)]
+    return next((str(place) for place in places if place.is_file()), None)
+
 # %% ../../nbs/data/10_manifest.ipynb #a887a11f
 def _locate(table: pd.DataFrame, root: Path, folders, search: bool = False) -> pd.Series:
-    """The path of each image, or NA. A `path` column of the table counts, relative to its folder;
-    with `search`, files in deeper folders are found too."""
+    """The path of each image, or NA. A `path` column of the table counts, relative to its folder or
+    to one with images; with `search`, files in deeper folders are found too."""
     stems = table['image_id'].map(_stem)
     paths = stems.map(list_images(root, folders))
     if 'path' in table:
-        named = [str(root / path) if isinstance(path, str) else '' for path in table['path']]
-        named = pd.Series([path if os.path.isfile(path) else None for path in named], table.index)
+        named = table['path'].map(lambda path: _named_file(path, root, folders))
         paths = named.where(named.notna(), paths)
     if search and paths.isna().any():
         deeper = sorted(folder for folder, _, _ in os.walk(root))
@@ -598,14 +626,18 @@ def raise_problems(
 
 # %% ../../nbs/data/10_manifest.ipynb #98262ab9
 _DROP = "pass missing='drop' to go on without them"
+_NO_FILES = "name the column that tells the file, as in --columns path=HEADING, or move the images"
 
 
 def _without_lost(table: pd.DataFrame, root: Path, folders, missing: str, problems: list):
-    "The rows that have a file; those without are noted, or left out with a warning."
+    "The rows that have a file; those without are kept, noted, or left out with a warning."
     lost = table['image_id'][table['path'].isna()]
+    if missing == 'keep':
+        return table
     if len(lost) and (missing == 'raise' or len(lost) == len(table)):
         here = [name for name in folders if name != '.' and (root / name).is_dir()]
-        _note(problems, lost, f"no file under {' or '.join(here) or folders[0]}", _DROP)
+        advice = _NO_FILES if len(lost) == len(table) else _DROP
+        _note(problems, lost, f"no file under {' or '.join(here) or folders[0]}", advice)
         return table
     if len(lost):
         warnings.warn(f"{len(lost):,} of {len(table):,} images have no file under {root} and are "
@@ -621,24 +653,68 @@ def _without_unreadable(table: pd.DataFrame, missing: str, problems: list) -> pd
     _note(problems, faults['reason'], "a file that cannot be read", _DROP)
     return table
 
+# %% ../../nbs/data/10_manifest.ipynb #04c358b0
+def _id_of_path(path) -> str:
+    "A path of the table without its extension."
+    return _stem(str(path).removeprefix('./'))
+
+
+def _with_ids(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with ids as text. Ids with a slash are paths; the id of a path is the file's name,
+    or where two files have one name the path without its extension."""
+    if 'image_id' in table:
+        ids = table['image_id'].where(table['image_id'].notna(), '').astype(str).str.strip()
+        if 'path' in table or not ids.str.contains(r'[/\\]').any():
+            return table.assign(image_id=ids)
+        table = table.assign(path=ids)
+    table = table.assign(path=table['path'].map(_with_slashes))
+    names = table['path'].map(lambda path: Path(str(path)).stem)
+    if names.duplicated().any():
+        names = table['path'].map(_id_of_path)
+    return table.assign(image_id=names)
+
+
+def _with_slashes(path):
+    "A path of a table with `/` between its parts, as every system reads it."
+    return path.replace('\\', '/').strip() if isinstance(path, str) else path
+
+# %% ../../nbs/data/10_manifest.ipynb #142e87fd
+def _in_our_words(table: pd.DataFrame, column: str, normal, labels: dict | None):
+    "Sexes or sites of a table in our words; a warning names those that are not understood."
+    if column not in table:
+        return pd.NA
+    found = normal(table[column], labels)
+    unread = not_understood(table[column], found)
+    if len(unread):
+        images = '1 image has' if len(unread) == 1 else f'{len(unread):,} images have'
+        words = ', '.join(map(repr, list(dict.fromkeys(unread))[:5]))
+        example = dict(sex='female', site='lower extremity')[column]
+        warnings.warn(
+            f"{images} a {column} that is not understood ({words}), which counts as not recorded; "
+            f"say what a word means, as in --labels \"{unread.iloc[0]}={example}\"",
+            stacklevel=4,
+        )
+    return found.to_numpy()
+
 # %% ../../nbs/data/10_manifest.ipynb #518a98dc
 def _fill(table: pd.DataFrame, name: str, labels: dict | None, problems: list) -> pd.DataFrame:
     """The table with ids as text and labels, sex and site in our words. The source's own word for
     the site, which may be finer, stays as `site_detail`."""
-    if 'image_id' not in table:
-        table = table.assign(image_id=[Path(str(path)).stem for path in table['path']])
-    ids = table['image_id'].where(table['image_id'].notna(), '').astype(str).str.strip()
-    table = _label(table.assign(image_id=ids), problems, labels)
+    table = _label(_with_ids(table), problems, labels)
     if 'site' in table:
         table['site_detail'] = table['site'].to_numpy()
-    for column, normal in dict(sex=norm_sex, site=norm_site).items():
-        table[column] = normal(table[column]).to_numpy() if column in table else pd.NA
+    table['sex'] = _in_our_words(table, 'sex', norm_sex, labels)
+    table['site'] = _in_our_words(table, 'site', norm_site, labels)
     return table.assign(source=name)
 
 # %% ../../nbs/data/10_manifest.ipynb #73940ce8
 def _check_options(**options) -> None:
     "Raise for a value that an option does not take."
-    takes = dict(missing=('raise', 'drop'), images=(True, False, 'decode'), part=('train', 'test'))
+    takes = dict(
+        missing=('raise', 'drop', 'keep'),
+        images=(True, False, 'decode'),
+        part=('train', 'test'),
+    )
     for name, value in options.items():
         if value not in takes[name]:
             raise ManifestError(f"{name} is {value!r}; use {' or '.join(map(repr, takes[name]))}")
@@ -656,7 +732,7 @@ def _read(known: Source | None, root: Path, part: str, table, columns) -> tuple:
 def load_manifest(
     source: str | Path,  # 'phantom', a name of `SOURCES`, or a folder with a CSV
     root: str | Path | None = None,  # Its folder; None: embedded phantom, or below `MELANOMA_DATA`
-    missing: str = 'raise',  # 'raise': an image without a file is an error; 'drop': go on without
+    missing: str = 'raise',  # Images without a file: an error; 'drop': left out; 'keep': path NA
     images: bool | str = True,  # False: look for no file; 'decode': read every image, too
     part: str = 'train',  # 'train', or 'test' for the unlabelled test table of siim2020
     table: str | None = None,  # Name of the table in the folder, where it is not the usual one
@@ -731,23 +807,44 @@ def combine_manifests(
         _prefix_shared(table, name)
     return as_manifest(table)
 
+# %% ../../nbs/data/10_manifest.ipynb #facfec1c
+def _without_listed(manifest: pd.DataFrame, path: Path) -> pd.DataFrame:
+    "The manifest without the images that a CSV lists, as `melanoma_data check --report` writes it."
+    if not path.is_file():
+        raise ManifestError(f"there is no {path}; name the list of images to leave out")
+    listed = _read_csv(path)
+    if 'image_id' not in listed:
+        raise ManifestError(f"{path.name} has no column image_id; it lists the images to leave out")
+    unwanted = manifest['image_id'].isin(set(listed['image_id'].dropna()))
+    if not unwanted.any():
+        raise ManifestError(
+            f"none of the images that {path.name} lists is in the data; its ids are those that "
+            "melanoma_data check --report writes"
+        )
+    if unwanted.all():
+        raise ManifestError(f"no image is left without those that {path.name} lists")
+    return manifest[~unwanted].reset_index(drop=True)
+
 # %% ../../nbs/data/10_manifest.ipynb #1f2a4940
 def load_manifests(
     sources: str | Path,  # What `load_manifest` takes; several with commas
     columns: dict | None = None,  # Headings of a table: of one source only
     labels: dict | None = None,  # Words of a table: of one source only
+    leave_out: str | Path | None = None,  # A CSV whose column `image_id` lists images to leave out
     **kwargs,  # More for `load_manifest`
 ) -> pd.DataFrame:  # One manifest; `source` says where a row is from
     "The manifest of one source or of several. `ManifestError` as the two functions above raise it."
     names = [name.strip() for name in str(sources).split(',')]
-    if len(names) == 1:
-        return load_manifest(names[0], columns=columns, labels=labels, **kwargs)
-    if columns or labels:
+    if len(names) > 1 and (columns or labels):
         raise ManifestError(
             "columns and labels name the headings and words of one table; with several sources "
             "give each table the usual headings"
         )
-    return combine_manifests(*[load_manifest(name, **kwargs) for name in names])
+    if len(names) == 1:
+        manifest = load_manifest(names[0], columns=columns, labels=labels, **kwargs)
+    else:
+        manifest = combine_manifests(*[load_manifest(name, **kwargs) for name in names])
+    return manifest if leave_out is None else _without_listed(manifest, Path(leave_out))
 
 # %% ../../nbs/data/10_manifest.ipynb #3a964c48
 def squashed_sources(

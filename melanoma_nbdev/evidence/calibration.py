@@ -206,6 +206,15 @@ def _coefficient(design, target, offset, cluster, weights) -> Interval:
     value = beta[-1]
     return Interval(float(value), float(value - 1.96 * se), float(value + 1.96 * se))
 
+# %% ../../nbs/evidence/33_calibration.ipynb #9eb3d0d8
+def _are_separated(is_melanoma, risks) -> bool:
+    "Whether a limit on the risk tells the classes apart, or all risks are equal."
+    of_melanomas, of_others = risks[is_melanoma == 1], risks[is_melanoma == 0]
+    if not len(of_melanomas) or not len(of_others):
+        return True
+    above = of_melanomas.min() >= of_others.max()
+    return bool(above or of_melanomas.max() <= of_others.min())
+
 # %% ../../nbs/evidence/33_calibration.ipynb #54948b16
 def calibration_line(
     is_melanoma,  # (n,) targets 0/1
@@ -213,12 +222,16 @@ def calibration_line(
     cluster=None,  # (n,) integer codes; every image its own where None
     weights=None,  # (n,) images that each row stands for; ones where None
 ) -> dict:  # slope, intercept (slope held at 1), observed_expected: an `Interval` each
-    "Calibration slope and intercept, and the ratio of observed to expected melanomas."
+    """Calibration slope and intercept, and the ratio of observed to expected melanomas. Scores that
+    separate the classes have no slope: the likelihood grows with it for ever, and it is NaN."""
     is_melanoma, risks = check_risks(is_melanoma, risks)
     cluster = np.arange(len(risks)) if cluster is None else np.asarray(cluster)
     logits, ones = log_odds(risks, 1e-7), np.ones(len(risks))
     weights = weights_or_ones(weights, len(risks))
-    slope = _coefficient(np.c_[ones, logits], is_melanoma, 0.0, cluster, weights)
+    if _are_separated(is_melanoma, risks):
+        slope = Interval(float('nan'))
+    else:
+        slope = _coefficient(np.c_[ones, logits], is_melanoma, 0.0, cluster, weights)
     intercept = _coefficient(ones[:, None], is_melanoma, logits, cluster, weights)
     seen, predicted = weights * is_melanoma, weights * risks
     draws = bootstrap_ratio(seen, predicted, cluster, 1000)[:, 0]

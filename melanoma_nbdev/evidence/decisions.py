@@ -453,7 +453,7 @@ def plot_decision(
     ax.fill_between(curve.threshold, curve.lo, curve.hi, alpha=0.2, color=line.get_color(), lw=0)
     ax.plot(curve.threshold, curve['all'], '--', color='tab:gray', lw=1, label='remove all')
     ax.axhline(0, color='k', lw=1, label='remove none')
-    top = curve.hi.max()
+    top = max(curve[['hi', 'model']].max().max(), 0.001)  # the bounds are NaN for one patient
     ax.set(
         xscale='log',
         ylim=(-0.15 * top, 1.1 * top),

@@ -27,6 +27,7 @@ from melanoma_nbdev.core import (
     pd,
     read_labels,
     sigmoid,
+    without_answer,
 )
 
 # %% ../../nbs/evidence/30_oof.ipynb #1a6c8724
@@ -73,9 +74,13 @@ def simulate_oof(
 
 # %% ../../nbs/evidence/30_oof.ipynb #cf2916e2
 def _rows(table: pd.DataFrame, bad: np.ndarray, most: int = 5) -> str:
-    "`3 rows (line 4: ISIC_1, ...)` for the rows where `bad`; line 1 is the header of the file."
+    """`3 rows (line 4: ISIC_1, ...)` for the rows where `bad`; line 1 is the header of the file,
+    and a whole number in the index is the row's place in it."""
     rows = np.flatnonzero(bad)
-    named = ', '.join(f"line {row + 2}: {table['image_id'].iloc[row]}" for row in rows[:most])
+    numbered = pd.api.types.is_integer_dtype(table.index)
+    places = table.index[rows] if numbered else rows
+    pairs = zip(places[:most], table['image_id'].iloc[rows[:most]], strict=True)
+    named = ', '.join(f'line {place + 2}: {image_id}' for place, image_id in pairs)
     more = ', ...' if len(rows) > most else ''
     return f"{len(rows)} row{'s' if len(rows) > 1 else ''} ({named}{more})"
 
@@ -147,8 +152,9 @@ def _prediction_columns(raw: pd.DataFrame, columns: dict | None) -> dict:
 def _image_ids(raw: pd.DataFrame, heading: str | None) -> pd.Series:
     """The image ids as text, made up where the table has none; `RunError` where one is missing
     or twice there."""
-    ids = raw[heading] if heading else pd.Series([f'row {i + 1}' for i in range(len(raw))])
-    table = pd.DataFrame(dict(image_id=ids.astype('object').to_numpy()))
+    made_up = pd.Series([f'row {place + 1}' for place in raw.index], index=raw.index)
+    ids = raw[heading] if heading else made_up
+    table = pd.DataFrame(dict(image_id=ids.astype('object')))
     missing = table['image_id'].isna().to_numpy()
     if missing.any():
         raise RunError(f"no image id in {_rows(table, missing)}")
@@ -171,7 +177,7 @@ def _targets(table: pd.DataFrame, raw: pd.Series, labels: dict | None) -> np.nda
         raise RunError(
             f"column {raw.name!r} is neither melanoma nor benign in {_rows(table, bad)}; "
             f"not understood: {words}; say what a word means, as in "
-            f"--labels \"{raw[bad].iloc[0]}=NV\""
+            f"--labels \"{raw[bad].iloc[0]}=NV\", with none where it says nothing"
         )
     return target.astype(int)
 
@@ -199,6 +205,41 @@ def weights_of(
         )
     return weights
 
+# %% ../../nbs/evidence/30_oof.ipynb #02e67d9f
+def _check_rows_left(table: pd.DataFrame, why: str) -> None:
+    "`RunError` where nothing is left."
+    if not len(table):
+        raise RunError(f"no row is left to judge: {why}")
+
+
+def _answered(raw: pd.DataFrame, found: dict, labels: dict | None) -> pd.DataFrame:
+    """The rows with an answer: `melanoma_predict` says in `error` why an image has none. A warning
+    counts the others, and the melanomas among them."""
+    if 'error' not in raw:
+        return raw
+    unanswered = raw['error'].notna() & raw[found['p_melanoma']].isna()
+    if not unanswered.any():
+        return raw
+    missed = int((read_labels(raw[found['target']][unanswered], labels) == 1).sum())
+    _check_rows_left(raw[~unanswered], "no image was answered; the column error says why")
+    warnings.warn(
+        f"{unanswered.sum():,} of {len(raw):,} images were not answered, {missed:,} of them "
+        "melanomas; they are left out, and the figures are those of the images that were answered",
+        stacklevel=3,
+    )
+    return raw[~unanswered]
+
+
+def _with_truth(raw: pd.DataFrame, heading: str, labels: dict | None) -> pd.DataFrame:
+    "The rows whose truth is not a word that was said to mean none; a warning counts the others."
+    unsaid = raw[heading].notna() & without_answer(raw[heading], labels).isna()
+    if not unsaid.any():
+        return raw
+    _check_rows_left(raw[~unsaid], "every truth means none")
+    warnings.warn(f"{unsaid.sum():,} of {len(raw):,} images have no truth and are left out",
+                  stacklevel=3)
+    return raw[~unsaid]
+
 # %% ../../nbs/evidence/30_oof.ipynb #013f63ad
 def read_oof(
     src: str | Path | pd.DataFrame,  # A run folder, a CSV or a table
@@ -206,9 +247,11 @@ def read_oof(
     labels: dict | None = None,  # The table's own words -> code or diagnosis, as `{'mole': 'NV'}`
 ) -> pd.DataFrame:  # `OOF_COLS`, then all others; `attrs['probability']`: all scores in 0..1
     """Predictions in our columns, checked. `RunError` names the rows that are wrong: twice
-    there, without label, without score; with a sampling weight that is none."""
+    there, without label, without score; with a sampling weight that is none. Images that
+    `melanoma_predict` did not answer, and truths that mean `none`, are left out with a warning."""
     raw = src.reset_index(drop=True) if isinstance(src, pd.DataFrame) else read_table(src)
     found = _prediction_columns(raw, columns)
+    raw = _with_truth(_answered(raw, found, labels), found['target'], labels)
     table = raw.drop(columns=list(found.values())).copy()
     table['image_id'] = _image_ids(raw, found.get('image_id'))
     table['target'] = _targets(table, raw[found['target']], labels)
@@ -220,6 +263,7 @@ def read_oof(
         table['sampling_weight'] = raw[found['sampling_weight']]
         table['sampling_weight'] = weights_of(table)
     table = table[OOF_COLS + [name for name in table if name not in OOF_COLS]]
+    table = table.reset_index(drop=True)
     table.attrs['probability'] = bool(table['p_melanoma'].between(0, 1).all())
     return table
 

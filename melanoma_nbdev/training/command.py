@@ -27,6 +27,7 @@ from melanoma_nbdev.training.options import (
     named_numbers,
     run_folders,
     run_options,
+    table_options,
     whole_numbers,
 )
 
@@ -59,6 +60,14 @@ def _conclude(run: Path, config: dict, began: float) -> None:
         f'minutes. Next: melanoma_evaluate {run}'
     )
 
+# %% ../../nbs/training/28_command.ipynb #4e19cf25
+def _how_to_go_on(runs) -> str:
+    "The command that goes on with the first of `runs` that is not finished."
+    unfinished = [run for run in runs if not (Path(run) / 'oof.csv').exists()]
+    if not unfinished:
+        return ''
+    return f'go on with melanoma_train --resume --out {unfinished[0]}'
+
 # %% ../../nbs/training/28_command.ipynb #a9fbae90
 def train_all(
     runs: dict,  # folder -> (preset, seed)
@@ -80,7 +89,10 @@ def train_all(
         plans[run] = plan_run(run, preset=preset, seed=seed, **plan)
     tasks = [task for _, planned in plans.values() for task in planned]
     # several processes must not part ways: the first error ends all of them
-    run_tasks(tasks, engine, quiet=rank > 0, first_error_ends=world > 1, **kwargs)
+    try:
+        run_tasks(tasks, engine, quiet=rank > 0, first_error_ends=world > 1, **kwargs)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(runs)) from None
     if world > 1:
         torch.distributed.destroy_process_group()
     for run, (config, _) in plans.items():
@@ -100,7 +112,7 @@ _TITLES = dict(
 def _add_option(group, option) -> None:
     "Give a parser the option of one row; what is not given is None."
     name, text = f'--{option.name}', describe(option).replace('%', '%%')
-    if option.where == 'given':
+    if option.where == 'given' and option.kind is dict:
         group.add_argument(name, nargs='+', help=text)
     elif option.kind is bool:
         group.add_argument(name, action='store_true', default=None, help=text)
@@ -190,7 +202,7 @@ def _check_is_no_parent(folder: Path) -> None:
 def _check_places(recorded: dict, given: dict) -> None:
     "`RunError` where the record names a file or folder that is not found from here."
     known = (*SOURCES, 'phantom', 'package', 'none')
-    for name in ('data', 'aux', 'weights', 'cache'):
+    for name in ('data', 'aux', 'weights', 'cache', 'leave_out'):
         for place in str(recorded.get(name) or '').split(','):
             if name in given or not place or place in known or Path(place).exists():
                 continue
@@ -208,8 +220,7 @@ def _check_before_torch(options: dict, command: dict, presets: list) -> None:
             check_value(OPTIONS[name], value)
     if command['only']:
         check_only(whole_numbers(command['only'], 'only'), options['folds'])
-    named = {name: options[name] for name in ('columns', 'labels') if name in options}
-    manifest = load_manifests(options['data'], missing='drop', **named)
+    manifest = load_manifests(options['data'], missing='drop', **table_options(options))
     if options['folds'] == 'published':
         published_folds(manifest)
     for config in checked:

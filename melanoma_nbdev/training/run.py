@@ -7,6 +7,7 @@ __all__ = ['COMMAND_ORDER', 'limit_rows', 'prepare', 'add_aux', 'environment', '
            'train_run']
 
 # %% ../../nbs/training/27_run.ipynb #2d49ef67
+import io
 import math
 import platform
 import shlex
@@ -50,6 +51,7 @@ from melanoma_nbdev.training.options import (
     fold_count,
     label_classes,
     preset_options,
+    table_options,
 )
 
 # %% ../../nbs/training/27_run.ipynb #54d1ff7b
@@ -171,8 +173,7 @@ def prepare(
 ) -> pd.DataFrame:  # With `group` and `fold`; auxiliary rows have fold -1
     "The manifest of a run, its folds audited. `LeakError` for folds that cut a group."
     if manifest is None:
-        named = {name: config[name] for name in ('columns', 'labels') if config.get(name)}
-        manifest = load_manifests(config['data'], missing='drop', **named)
+        manifest = load_manifests(config['data'], missing='drop', **table_options(config))
     manifest = manifest.copy()  # the caller's table stays as it is
     config['crop'] = _crop_for(manifest, config['crop'])
     if 'fold' not in manifest:
@@ -205,7 +206,7 @@ def _auxiliary_images(config: dict, manifest: pd.DataFrame) -> pd.DataFrame:
     if len(unlabelled):
         raise ManifestError(
             f"{len(unlabelled)} auxiliary images have no {label}, first: "
-            f"{unlabelled.iloc[0]}; leave them out"
+            f"{unlabelled.iloc[0]}; take their rows out of its table"
         )
     return auxiliary
 
@@ -295,12 +296,14 @@ def _as_folder(data: str | Path) -> str:
 
 
 def _own_words(config: dict) -> list:
-    "Headings and words of somebody's own table, as the command line takes them."
+    "What is said of somebody's own table, as the command line takes it."
     words = []
-    for name in ('columns', 'labels'):
-        pairs = [f'{left}={right}' for left, right in (config.get(name) or {}).items()]
-        if pairs:
-            words.append(f'--{name} {shlex.join(pairs)}')
+    for name, said in table_options(config).items():
+        if isinstance(said, dict):
+            values = [f'{left}={right}' for left, right in said.items()]
+        else:
+            values = [Path(said).name]
+        words.append(f'--{name} {shlex.join(values)}')
     return words
 
 
@@ -360,10 +363,49 @@ def _record_of(config: dict, rows: pd.DataFrame) -> dict:
         record |= _weights_record(config)
     for name in ('aux', 'cache'):
         record[name] = _last_parts(config[name]) if config[name] else None
+    if config.get('leave_out'):
+        record['leave_out'] = Path(config['leave_out']).name
     record['data'] = _as_folder(config['data'])
     return record
 
 # %% ../../nbs/training/27_run.ipynb #2fbe8eb5
+def _as_text(table: pd.DataFrame | Path) -> pd.DataFrame:
+    "A table, or the CSV of one, with the cells as they are written and a row an image."
+    source = table if isinstance(table, Path) else io.StringIO(table.to_csv(index=False))
+    return pd.read_csv(source, dtype=str, keep_default_na=False).set_index('image_id')
+
+
+def _what_changed(before: pd.DataFrame, now: pd.DataFrame) -> str:
+    "How a table differs from what it was, in words; both as `_as_text` gives them."
+    changes = []
+    for ids, what in ((now.index.difference(before.index, sort=False), 'new'),
+                      (before.index.difference(now.index, sort=False), 'gone')):
+        if len(ids):
+            images = '1 image is' if len(ids) == 1 else f'{len(ids):,} images are'
+            changes.append(f'{images} {what}, first {ids[0]}')
+    both = now.index.intersection(before.index, sort=False)
+    for name in now.columns.intersection(before.columns, sort=False):
+        differs = now.loc[both, name] != before.loc[both, name]
+        if differs.any():
+            has = '1 has' if differs.sum() == 1 else f'{differs.sum():,} have'
+            changes.append(f'{has} another {name}, first {both[differs][0]}')
+    if list(now) != list(before):
+        changes.append('its columns are others')
+    return '; '.join(changes[:3]) or 'its rows stand in another order'
+
+
+def _check_same_table(run: Path, record: dict, rows: pd.DataFrame) -> None:
+    "`RunError` that says what changed where a run's images are not those that it began with."
+    before = read_json(run / 'config.json').get('manifest_sha256')
+    if record['manifest_sha256'] == before or not (run / 'manifest.csv').exists():
+        return
+    changed = _what_changed(_as_text(run / 'manifest.csv'), _as_text(rows))
+    raise RunError(
+        f"the data are not those that run {run.name} began with: {changed}; put them back as they "
+        "were, or begin a run in another --out"
+    )
+
+
 def _check_same_run(run: Path, record: dict, resume: bool) -> None:
     "`RunError` where a run folder is not to be resumed, or is another run's."
     if not resume:
@@ -371,9 +413,8 @@ def _check_same_run(run: Path, record: dict, resume: bool) -> None:
             f"run {run.name} exists already; go on with --resume, or choose another --out"
         )
     old = read_json(run / 'config.json')
-    differ = [name for name in record if name not in _MAY_DIFFER and old.get(name) != record[name]][
-        :3
-    ]
+    told_apart = [name for name in record if name not in (*_MAY_DIFFER, 'manifest_sha256')]
+    differ = [name for name in told_apart if old.get(name) != record[name]][:3]
     if differ:
         started = ', '.join(f'{name} {old.get(name)!r}' for name in differ)
         resumed = ', '.join(f'{record[name]!r}' for name in differ)
@@ -394,6 +435,7 @@ def open_run(
     record = _record_of(config, rows)
     if (run / 'config.json').exists():
         _check_same_run(run, record, resume)
+        _check_same_table(run, record, rows)
         return
     there = sorted(path.name for path in run.glob('*'))
     if 'oof.csv' in there:
