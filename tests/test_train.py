@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -244,3 +245,57 @@ def test_columns_and_labels(tmp_path):
     assert record['columns']['path'] == 'Photo Name'
     assert record['labels'] == {'harmless spot': 'NV'}
     assert len(pd.read_csv(run/'oof.csv')) == 240
+
+
+OWN_NAMES = ('--columns', 'path=Photo Name', 'dx=Finding', 'patient_id=Who')
+OWN_WORDS = ('--labels', 'harmless spot=NV', 'open=none')
+
+
+def spoil(folder):
+    "The table of `phantom_under_other_names` with a damaged image, a lost one and one unlabelled."
+    rows = pd.read_csv(folder/'labels.csv')
+    (folder/'cut.jpg').write_bytes(Path(rows['Photo Name'][0]).read_bytes()[:900])
+    rows.loc[0, 'Photo Name'], rows.loc[1, 'Photo Name'] = 'cut.jpg', 'nowhere.jpg'
+    rows.loc[2, 'Finding'] = 'open'
+    rows.to_csv(folder/'labels.csv', index=False)
+    return rows
+
+
+def test_a_list_of_images_to_leave_out(tmp_path):
+    """Images that are damaged, lost or without a label: `melanoma_data check` lists them, training
+    says what to do, and goes on without them."""
+    phantom_under_other_names(tmp_path)
+    spoil(tmp_path)
+    faults, run = tmp_path/'faults.txt', tmp_path/'run'
+    train = ('--data', str(tmp_path), '--epochs', '1', '--folds', '2', *OWN_NAMES, *OWN_WORDS)
+    fail_plainly(start(run, *train), '1 images have no dx', '--leave_out')
+    check = [BIN/'melanoma_data', 'check', tmp_path, *OWN_NAMES, *OWN_WORDS, '--report', faults]
+    done = subprocess.run(list(map(str, check)), capture_output=True, text=True, env=environment())
+    assert done.returncode == 1 and f'--leave_out {faults}' in done.stderr, done.stderr
+    listed = pd.read_csv(faults).set_index('image_id')['reason']
+    assert listed['nowhere'] == 'no file' and 'damaged' in listed['cut'], listed
+    assert list(listed).count('no label') == 1
+    succeed(start(run, *train, '--leave_out', str(faults)))
+    assert len(pd.read_csv(run/'oof.csv')) == 237
+
+
+def test_a_changed_table_is_said(tmp_path):
+    "A run is resumed with its own images only; what changed since is named."
+    phantom_under_other_names(tmp_path)
+    rows, run = pd.read_csv(tmp_path/'labels.csv'), tmp_path/'run'
+    train = ('--data', str(tmp_path), '--epochs', '1', '--folds', '2', *OWN_NAMES, *OWN_WORDS)
+    succeed(start(run, *train, '--only', '0'))
+    rows.loc[5, 'Who'] = 'somebody else'
+    rows.drop(index=9).to_csv(tmp_path/'labels.csv', index=False)
+    changed = start(run, *train, '--resume')
+    fail_plainly(changed, 'the data are not those', '1 image is gone', 'another patient_id')
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path):
+    "Ctrl-C ends with 130 and the command that goes on."
+    process = start(tmp_path/'run', '--epochs', '50')
+    read_until(process, ' epoch ')
+    os.killpg(process.pid, signal.SIGINT)
+    status, output = finish(process)
+    assert status == 130, output
+    assert f"go on with melanoma_train --resume --out {tmp_path/'run'}" in output, output
