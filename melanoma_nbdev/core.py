@@ -10,9 +10,9 @@ __all__ = ['pd', 'DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'NO_ANSWER', 'TARGET_O
            'WEAK_NAMES', 'PREDICTION_COLUMNS', 'MANIFEST_COLS', 'OOF_COLS', 'LateModule', 'MelanomaError',
            'ManifestError', 'LeakError', 'RunError', 'ArtefactError', 'ImageError', 'norm_dx', 'read_labels',
            'without_answer', 'norm_site', 'norm_sex', 'not_understood', 'how_to_name', 'find_columns', 'parse_pairs',
-           'as_manifest', 'data_home', 'package_dir', 'seed_everything', 'atomic_path', 'write_text', 'write_csv',
-           'write_json', 'read_json', 'seal_of', 'write_card', 'softmax', 'log_odds', 'sigmoid', 'return_freed_memory',
-           'share_freed_memory', 'sha256', 'friendly']
+           'read_csv', 'as_manifest', 'data_home', 'package_dir', 'seed_everything', 'atomic_path', 'write_text',
+           'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax', 'log_odds', 'sigmoid',
+           'return_freed_memory', 'share_freed_memory', 'sha256', 'friendly']
 
 # %% ../nbs/00_core.ipynb #0330c12e
 import ctypes
@@ -389,6 +389,31 @@ def parse_pairs(
             )
         found[name.strip()] = value.strip()
     return found
+
+# %% ../nbs/00_core.ipynb #5d6ddce2
+_IDS = ('image_id', 'patient_id', 'lesion_id')
+
+
+def _how_to_read(path: Path, columns: dict | None) -> dict:
+    "Separator and decimal mark of a CSV, and which of its columns are ids."
+    how = dict(sep='\t' if path.suffix == '.tab' else ',', encoding='utf-8-sig')
+    head = pd.read_csv(path, nrows=0, **how)
+    for mark, decimal in ((';', ','), ('\t', '.')):
+        if head.shape[1] == 1 and mark in str(head.columns[0]):
+            how |= dict(sep=mark, decimal=decimal)
+            head = pd.read_csv(path, nrows=0, **how)
+    named = {name: (columns or {})[name] for name in _IDS if name in (columns or {})}
+    known = {name: heading for name, heading in named.items() if heading in head}
+    ids = find_columns(head, known, only=_IDS).values()
+    return how | dict(dtype=dict.fromkeys(ids, 'object'))
+
+
+def read_csv(
+    path: str | Path,  # A CSV with comma, semicolon or tab, with or without byte order mark
+    columns: dict | None = None,  # Our column -> the table's heading, where guessing fails
+) -> pd.DataFrame:  # The table as it is
+    "A table of somebody's own, ids as text. Raises what pandas raises for a file that is none."
+    return pd.read_csv(path, low_memory=False, **_how_to_read(Path(path), columns))
 
 # %% ../nbs/00_core.ipynb #246dea9c
 MANIFEST_COLS = (

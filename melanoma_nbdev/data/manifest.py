@@ -31,6 +31,7 @@ from melanoma_nbdev.core import (
     norm_sex,
     norm_site,
     not_understood,
+    read_csv,
     read_labels,
     without_answer,
     write_csv,
@@ -367,27 +368,10 @@ def _locate(table: pd.DataFrame, root: Path, folders, search: bool = False) -> p
     return paths.astype('object').where(paths.notna(), pd.NA)
 
 # %% ../../nbs/data/10_manifest.ipynb #dca8d34d
-_IDS = ('image_id', 'patient_id', 'lesion_id')
-
-
-def _how_to_read(path: Path, columns: dict | None) -> dict:
-    "Separator and decimal mark of a CSV; ids are read as they are written, `0001` as `0001`."
-    how = dict(sep='\t' if path.suffix == '.tab' else ',')
-    head = pd.read_csv(path, nrows=0, **how)
-    for mark, decimal in ((';', ','), ('\t', '.')):
-        if head.shape[1] == 1 and mark in str(head.columns[0]):
-            how = dict(sep=mark, decimal=decimal)
-            head = pd.read_csv(path, nrows=0, **how)
-    named = {name: (columns or {})[name] for name in _IDS if name in (columns or {})}
-    known = {name: heading for name, heading in named.items() if heading in head}
-    ids = find_columns(head, known, only=_IDS).values()
-    return how | dict(dtype=dict.fromkeys(ids, 'object'))
-
-
 def _read_csv(path: Path, columns: dict | None = None) -> pd.DataFrame:
     "A CSV with comma, semicolon or tab, or `ManifestError` that names it."
     try:
-        return pd.read_csv(path, low_memory=False, **_how_to_read(path, columns))
+        return read_csv(path, columns)
     except (OSError, ValueError) as error:
         raise ManifestError(
             f"{path.name} in {path.parent} cannot be read as a CSV "

@@ -10,7 +10,6 @@ __all__ = ['NOT_RECORDED', 'simulate_oof', 'read_table', 'weights_of', 'read_oof
            'bootstrap_p_value', 'Interval', 'levels_of', 'check_folds', 'out_of_fold']
 
 # %% ../../nbs/evidence/30_oof.ipynb #92201c28
-import re
 import warnings
 from operator import itemgetter
 from pathlib import Path
@@ -25,6 +24,7 @@ from melanoma_nbdev.core import (
     RunError,
     find_columns,
     pd,
+    read_csv,
     read_labels,
     sigmoid,
     without_answer,
@@ -84,20 +84,11 @@ def _rows(table: pd.DataFrame, bad: np.ndarray, most: int = 5) -> str:
     more = ', ...' if len(rows) > most else ''
     return f"{len(rows)} row{'s' if len(rows) > 1 else ''} ({named}{more})"
 
-# %% ../../nbs/evidence/30_oof.ipynb #95086aee
-def _read_csv(path: Path) -> pd.DataFrame:
-    "A CSV with comma, semicolon or tab, with or without byte order mark."
-    table = pd.read_csv(path, encoding='utf-8-sig', low_memory=False)
-    heading = str(table.columns[0])
-    if table.shape[1] > 1 or not re.search('[;\t]', heading):
-        return table
-    decimal = ',' if ';' in heading else '.'
-    return pd.read_csv(path, encoding='utf-8-sig', sep=None, engine='python', decimal=decimal)
-
 # %% ../../nbs/evidence/30_oof.ipynb #1cf9f492
 def read_table(
     path: str | Path,  # A CSV, or a run folder with oof.csv
-) -> pd.DataFrame:  # The table as it is
+    columns: dict | None = None,  # Our column -> the table's heading, where guessing fails
+) -> pd.DataFrame:  # The table as it is, ids as text
     "A table of predictions. `RunError` where it is missing, no table, or without rows."
     path = Path(path)
     if path.is_dir():
@@ -107,7 +98,7 @@ def read_table(
             f"{path} does not exist; give a run folder that holds oof.csv, or a CSV of predictions"
         )
     try:
-        table = _read_csv(path)
+        table = read_csv(path, columns)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise RunError(
             f"{path.name} cannot be read as a table ({str(error).strip()}); save it as "
@@ -249,7 +240,7 @@ def read_oof(
     """Predictions in our columns, checked. `RunError` names the rows that are wrong: twice
     there, without label, without score; with a sampling weight that is none. Images that
     `melanoma_predict` did not answer, and truths that mean `none`, are left out with a warning."""
-    raw = src.reset_index(drop=True) if isinstance(src, pd.DataFrame) else read_table(src)
+    raw = src.reset_index(drop=True) if isinstance(src, pd.DataFrame) else read_table(src, columns)
     found = _prediction_columns(raw, columns)
     raw = _with_truth(_answered(raw, found, labels), found['target'], labels)
     table = raw.drop(columns=list(found.values())).copy()

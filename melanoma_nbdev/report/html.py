@@ -552,7 +552,8 @@ _TRUTHS = ('target', 'benign_malignant', 'dx')
 def _join_truth(predictions: Path, truth: str, image: str | None) -> pd.DataFrame:
     """Predictions with the columns of a second table, joined by image id; ids without truth are
     named."""
-    scored, known = read_table(predictions), read_table(truth)
+    named = dict(image_id=image) if image else None
+    scored, known = read_table(predictions, named), read_table(truth, named)
     scored, known = (table.assign(_id=_ids_of(table, image)) for table in (scored, known))
     twice = known['_id'][known['_id'].duplicated()]
     if len(twice):
