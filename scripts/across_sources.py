@@ -4,12 +4,17 @@
     MELANOMA_DATA=... python scripts/across_sources.py RUN --on ham10000 isic2018
     MELANOMA_DATA=... python scripts/across_sources.py RUN --on ham10000 --parts 0 --limit 500
     MELANOMA_DATA=... python scripts/across_sources.py without_siim2020 --on siim2020 --parts 0
+    python scripts/across_sources.py without_ham10000 --on ham10000 --parts 0 --stored
 
 The models of the folds score the source's images: their mean logits over `--symmetries` views of
 each picture. Temperature and threshold are those of the run's own out-of-fold file. On the other
 source the risks are first moved to the prevalence there, as a user would who knows it. Beside it
 stands the same for the run's own images, out of fold. One row a run and source goes to
-results/siim2020_300/across.csv; a row that is there is replaced."""
+results/siim2020_300/across.csv; a row that is there is replaced. Of several own sources sampling
+weights do not count, as on an artefact's card.
+
+The logits stay in results/siim2020_300/RUN (own.csv.gz and on_SOURCE.csv.gz); with --stored the
+rows are made from them again, without models and images."""
 import warnings
 from pathlib import Path
 
@@ -25,6 +30,7 @@ from melanoma_nbdev.evidence.auc import auc_ci
 from melanoma_nbdev.evidence.calibration import calibration_error, calibration_line, prior_shift
 from melanoma_nbdev.evidence.decisions import calling_rates, decision_card
 from melanoma_nbdev.evidence.oof import clusters, read_oof
+from melanoma_nbdev.report.export import together_of
 from melanoma_nbdev.training.learner import predict_logits
 from melanoma_nbdev.training.models import load_model
 
@@ -38,6 +44,7 @@ def options():
     parser.add_argument('--on', nargs='+', required=True, help='sources that the run never saw')
     parser.add_argument('--parts', nargs='+', type=int, default=list(range(5)), help='folds')
     parser.add_argument('--symmetries', type=int, default=1, help='views of a picture, 1 to 8')
+    parser.add_argument('--stored', action='store_true', help='from the logits that were kept')
     parser.add_argument('--limit', type=int, help='this many images, and write nothing')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads')
     parser.add_argument('--n_boot', type=int, default=2000, help='resamples of groups')
@@ -45,11 +52,21 @@ def options():
     return parser.parse_args()
 
 
+def kept_file(given, name):
+    "Where the logits of a run on some images are kept."
+    return OUT.parent/given.run.resolve().name/f'{name}.csv.gz'
+
+
 def own_predictions(given):
-    "The out-of-fold file of the run; of a run with one fold, that fold's."
+    """The out-of-fold file of the run; of a run with one fold, that fold's. Sampling weights count
+    for one source alone, as on the card of an artefact."""
+    if given.stored: return read_oof(kept_file(given, 'own'))
     whole = given.run/'oof.csv'
     only = given.run/f'fold{given.parts[0]}'/'oof.csv'
-    return read_oof(whole if whole.exists() or len(given.parts) > 1 else only)
+    oof = read_oof(whole if whole.exists() or len(given.parts) > 1 else only)
+    oof = together_of(oof)[0] if 'source' in oof else oof
+    if not given.limit: write_csv(kept_file(given, 'own'), oof.round(5))
+    return oof
 
 
 def mean_logits(given, manifest):
@@ -104,13 +121,26 @@ def own_row(oof, classes, card, given):
                 **calls(target, risks >= threshold_of(card), cluster))
 
 
-def row_on(source, card, prevalence, given):
-    "The run on a source that it did not learn from."
+def scored(source, given):
+    "The images of a source with their group and their mean logits."
+    if given.stored: return pd.read_csv(kept_file(given, f'on_{source}'))
     manifest = add_groups(load_manifest(source))
     if given.limit: manifest = manifest.sample(given.limit, random_state=given.seed)
     manifest = manifest.reset_index(drop=True)
-    risks = melanoma_risks(*mean_logits(given, manifest), card['temperature'])
-    target, cluster = manifest['target'].to_numpy(dtype=int), pd.factorize(manifest['group'])[0]
+    logits, classes = mean_logits(given, manifest)
+    columns = [f'logit_{name}' for name in classes]
+    table = manifest[['image_id', 'group', 'target']].join(pd.DataFrame(logits, columns=columns))
+    if not given.limit: write_csv(kept_file(given, f'on_{source}'), table.round(5))
+    return table
+
+
+def row_on(source, card, prevalence, given):
+    "The run on a source that it did not learn from."
+    table = scored(source, given)
+    columns = [name for name in table if name.startswith('logit_')]
+    classes = [name.removeprefix('logit_') for name in columns]
+    risks = melanoma_risks(table[columns], classes, card['temperature'])
+    target, cluster = table['target'].to_numpy(dtype=int), pd.factorize(table['group'])[0]
     moved = prior_shift(risks, prevalence, float(target.mean()))
     return dict(run=given.run.resolve().name, on=source, models=len(given.parts),
                 prevalence=target.mean(),

@@ -18,7 +18,9 @@ image_adds_ham10000.csv. The best epochs lie in the run folder alone, so `optimi
 over from the metrics.json that is there.
 
 With --artefact, an exported model's card.json gets operating points, conformal limits and histogram
-of these figures, and its card and checklists are written again. Its network is left as it is."""
+of these figures, and its card and checklists are written again. Its network is left as it is. What
+the same recipe was worth on a source that it had not seen (`left_out`) comes from
+results/siim2020_300/across.csv."""
 
 import argparse
 from pathlib import Path
@@ -26,6 +28,12 @@ from pathlib import Path
 from melanoma_nbdev.core import read_json, write_card, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
+ACROSS = ROOT / 'results' / 'siim2020_300' / 'across.csv'
+LEFT_OUT = {  # source of the card -> the run of its recipe without it, and what that was judged on
+    'siim2020-300': ('without_siim2020', 'siim2020'),
+    'ham10000': ('without_ham10000', 'ham10000'),
+    'isic2018': ('without_isic2018', 'isic2018'),
+}
 OWN_SITES = dict(ham10000=('HAM10000_metadata.csv', 'localization'))
 
 
@@ -105,6 +113,29 @@ def with_facts_of(folder, data, config):
     return with_facts(oof, manifest)
 
 
+def left_out_of(sources):
+    """What the recipe was worth on each source when it had not seen it; most missed melanomas
+    first. Runs whose threshold is not known are passed over."""
+    import pandas as pd
+
+    table = pd.read_csv(ACROSS).set_index(['run', 'on'])
+    found = []
+    for row in sources:
+        key = LEFT_OUT.get(row['source'])
+        if key is None or key not in table.index or pd.isna(table.loc[key, 'sensitivity']):
+            continue
+        known = table.loc[key]
+        figures = {
+            name: {end: float(known[column]) for end, column in (
+                ('value', name), ('lo', f'{name}_lo'), ('hi', f'{name}_hi'))}
+            for name in ('auc', 'sensitivity', 'specificity')
+        }
+        counts = dict(n=int(known['n']), n_melanoma=int(known['n_pos']))
+        title = row.get('title') or row['source']
+        found.append(dict(source=title, **counts, **figures, at=0.95, run=key[0], left_out=True))
+    return sorted(found, key=lambda one: one['sensitivity']['value'])
+
+
 def renew_card(artefact, results, oof):
     "Operating points, conformal limits and histogram in an artefact's card, and its texts again."
     from melanoma_nbdev.evidence.decisions import decision_card
@@ -117,9 +148,11 @@ def renew_card(artefact, results, oof):
     names = ('operating_points', 'judged_on', 'conformal', 'histogram')
     views = read_json(results / 'config.json').get('tta', 1)
     judged = {name: decided[name] for name in names} | dict(judged_views=views)
+    card = read_json(path)
     if several:
-        judged['sources'] = sources_of(oof, decided['operating_points'])
-    write_card(path, read_json(path) | judged)
+        judged['sources'] = sources_of(oof, decided, card['classes'])
+        judged['left_out'] = left_out_of(judged['sources'])
+    write_card(path, card | judged)
     write_cards(results, artefact)
 
 

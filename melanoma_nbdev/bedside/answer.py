@@ -7,11 +7,12 @@ from __future__ import annotations
 
 # %% auto #0
 __all__ = ['WIDTH', 'WARM', 'COLD', 'QUIET', 'SHOWN', 'DRAWN', 'PATIENT', 'Risk', 'percent', 'whole_percent', 'risk_in_words',
-           'risk_in_short', 'risk_curve', 'study_share', 'risk_of', 'one_in', 'operating_points', 'Decision', 'decide',
-           'is_unsure', 'unsure_sentence', 'standing', 'density_of', 'measured_elsewhere', 'elsewhere_sentence',
-           'evidence_map', 'overlay', 'data_uri', 'render', 'Lesion', 'lesion_of', 'reading', 'card_html', 'in_order',
-           'tiles_html', 'last_tile', 'patient_words', 'safe_cell', 'table_row', 'provenance', 'table_csv',
-           'intended_use', 'report_html', 'about_html']
+           'risk_in_short', 'risk_curve', 'share_in', 'study_share', 'cohorts', 'short_title', 'share_at', 'risk_of',
+           'one_in', 'operating_points', 'Decision', 'decide', 'is_unsure', 'most_released', 'unsure_sentence',
+           'standing', 'density_of', 'measured_elsewhere', 'elsewhere_key', 'elsewhere_sentence', 'evidence_map',
+           'overlay', 'data_uri', 'render', 'Lesion', 'lesion_of', 'reading', 'card_html', 'in_order', 'tiles_html',
+           'last_tile', 'patient_words', 'safe_cell', 'table_row', 'provenance', 'table_csv', 'intended_use',
+           'report_html', 'about_html']
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00004
 import base64
@@ -29,7 +30,7 @@ from PIL import Image
 from .texts import (
     PAGE_FOLDER, decimals, reason, text, thousands, with_percent)
 from ..core import pd
-from ..evidence.calibration import SIIM_PREVALENCE, prior_shift
+from ..evidence.calibration import prior_shift
 from ..evidence.decisions import conformal_sets, set_words
 from ..images import read_image, square
 
@@ -90,9 +91,9 @@ def _log_odds(share: float) -> float:
     return math.log(inside / (1 - inside))
 
 
-def _counted_rows(card: dict) -> tuple:
-    "Score, share of melanomas and its interval, a row per bin of the card that holds an image."
-    bins = [b for b in (card.get('reliability') or {}).get('bins') or [] if b['n']]
+def _counted_rows(counted: dict | None) -> tuple:
+    "Score, share of melanomas and its interval, a row per bin of the counts that holds an image."
+    bins = [b for b in (counted or {}).get('bins') or [] if b['n']]
     return tuple(
         (b.get('mean', (b['lo'] + b['hi']) / 2), b['n_melanoma'] / b['n'], *b['ci']) for b in bins
     )
@@ -113,32 +114,69 @@ def _places(rows: tuple) -> list:
 
 
 def risk_curve(
-    card: dict,  # The model's card
-) -> pd.DataFrame | None:  # score, value, low, high: a row per bin; None: the card has no bins
-    "What the card knows of its scores: the share of melanomas along the score, with its interval."
-    rows = _counted_rows(card)
+    counted: dict | None,  # `reliability` of a card, or of one of its sources
+) -> pd.DataFrame | None:  # score, value, low, high: a row per bin; None: there are no bins
+    "What was counted of scores: the share of melanomas along the score, with its interval."
+    rows = _counted_rows(counted)
     return pd.DataFrame(_rising(rows), columns=['score', 'value', 'low', 'high']) if rows else None
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00011
+def share_in(counted: dict | None) -> float | None:
+    "The share of melanomas among the images of some counts; None where there are none."
+    counted = counted or {}
+    return counted['n_melanoma'] / counted['n'] if counted.get('n') else None
+
+
 def study_share(card: dict) -> float | None:
     "The share of melanomas among the images that the card's bins were counted on."
-    counted = card.get('reliability') or {}
-    return counted['n_melanoma'] / counted['n'] if counted.get('n') else None
+    return share_in(card.get('reliability'))
+
+
+def cohorts(card: dict) -> dict:
+    """The sources of a card that stand for everybody who was seen (a sample with weights), by name:
+    their share of melanomas is one that a clinic has, and scores were counted there."""
+    return {
+        row['source']: row
+        for row in card.get('sources') or []
+        if row.get('n_represented') and row.get('reliability')
+    }
+
+
+def short_title(row: dict) -> str:
+    "How a source of a card is called, without the remark in brackets."
+    return (row.get('title') or row['source']).partition(' (')[0]
+
+
+def share_at(card: dict, place: float | str | None) -> float | None:
+    "The share of melanomas at a place: a share, one of `cohorts`, or None for the study."
+    if isinstance(place, str):
+        return cohorts(card)[place]['prevalence']
+    return study_share(card) if place is None else place
+
+# %% ../../nbs/bedside/51_answer.ipynb #180e0f53
+def _counts_at(card: dict, place: float | str | None) -> tuple:
+    "What was counted for a place, and the share to move it to (None: as it was counted)."
+    if isinstance(place, str):
+        source = cohorts(card)[place]
+        return source['reliability'], source['prevalence']
+    return card.get('reliability'), place
 
 
 def risk_of(
     card: dict,  # The model's card
     score: float,  # `p_melanoma` of an answer
-    prevalence: float | None = None,  # Share of melanomas where it is used; None: as in the study
+    prevalence: float | str | None = None,  # As `share_at` takes it
 ) -> Risk | None:  # None: the card does not know
-    "The risk of melanoma at a score, moved to another prevalence by Bayes' rule."
-    rows = _counted_rows(card)
+    """The risk of melanoma at a score, moved to another prevalence by Bayes' rule; for one of
+    `cohorts`, by what was counted there."""
+    counted, share = _counts_at(card, prevalence)
+    rows = _counted_rows(counted)
     if not rows:
         return None
     here, shares = _log_odds(score), _rising(rows)[:, 1:].T
-    at = [np.interp(here, _places(rows), share) for share in shares]
-    if prevalence is not None:
-        at = prior_shift(at, study_share(card), prevalence)
+    at = [np.interp(here, _places(rows), part) for part in shares]
+    if share is not None:
+        at = prior_shift(at, share_in(counted), share)
     return Risk(*map(float, at))
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00017
@@ -229,10 +267,27 @@ def is_unsure(
     return bool(limits) and set_words(conformal_sets([score], limits))[0] == 'not sure'
 
 
+def most_released(card: dict) -> dict | None:  # source (its title), n, of
+    """The source of a card with the largest share of melanomas that the conformal answer calls
+    benign; None where the card does not say."""
+    rows = [row for row in card.get('sources') or [] if row.get('released')]
+    if not rows:
+        return None
+    worst = max(rows, key=lambda row: row['released']['value'])
+    counts = {name: worst['released'][name] for name in ('n', 'of')}
+    return dict(source=short_title(worst), **counts)
+
+
 def unsure_sentence(card: dict, language: str = 'en') -> str:
-    "What `not sure` means, with the promise behind it."
+    """What `not sure` means, with the promise behind it and, of a model of several sources, that
+    source on which it is kept least."""
     kept = whole_percent(1 - card['conformal']['alpha'], language)
-    return text('unsure.means', kept, language=language)
+    said = text('unsure.means', kept, language=language)
+    worst = most_released(card)
+    if worst is None:
+        return said
+    counts = (thousands(worst[name], language) for name in ('n', 'of'))
+    return f"{said} {text('unsure.worst', worst['source'], *counts, language=language)}"
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00030
 def standing(
@@ -300,14 +355,24 @@ def measured_elsewhere(
     card: dict,  # The model's card
     sensitivity: float = 0.95,  # Of which operating point, where the card knows that
 ) -> list:  # Of dicts: source, n, n_melanoma, auc, sensitivity, specificity (value, lo, hi), at
-    """What this model did on images of other sources or, where nobody measured that and it learnt
-    from several, on each of them, out of fold (`learnt`). `at`: at which operating point; 95% where
-    it is missing."""
-    if card.get('elsewhere'):
-        return card['elsewhere']
+    """What this model did on images of other sources or, where nobody measured that, what its
+    recipe did on each of its sources when that was left out of training (`left_out`), or else what
+    it did on each of them, out of fold (`learnt`). `at`: at which operating point; 95% where it is
+    missing."""
+    for measured in ('elsewhere', 'left_out'):
+        if card.get(measured):
+            return card[measured]
     return _of_its_sources(card, sensitivity) or _of_its_sources(card, _SAFE)
 
 # %% ../../nbs/bedside/51_answer.ipynb #fd4d25ae
+def elsewhere_key(one: dict) -> str:
+    "Which sentence is for a row of `measured_elsewhere`."
+    for how in ('left_out', 'learnt'):
+        if one.get(how):
+            return f'elsewhere.{how}'
+    return 'elsewhere'
+
+
 def elsewhere_sentence(
     card: dict,  # The model's card
     language: str = 'en',  # One of `LANGUAGES`
@@ -319,7 +384,7 @@ def elsewhere_sentence(
         return text('elsewhere.none', language=language)
     one = found[0]
     return text(
-        'elsewhere.learnt' if one.get('learnt') else 'elsewhere',
+        elsewhere_key(one),
         thousands(one['n'], language),
         one['source'],
         decimals(one['auc']['value'], 2, language),
@@ -452,7 +517,7 @@ def reading(
     card: dict,  # The model's card
     score: float,  # `p_melanoma` of an answer
     sensitivity: float = 0.95,  # Of which operating point
-    prevalence: float | None = None,  # None: as in the study
+    prevalence: float | str | None = None,  # As `share_at` takes it
     language: str = 'en',  # One of `LANGUAGES`
 ) -> dict:  # risk, decision, unsure, place: what templates and tables show
     "A score, read at an operating point and a prevalence."
@@ -468,13 +533,19 @@ def reading(
     decision = decide(card, score, sensitivity, language)
     return dict(risk=risk, decision=decision, unsure=is_unsure(card, score), place=place)
 
+# %% ../../nbs/bedside/51_answer.ipynb #99628fd9
+def _where(card: dict, place: float | str | None) -> dict:
+    "Where a risk holds: the share of melanomas there, and whose counts it is from."
+    cohort = short_title(cohorts(card)[place]) if isinstance(place, str) else None
+    return dict(share=share_at(card, place), in_study=place is None, cohort=cohort)
+
 # %% ../../nbs/bedside/51_answer.ipynb #51a00048
 def card_html(
     card: dict,  # The model's card
     lesion: Lesion,  # What is kept of the image
     number: int,  # Its place on the page, from 1
     sensitivity: float = 0.95,  # Of which operating point
-    prevalence: float | None = None,  # None: as in the study
+    prevalence: float | str | None = None,  # As `share_at` takes it
     language: str = 'en',  # One of `LANGUAGES`
 ) -> str:
     "The card of one file: its answer, or why there is none."
@@ -486,8 +557,7 @@ def card_html(
         language,
         lesion=lesion,
         number=number,
-        share=study_share(card) if prevalence is None else prevalence,
-        in_study=prevalence is None,
+        **_where(card, prevalence),
         standing=standing(card, lesion.score, language),
         density=density_of(card, lesion.score),
         elsewhere=elsewhere_sentence(card, language, sensitivity),
@@ -523,7 +593,7 @@ def tiles_html(
     card: dict,  # The model's card
     lesions: list,  # Of `Lesion`
     sensitivity: float = 0.95,  # Of which operating point
-    prevalence: float | None = None,  # None: as in the study
+    prevalence: float | str | None = None,  # As `share_at` takes it
     language: str = 'en',  # One of `LANGUAGES`
 ) -> str:
     "All lesions at a glance."
@@ -535,7 +605,7 @@ def last_tile(
     card: dict,  # The model's card
     lesions: list,  # Of `Lesion`
     sensitivity: float = 0.95,  # Of which operating point
-    prevalence: float | None = None,  # None: as in the study
+    prevalence: float | str | None = None,  # As `share_at` takes it
     language: str = 'en',  # One of `LANGUAGES`
 ) -> dict:  # html: that of `tiles_html`, with one tile; at: its place among all, from 0
     "The tile of the lesion that came last, to be put among the others."
@@ -571,7 +641,7 @@ def table_row(
     card: dict,  # The model's card
     lesion: Lesion,  # What is kept of the image
     sensitivity: float = 0.95,  # Of which operating point
-    prevalence: float | None = None,  # None: as in the study
+    prevalence: float | str | None = None,  # As `share_at` takes it
 ) -> dict:
     "The answer to one file as a row of the table."
     row = dict(file=lesion.name, risk_percent=None, low_percent=None, high_percent=None,
@@ -591,17 +661,18 @@ def table_row(
 def provenance(
     card: dict,  # The model's card
     sensitivity: float = 0.95,  # Of which operating point
-    prevalence: float | None = None,  # None: as in the study
+    prevalence: float | str | None = None,  # As `share_at` takes it
 ) -> dict:
     "Which model answered, when, and how its scores were read."
     point = operating_points(card).get(sensitivity) or {}
-    share = study_share(card) if prevalence is None else prevalence
+    share = share_at(card, prevalence)
     return dict(
         model=card['name'],
         version=str(card.get('version', '')),
         sha256=card['sha256'],
         date=date.today().isoformat(),
         prevalence_percent=share and round(100 * share, 2),
+        counted_on=prevalence if isinstance(prevalence, str) else 'study',
         sensitivity_percent=100 * sensitivity,
         threshold=point.get('threshold') and round(point['threshold'], 4),
     )
@@ -611,7 +682,7 @@ def table_csv(
     card: dict,  # The model's card
     lesions: list,  # Of `Lesion`, at least one
     sensitivity: float = 0.95,  # Of which operating point
-    prevalence: float | None = None,  # None: as in the study
+    prevalence: float | str | None = None,  # As `share_at` takes it
     patient: dict | None = None,  # Whose lesions they are, see `patient_words`
 ) -> str:
     "The answers as a table, a row per file; reasons and remarks stay English, for other programs."
@@ -640,7 +711,7 @@ def report_html(
     card: dict,  # The model's card
     lesions: list,  # Of `Lesion`
     sensitivity: float = 0.95,  # Of which operating point
-    prevalence: float | None = None,  # None: as in the study
+    prevalence: float | str | None = None,  # As `share_at` takes it
     pictures: bool = False,  # Put the pictures into it
     language: str = 'en',  # One of `LANGUAGES`
     patient: dict | None = None,  # Whose lesions they are, see `patient_words`
@@ -676,7 +747,8 @@ def about_html(
         language,
         card=card,
         share=study_share(card),
-        elsewhere=measured_elsewhere(card),
+        elsewhere=card.get('elsewhere') or _of_its_sources(card, _SAFE),
+        left_out=card.get('left_out') or [],
         points=operating_points(card),
         views=card.get('symmetries', 8),
         intended=intended_use(card, language),

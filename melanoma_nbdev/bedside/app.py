@@ -24,9 +24,10 @@ import numpy as np
 from fastcore.basics import patch
 from traitlets import Bool, Dict, Int, List, Unicode
 
-from .answer import (
-    PATIENT, Lesion, about_html, card_html, data_uri, last_tile, lesion_of, operating_points,
-    percent, render, report_html, study_share, table_csv, tiles_html, whole_percent)
+from melanoma_nbdev.bedside.answer import (
+    PATIENT, Lesion, about_html, card_html, cohorts, data_uri, last_tile, lesion_of,
+    operating_points, percent, render, report_html, short_title, study_share, table_csv,
+    tiles_html, whole_percent)
 from .inference import Predictor, load_artefact
 from .texts import LANGUAGES, PAGE_FOLDER, TEXTS, text
 from ..core import ArtefactError, ImageError, MelanomaError, package_dir, sha256
@@ -223,13 +224,15 @@ def _show(widget, visible: bool):
 def place_choices(
     card: dict,  # The model's card
     language: str = 'en',  # One of `LANGUAGES`
-) -> list:  # (words, value): a share, `study` or `own`
+) -> list:  # (words, value): a share, one of `cohorts`, `study` or `own`
     "The shares of melanomas among lesions that the page offers."
     say, share = partial(text, language=language), study_share(card)
     written = partial(percent, language=language)
     study = [(say('place.study', written(share)), 'study')] if share else []
+    seen = [(f"{short_title(row)}: {written(row['prevalence'])}", name)
+            for name, row in cohorts(card).items()]
     siim = (say('place.siim', written(SIIM_PREVALENCE)), SIIM_PREVALENCE)
-    return [*study, siim, (say('place.own'), 'own')]
+    return [*study, *(seen or [siim]), (say('place.own'), 'own')]
 
 
 class Controls:

@@ -20,9 +20,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from .answer import (
-    PATIENT, QUIET, about_html, decide, density_of, intended_use, measured_elsewhere,
-    operating_points, risk_curve, study_share)
+from melanoma_nbdev.bedside.answer import (
+    PATIENT, QUIET, about_html, cohorts, decide, density_of, elsewhere_key, intended_use,
+    measured_elsewhere, most_released, operating_points, risk_curve, share_in, short_title,
+    study_share)
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
 from .refusal import NO_STRUCTURE, NOT_DERMOSCOPY, QUALITY_ADVICE
@@ -77,7 +78,7 @@ def _elsewhere(card:dict, sensitivity:float)->dict|None:
     for one in measured_elsewhere(card, sensitivity)[:1]:
         return dict(n=one['n'], n_melanoma=one['n_melanoma'], source=one['source'],
                     auc=one['auc']['value'], sensitivity=one['sensitivity']['value'],
-                    learnt=bool(one.get('learnt')), at=one.get('at', .95))
+                    key=elsewhere_key(one), at=one.get('at', .95))
 
 # %% ../../nbs/bedside/53_site.ipynb #1f32079e
 def _standing_facts(card:dict)->dict:
@@ -89,12 +90,20 @@ def _standing_facts(card:dict)->dict:
              for name, counts in dict(benign=benign, melanoma=melanoma).items()}
     return dict(edges=[0., *(b['hi'] for b in bins)], below=below)
 
+def _cohort(row:dict)->dict:
+    "What `reading.js` has to know of one of `cohorts`."
+    counted = row['reliability']
+    return dict(title=short_title(row), prevalence=row['prevalence'], share=share_in(counted),
+                curve=risk_curve(counted).to_dict('list'))
+
 def reading_facts(
     card:dict, # The model's card
 )->dict: # As JSON takes it
     "What `reading.js` has to know to say what a score is worth, as `answer` does."
-    curve, limits = risk_curve(card), card.get('conformal')
+    curve, limits = risk_curve(card.get('reliability')), card.get('conformal')
     return dict(
+        cohorts={name: _cohort(row) for name, row in cohorts(card).items()},
+        released=most_released(card),
         points=[_point(card, wanted) for wanted in operating_points(card)],
         share=study_share(card), siim=SIIM_PREVALENCE, quiet=QUIET,
         curve=None if curve is None else curve.to_dict('list'),

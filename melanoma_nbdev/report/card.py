@@ -96,6 +96,16 @@ def _of_data(card: dict, config: dict) -> dict:
     return {}
 
 # %% ../../nbs/report/42_card.ipynb #eb99a69a
+def _of_sources(card: dict) -> dict:
+    """What an artefact of several sources says in place of its main source's figures: the
+    temperature and the conformal limits that it ships with are those of all sources together."""
+    if not card.get('sources'):
+        return {}
+    said = dict(temperature=f"{card['calibration']['temperature']:.3f}")
+    released = released_in_words(dict(conformal=card.get('conformal')))
+    return said | (dict(released=released) if released else {})
+
+
 def _of_calibration(found: dict | None) -> dict:
     "What the figures say of calibration."
     if not found:
@@ -154,6 +164,17 @@ def _shares(rows: list, name: str) -> str:
     )
 
 
+def _left_out_shares(rows: list) -> str:
+    "Which part of a source got no answer where the limit did not know the source; '' if unknown."
+    known = [
+        dict(source=row['source'], n=row['n'])
+        | {name: row[f'left_out_{name}'] for name in ('share', 'lo', 'hi')}
+        for row in rows
+        if 'left_out_share' in row
+    ]
+    return f" Fitted without the source it is {_shares(known, 'source')}." if known else ''
+
+
 def _of_refusal(card: dict) -> dict:
     "What the card says of pictures that get no answer."
     found = card.get('ood') or {}
@@ -163,11 +184,13 @@ def _of_refusal(card: dict) -> dict:
         cannot = 'This model cannot refuse: what is no dermoscopic image is answered like one.'
         return dict(refusal=cannot)
     refused = _shares(found['dermoscopy'], 'source')
-    shown = _shares([row for row in found['shown'] if 'lesions' in row['kind']], 'kind')
+    kinds = ('phantom lesions', 'photographs', 'all non-lesions')
+    shown = _shares([row for row in found['shown'] if row['kind'] in kinds], 'kind')
     return dict(
         refusal=f"No answer is given beyond a distance from dermoscopy of {found['limit']:.2f} "
         f"({found['method']}). The limit was chosen on {found['limit_chosen_on']}. Beyond it lie "
-        f"{refused}. Of pictures that took no part in it got no answer: {shown}."
+        f"{refused}, the images that it was chosen on.{_left_out_shares(found['dermoscopy'])} Of "
+        f"other pictures got no answer: {shown}; the method was settled when they had been seen."
     )
 
 # %% ../../nbs/report/42_card.ipynb #3555d4b7
@@ -180,6 +203,7 @@ def facts_in_words(
     said = _of_network({**config, **card}, config.get('meta') or []) | _of_data(card, config)
     said |= _of_metrics(metrics) | _of_refusal(card)
     said |= _of_calibration(metrics.get('calibration')) | _of_subgroups(metrics.get('subgroups'))
+    said |= _of_sources(card)
     versions = [
         f'{name} {release}' for name, release in (environment.get('versions') or {}).items()
     ]
@@ -229,9 +253,11 @@ def _nulls_to_nan(record: dict) -> dict:
     return {name: float('nan') if value is None else value for name, value in record.items()}
 
 # %% ../../nbs/report/42_card.ipynb #f1751668
-def _points(metrics: dict) -> list:
-    "The operating points in words."
+def _points(metrics: dict, card: dict) -> list:
+    "The operating points in words: those of the figures; of several sources, the artefact's."
     points = (metrics.get('decisions') or {}).get('points') or []
+    if card.get('sources'):
+        points = card['operating_points']
     rates = ('sensitivity', 'specificity', 'called_per_melanoma')
     whole = [{**point, **{name: _nulls_to_nan(point[name]) for name in rates}} for point in points]
     return point_rows(whole)
@@ -255,6 +281,32 @@ def _subgroup_rows(metrics: dict) -> list:
             )
     return rows
 
+# %% ../../nbs/report/42_card.ipynb #2863b5b5
+def _headline_rows(metrics: dict, card: dict) -> list:
+    """The table of figures. Of several sources, without temperature and conformal answer: those
+    of the main source alone are not what the artefact ships with."""
+    rows = headline(metrics)
+    if not card.get('sources'):
+        return rows
+    of_artefact = ('temperature', 'melanomas released without review')
+    return [row for row in rows if row[0] not in of_artefact]
+
+
+def _pooled(card: dict) -> str | None:
+    "How many images and melanomas several sources have together; None for one source."
+    if not card.get('sources'):
+        return None
+    counted = card['reliability']
+    share = counted['n_melanoma'] / counted['n']
+    return f"{counted['n']:,} images, {counted['n_melanoma']:,} melanomas ({share:.1%})"
+
+
+def _released_words(found: dict | None) -> str:
+    "Melanomas of a source that the conformal answer calls benign, in words."
+    if not found:
+        return 'n/a'
+    return f"{found['n']:,} of {found['of']:,}: {in_words(found)}"
+
 # %% ../../nbs/report/42_card.ipynb #5f544727
 def _source_rows(card: dict) -> list:
     "What the model is worth on each of its sources, in words; nothing for one source."
@@ -275,6 +327,7 @@ def _source_rows(card: dict) -> list:
                 prevalence=f"{row['prevalence']:.1%}",
                 observed_expected=in_words(found['observed_expected']),
                 ece=f"{found['ece']:.3f}",
+                released=_released_words(row.get('released')),
                 own_ece=f"{own_map['ece']:.3f}" if own_map else 'n/a',
             )
         )
@@ -322,8 +375,9 @@ def model_card(
         sampled='n_represented' in metrics,
         use=said.get('intended_use', USE),
         level=f"{metrics['level']:.0%}",
-        headline=headline(metrics),
-        points=_points(metrics),
+        headline=_headline_rows(metrics, facts['card']),
+        points=_points(metrics, facts['card']),
+        pooled=_pooled(facts['card']),
         sources=_source_rows(facts['card']),
         main=(facts['card'].get('metrics') or {}).get('source'),
         subgroups=_subgroup_rows(metrics),

@@ -35,7 +35,7 @@ from melanoma_nbdev.core import (
 )
 from ..data.manifest import SOURCES
 from ..evidence.auc import auc, auc_ci, auc_record, share_interval
-from ..evidence.decisions import decision_card
+from ..evidence.decisions import conformal_sets, decision_card, set_words
 from ..evidence.oof import clusters, read_oof
 from .measures import by_source, main_rows
 from ..training.models import load_model
@@ -354,12 +354,16 @@ def _metrics(run: Path, oof: pd.DataFrame) -> dict:
     return known | (dict(source=str(oof['source'].iloc[0])) if several else {})
 
 # %% ../../nbs/report/43_export.ipynb #8a338cee
-def _reliability(oof: pd.DataFrame, classes: list, temperature: float, n_bins: int) -> dict:
-    "How often scores came true, after temperature scaling."
+def _risks(oof: pd.DataFrame, classes: list, temperature: float) -> np.ndarray:
+    "(n,) probability of melanoma after temperature scaling."
     logits = oof[[f'logit_{code}' for code in classes]].to_numpy()
     column = classes.index('MEL') if len(classes) > 1 else 1
-    risks = softmax(logits / temperature)[:, column]
-    is_melanoma = oof['target'].to_numpy()
+    return softmax(logits / temperature)[:, column]
+
+
+def _reliability(oof: pd.DataFrame, classes: list, temperature: float, n_bins: int) -> dict:
+    "How often scores came true, after temperature scaling."
+    risks, is_melanoma = _risks(oof, classes, temperature), oof['target'].to_numpy()
     return dict(
         n=len(is_melanoma),
         n_melanoma=int(is_melanoma.sum()),
@@ -395,13 +399,35 @@ def together_of(
     return (oof.drop(columns='sampling_weight', errors='ignore') if several else oof), several
 
 
+def _released(rows: pd.DataFrame, risks: np.ndarray, limits: dict | None) -> dict | None:
+    """Melanomas of one source that the conformal answer calls benign: n of `of`, and their share
+    with its 95% interval."""
+    is_melanoma = rows['target'].to_numpy() == 1
+    if not limits or not is_melanoma.any():
+        return None
+    words = set_words(conformal_sets(risks[is_melanoma], limits))
+    gone = (words == 'benign').astype(int)
+    share = share_interval(gone, clusters(rows[is_melanoma], warn=False))
+    return dict(n=int(gone.sum()), of=len(gone), value=share.value, lo=share.lo, hi=share.hi)
+
+
 def sources_of(
     oof: pd.DataFrame,  # Out-of-fold predictions of several sources
-    points: list,  # `operating_points` of `decision_card`
-) -> list:  # What `by_source` gives, with the `title` of each source
-    "Figures by source, each with the source's name as it is printed."
-    rows = by_source(oof, points)
-    return [dict(row, title=_title_licence_url(row['source'])[0]) for row in rows]
+    decided: dict,  # Of `decision_card` on all of them together
+    classes: list,  # Of the model
+    n_bins: int = 12,  # Bins of the reliability counts
+) -> list:  # What `by_source` gives, with title, reliability and released of each source
+    """Figures by source: beside those of `by_source` the source's name as it is printed, how often
+    scores came true there, and which of its melanomas the conformal answer calls benign."""
+    found, temperature = [], float(decided['temperature'])
+    for row in by_source(oof, decided['operating_points']):
+        own = oof[oof['source'] == row['source']].reset_index(drop=True)
+        row['title'] = _title_licence_url(row['source'])[0]
+        row['reliability'] = _reliability(own, classes, temperature, n_bins)
+        risks = _risks(own, classes, temperature)
+        row['released'] = _released(own, risks, decided.get('conformal'))
+        found.append(row)
+    return found
 
 # %% ../../nbs/report/43_export.ipynb #fb906ce3
 def make_card(
@@ -417,13 +443,12 @@ def make_card(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         decisions = decision_card(together)
-        points = decisions['operating_points']
-        sources = sources_of(oof, points) if several else []
+        sources = sources_of(oof, decisions, config['classes'], n_bins) if several else []
     temperature, data = float(decisions['temperature']), data_rows(manifest)
     return dict(
         **_of_configuration(config, part),
         calibration=dict(temperature=temperature, fitted='on the out-of-fold logits of all folds'),
-        operating_points=points,
+        operating_points=decisions['operating_points'],
         sources=sources,
         judged_on=decisions['judged_on'],
         judged_views=config.get('tta', 1),

@@ -102,12 +102,18 @@ function priorShift(risk, old, now) {
   return melanoma/(melanoma + benign);
 }
 
+/* `answer.share_at`: the share of melanomas at a place. */
+function shareAt({share, cohorts}, place) {
+  return typeof place === 'string' ? cohorts[place].prevalence : place ?? share;
+}
+
 /* `answer.risk_of`: value, low and high; null where the card does not know. */
-export function riskOf({curve, share}, score, prevalence = null) {
+export function riskOf(facts, score, place = null) {
+  const ofCohort = typeof place === 'string', {curve, share} = ofCohort ? facts.cohorts[place] : facts;
   if (!curve) return null;
   const places = curve.score.map(logOdds);
   const at = name => interp(logOdds(score), places, curve[name]);
-  const moved = risk => (prevalence === null ? risk : priorShift(risk, share, prevalence));
+  const moved = risk => (place === null ? risk : priorShift(risk, share, shareAt(facts, place)));
   return {value: moved(at('value')), low: moved(at('low')), high: moved(at('high'))};
 }
 
@@ -138,12 +144,17 @@ export function standing({edges, below}, score) {
 export function elsewhere({points, elsewhere: usual}, sensitivity) {
   const one = points.find(point => point.sensitivity === sensitivity)?.elsewhere ?? usual;
   if (!one) return say('elsewhere.none');
-  return say(one.learnt ? 'elsewhere.learnt' : 'elsewhere', thousands(one.n), one.source, decimals(one.auc, 2),
+  return say(one.key, thousands(one.n), one.source, decimals(one.auc, 2),
     percent(1 - one.sensitivity), thousands(one.n_melanoma), whole(one.at));
 }
 
 /* `answer.unsure_sentence` */
-export const unsureMeans = ({kept}) => (kept === null ? '' : say('unsure.means', whole(kept)));
+export function unsureMeans({kept, released}) {
+  if (kept === null) return '';
+  const said = say('unsure.means', whole(kept));
+  if (!released) return said;
+  return `${said} ${say('unsure.worst', released.source, thousands(released.n), thousands(released.of))}`;
+}
 
 /* `answer.density_of`: the outlines of the study's scores, and where this one lies. */
 export function densityOf({density}, score) {
@@ -178,12 +189,18 @@ export function reading(facts, answer, {sensitivity, prevalence}) {
     place: risk ? placesOf(risk, edge) : null};
 }
 
+/* `answer._where`: the share of melanomas where a risk holds, and whose counts it is from. */
+function where(facts, place) {
+  const cohort = typeof place === 'string' ? facts.cohorts[place].title : null;
+  return {share: shareAt(facts, place), in_study: place === null, cohort};
+}
+
 /* What the template of a card asks for. */
 export function cardValues(facts, lesion, number, chosen) {
   const {answer} = lesion;
   const ranked = Object.entries(answer.probs).sort((a, b) => b[1] - a[1]);
   const score = answer.p_melanoma;
-  return {lesion, number, share: chosen.prevalence ?? facts.share, in_study: chosen.prevalence === null,
+  return {lesion, number, ...where(facts, chosen.prevalence),
     standing: standing(facts, score), density: densityOf(facts, score),
     elsewhere: elsewhere(facts, chosen.sensitivity), unsure_means: unsureMeans(facts), diagnoses: ranked, ...reading(facts, answer, chosen)};
 }
@@ -208,10 +225,11 @@ function today() {
 
 /* `answer.provenance` */
 export function provenance(facts, card, {sensitivity, prevalence}) {
-  const point = facts.points.find(one => one.sensitivity === sensitivity), share = prevalence ?? facts.share;
+  const point = facts.points.find(one => one.sensitivity === sensitivity), share = shareAt(facts, prevalence);
   const rounded = (x, digits) => (x ? Number(fixed(x, digits)) : x);
   return {model: card.name, version: String(card.version ?? ''), sha256: card.sha256,
     date: today(), prevalence_percent: share && rounded(100*share, 2),
+    counted_on: typeof prevalence === 'string' ? prevalence : 'study',
     sensitivity_percent: 100*sensitivity, threshold: rounded(point?.threshold ?? null, 4)};
 }
 

@@ -34,7 +34,8 @@ function ownPercent() {
 /* What the reader chose: operating point and share of melanomas (null: as in the study). */
 function chosen() {
   const place = $('#place').value, share = {study: null, own: ownPercent()/100};
-  return {sensitivity: Number($('#point').value), prevalence: place in share ? share[place] : Number(place)};
+  const known = place in page.facts.cohorts ? place : Number(place);
+  return {sensitivity: Number($('#point').value), prevalence: place in share ? share[place] : known};
 }
 
 // ---- cards and tiles
@@ -289,11 +290,12 @@ function option(value, shown) {
 
 /* The choices in the language of the page; what was chosen stays. */
 function fillChoices() {
-  const {points, share, siim} = page.facts, wanted = points.length ? points.map(one => one.sensitivity) : [.95];
+  const {points, share, siim, cohorts} = page.facts, wanted = points.length ? points.map(one => one.sensitivity) : [.95];
   const finds = wanted.map(one => option(one, words('point.finds', reading.whole(one))));
   const study = share ? [option('study', words('place.study', reading.percent(share)))] : [];
-  const rare = option(siim, words('place.siim', reading.percent(siim)));
-  const chosen = [[$('#point'), finds, .95], [$('#place'), [...study, rare, option('own', words('place.own'))], 'study']];
+  const seen = Object.entries(cohorts).map(([name, one]) => option(name, `${one.title}: ${reading.percent(one.prevalence)}`));
+  const rare = seen.length ? seen : [option(siim, words('place.siim', reading.percent(siim)))];
+  const chosen = [[$('#point'), finds, .95], [$('#place'), [...study, ...rare, option('own', words('place.own'))], 'study']];
   for (const [choice, options, usual] of chosen) {
     const before = choice.value || String(usual);
     choice.replaceChildren(...options);
