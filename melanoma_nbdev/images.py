@@ -529,8 +529,8 @@ def _content_remarks(image:Image.Image)->list:
         remarks.append(f"only {width} x {height} pixels: details that the answer needs "
                        "may be missing")
     if max(width, height) > 2*min(width, height):
-        remarks.append("only the square in the middle is looked at, and this image "
-                       "is much longer than wide")
+        remarks.append("this image is much longer than wide: the model looks at a square, and "
+                       "the rest is cut off or squeezed into it")
     small = np.asarray(image.resize((32, 32), Image.BOX), dtype=np.int16)
     if small.std(axis=(0, 1)).max() < 2:
         remarks.append("hardly any structure: is this a photo of a lesion?")

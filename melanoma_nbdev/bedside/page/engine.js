@@ -237,7 +237,8 @@ export function contentRemarks(image, smallSide) {
     remarks.push(`only ${width} x ${height} pixels: details that the answer needs may be missing`);
   }
   if (Math.max(width, height) > 2*Math.min(width, height)) {
-    remarks.push('only the square in the middle is looked at, and this image is much longer than wide');
+    remarks.push('this image is much longer than wide: the model looks at a square, and the rest is cut off '
+      + 'or squeezed into it');
   }
   const {data} = resize(image, {left: 0, top: 0, width, height}, 32, 32, BOX);
   if (Math.max(...[0, 1, 2].map(channel => spreadOf(data, channel))) < 2) {
