@@ -140,18 +140,23 @@ def main():
     floors.insert(0, 'set', floors.features.map(sets))
     write_csv(given.folder/'floors.csv', floors.round(6))
     write_csv(given.folder/'facts.csv', facts_beside(base, known, given))
-    write_json(given.folder/'study.json', study(known, given))
+    write_json(given.folder/'study.json', study(known, pd.DataFrame(rows), given))
     print(pd.DataFrame(rows)[['run', 'auc', 'auc_lo', 'auc_hi', 'floor', 'image_adds']])
 
 
-def study(known, given):
-    "Counts, and how well the reference's figures are known."
+def study(known, runs, given):
+    """Counts, how well the reference's figures are known, and how well a difference between two
+    runs on the same images is: half of its 95% interval, in pairs."""
     published = read_json(RESULTS/'reference'/'anchors.json')['fast_melanoma_detection']
     counts = published['n_melanoma'], published['n_other']
     half = {name: 1.96*hanley_mcneil(published[name], *counts)
             for name in ('b3_384', 'b5_384', 'b3_512', 'b5_512')}
+    paired = (runs.minus_base_hi - runs.minus_base_lo).dropna()/2
     return dict(n=len(known), n_pos=int(known.target.sum()), patients=known.patient_id.nunique(),
-                n_boot=given.n_boot, seed=given.seed, reference_half_interval=half)
+                n_boot=given.n_boot, seed=given.seed, reference_half_interval=half,
+                reference_spread=max(published[name] for name in half)
+                - min(published[name] for name in half),
+                paired_half_width=dict(least=paired.min(), most=paired.max()))
 
 
 if __name__ == '__main__':
