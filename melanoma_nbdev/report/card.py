@@ -103,7 +103,17 @@ def _of_sources(card: dict) -> dict:
         return {}
     said = dict(temperature=f"{card['calibration']['temperature']:.3f}")
     released = released_in_words(dict(conformal=card.get('conformal')))
-    return said | (dict(released=released) if released else {})
+    said |= dict(released=released) if released else {}
+    rows = card.get('left_out') or []
+    return said | (dict(external=_left_out_words(rows)) if rows else {})
+
+
+def _left_out_words(rows: list) -> str:
+    "What the same recipe was worth on sources that it had not seen."
+    found = [f"{row['source']}: AUC {in_words(row['auc'])} on {row['n']:,} images, "
+             f"{row['n_melanoma']:,} melanomas" for row in rows]
+    return ("None for this network itself. A network of the same recipe that had not seen the "
+            f"source: {'; '.join(found)}")
 
 
 def _of_calibration(found: dict | None) -> dict:
