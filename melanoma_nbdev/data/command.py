@@ -8,6 +8,7 @@ __all__ = ['manifest_counts', 'status_of', 'check_source', 'data_parser', 'melan
 # %% ../../nbs/data/15_command.ipynb #6183eaf9
 import argparse
 import os
+from pathlib import Path
 
 import pandas as pd
 
@@ -157,7 +158,9 @@ def _get(options) -> None:
         source = SOURCES[name]
         print(f'{source.title}: licence {source.licence}, terms at {source.url}')
     get_source(name, options.root or None, keep=options.keep)
-    if not options.root or data_home():
+    if options.root:
+        print(f'{name}: {_set_here(name, Path(options.root) / SOURCES[name].folder)}')
+    else:
         print(status_of(name))
 
 

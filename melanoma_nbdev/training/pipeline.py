@@ -185,8 +185,10 @@ def _items(manifest:pd.DataFrame, metadata)->list:
 
 def _is_melanoma(manifest:pd.DataFrame)->np.ndarray:
     "0 or 1 for each row: from `target`, or from the diagnosis where a target is missing."
-    known = manifest.target.notna().all()
-    return (manifest.target if known else manifest.dx == 'MEL').to_numpy()
+    known = manifest.target.notna().to_numpy()
+    from_diagnosis = (manifest.dx == 'MEL').fillna(False).to_numpy(bool)
+    from_target = manifest.target.fillna(0).to_numpy(int) == 1
+    return np.where(known, from_target, from_diagnosis).astype(int)
 
 def _with_partial_labels(manifest:pd.DataFrame, classes:list)->pd.DataFrame:
     "The manifest with `NOT_MELANOMA` for each benign image whose diagnosis is not among `classes`."
