@@ -291,6 +291,24 @@ def _subgroup_rows(metrics: dict) -> list:
             )
     return rows
 
+# %% ../../nbs/report/42_card.ipynb #e5711fc0
+def _own_point_rows(card: dict) -> list:
+    "Each source's own thresholds, in words: what they spare there, and find on the others."
+    rows = []
+    for source in card.get('sources') or []:
+        for point in source.get('own_points') or []:
+            found = [f'{name} {in_words(share)}' for name, share in point['found'].items()]
+            rows.append(
+                dict(
+                    name=source['source'],
+                    target=f"{point['target']:.0%}",
+                    threshold=f"{point['threshold']:.4f}",
+                    spec=in_words(point['specificity']),
+                    found='; '.join(found),
+                )
+            )
+    return rows
+
 # %% ../../nbs/report/42_card.ipynb #2863b5b5
 def _headline_rows(metrics: dict, card: dict) -> list:
     """The table of figures. Of several sources, without temperature and conformal answer: those
@@ -389,6 +407,7 @@ def model_card(
         points=_points(metrics, facts['card']),
         pooled=_pooled(facts['card']),
         sources=_source_rows(facts['card']),
+        own_points=_own_point_rows(facts['card']),
         main=(facts['card'].get('metrics') or {}).get('source'),
         subgroups=_subgroup_rows(metrics),
     )

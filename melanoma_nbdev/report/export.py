@@ -35,7 +35,12 @@ from melanoma_nbdev.core import (
 )
 from ..data.manifest import SOURCES
 from ..evidence.auc import auc, auc_ci, auc_record, share_interval
-from ..evidence.decisions import conformal_sets, decision_card, set_words
+from melanoma_nbdev.evidence.decisions import (
+    conformal_sets,
+    decision_card,
+    operating_point,
+    set_words,
+)
 from ..evidence.oof import clusters, read_oof
 from .measures import by_source, main_rows
 from ..training.models import load_model
@@ -410,23 +415,55 @@ def _released(rows: pd.DataFrame, risks: np.ndarray, limits: dict | None) -> dic
     share = share_interval(gone, clusters(rows[is_melanoma], warn=False))
     return dict(n=int(gone.sum()), of=len(gone), value=share.value, lo=share.lo, hi=share.hi)
 
+# %% ../../nbs/report/43_export.ipynb #39abc338
+def _found_at(rows: pd.DataFrame, risks: np.ndarray, threshold: float) -> dict:
+    "Which part of the melanomas lies above a threshold, with its 95% interval."
+    is_melanoma = rows['target'].to_numpy() == 1
+    called = (risks[is_melanoma] >= threshold).astype(int)
+    share = share_interval(called, clusters(rows[is_melanoma], warn=False))
+    return dict(value=share.value, lo=share.lo, hi=share.hi)
 
+
+def _own_points(source: str, parts: dict, wanted=(0.9, 0.95, 0.98)) -> list:
+    """Thresholds that promise a sensitivity on one source alone (95% confidence), with what they
+    spare there and what they find on every other source. `parts`: source -> rows with risks."""
+    found = []
+    for target in wanted:
+        point = operating_point(parts[source], sensitivity=target, confidence=0.95)
+        if not point['reachable']:
+            continue
+        elsewhere = {
+            name: _found_at(rows, rows['p_melanoma'].to_numpy(), point['threshold'])
+            for name, rows in parts.items()
+            if name != source
+        }
+        home = {
+            name: {end: point[name][end] for end in ('value', 'lo', 'hi')}
+            for name in ('sensitivity', 'specificity')
+        }
+        found.append(dict(target=target, threshold=point['threshold'], **home, found=elsewhere))
+    return found
+
+# %% ../../nbs/report/43_export.ipynb #84b6905c
 def sources_of(
     oof: pd.DataFrame,  # Out-of-fold predictions of several sources
     decided: dict,  # Of `decision_card` on all of them together
     classes: list,  # Of the model
     n_bins: int = 12,  # Bins of the reliability counts
-) -> list:  # What `by_source` gives, with title, reliability and released of each source
+) -> list:  # What `by_source` gives, with title, reliability, released and own_points
     """Figures by source: beside those of `by_source` the source's name as it is printed, how often
-    scores came true there, and which of its melanomas the conformal answer calls benign."""
-    found, temperature = [], float(decided['temperature'])
-    for row in by_source(oof, decided['operating_points']):
-        own = oof[oof['source'] == row['source']].reset_index(drop=True)
+    scores came true there, which of its melanomas the conformal answer calls benign, and its own
+    thresholds with what they find elsewhere."""
+    temperature = float(decided['temperature'])
+    scaled = oof.assign(p_melanoma=_risks(oof, classes, temperature))
+    parts = {name: rows.reset_index(drop=True) for name, rows in scaled.groupby('source')}
+    found = by_source(oof, decided['operating_points'])
+    for row in found:
+        own = parts[row['source']]
         row['title'] = _title_licence_url(row['source'])[0]
         row['reliability'] = _reliability(own, classes, temperature, n_bins)
-        risks = _risks(own, classes, temperature)
-        row['released'] = _released(own, risks, decided.get('conformal'))
-        found.append(row)
+        row['released'] = _released(own, own['p_melanoma'].to_numpy(), decided.get('conformal'))
+        row['own_points'] = _own_points(row['source'], parts)
     return found
 
 # %% ../../nbs/report/43_export.ipynb #fb906ce3
