@@ -136,11 +136,12 @@ def _rgb_band(
     return _on_white(band) if _has_alpha(band) else (band.convert('RGB'), False)
 
 # %% ../nbs/01_images.ipynb #1adad577
+def _deep_remark(mode:str, full:float)->str:
+    return f"deep pixels ({mode}) were scaled from 0-{full:g} to 8 bits"
+
 def _choices(mode:str, full:float|None, transparent:bool)->list:
     "What had to be chosen to make RGB of the pixels, a sentence each."
-    remarks = []
-    if full is not None:
-        remarks.append(f"deep pixels ({mode}) were scaled from 0-{full:g} to 8 bits")
+    remarks = [] if full is None else [_deep_remark(mode, full)]
     if mode == 'CMYK':
         remarks.append("print colours (CMYK) were turned into RGB; "
                        "they may differ from what the camera saw")
@@ -182,9 +183,12 @@ def _stored(image:Image.Image)->int:
 def _in_several_scans(image:Image.Image)->bool:
     "Whether a JPEG comes in several scans, so that its decoder keeps all of it; True in doubt."
     if image.info.get('progressive'): return True
-    image.fp.seek(max(0, image.fp.tell() - 6 - 2*image.layers - 2))
-    start = image.fp.read(5)
-    return start != b'\xff\xda' + struct.pack('>HB', 6 + 2*image.layers, image.layers)
+    # Pillow has read to the end of the first scan's header: a marker of two bytes, and behind it
+    # this many, where one scan holds all layers
+    length = 6 + 2*image.layers
+    image.fp.seek(max(0, image.fp.tell() - 2 - length))
+    of_all_layers = b'\xff\xda' + struct.pack('>HB', length, image.layers)
+    return image.fp.read(len(of_all_layers)) != of_all_layers
 
 def _jpeg_buffer(image:Image.Image)->int:
     "Bytes that the decoder of a JPEG keeps: two for each sample where it comes in several scans."
@@ -211,23 +215,25 @@ def _decoder_bytes(image:Image.Image)->int:
     return pixels*_DECODER_BYTES.get(image.format, 0)
 
 # %% ../nbs/01_images.ipynb #42f0f98b
-def _fraction(
+def _jpeg_divisor(
     image:Image.Image, # A JPEG, its header read
     held:int, # Bytes taken already
-    shrink_to:int|None, # No side shorter than this many pixels
+    shrink_to:int|None, # No side shorter than this many pixels, if memory allows
 )->int: # 1, 2, 4 or 8
-    "The part of its size at which a JPEG is decoded."
-    wanted = min(image.size)//shrink_to if shrink_to else 1
-    room = MAX_MEMORY - held
-    fits = (part for part in (1, 2, 4, 8) if 2*part > wanted and _stored(image) <= room*part**2)
-    return next(fits, 8)
+    "By how much each side of a JPEG is divided while it is decoded."
+    largest = min(8, min(image.size)//shrink_to) if shrink_to else 1
+    divisor = 1
+    while 2*divisor <= largest: divisor *= 2
+    while divisor < 8 and _stored(image)/divisor**2 > MAX_MEMORY - held: divisor *= 2
+    return divisor
 
-def _factor(image:Image.Image, held:int)->int:
-    "The whole number by which a decoded picture is shrunk so that it and its RGB copies fit."
+def _rgb_divisor(image:Image.Image, held:int)->int:
+    "By how much each side of a decoded picture is divided, so that it and its RGB copies fit."
     if image.mode == 'RGB' and not _has_alpha(image) and not _turned(image): return 1
     room = max(_ROOM_FOR_RGB, MAX_MEMORY - held - _stored(image))
-    if _turned(image): room = min(room, (MAX_MEMORY - held)//2)
-    return max(1, math.ceil(math.sqrt(4*image.width*image.height/room)))
+    if _turned(image): room = min(room, (MAX_MEMORY - held)//2)  # as it lies, and upright
+    rgb_bytes = 4*image.width*image.height
+    return max(1, math.ceil(math.sqrt(rgb_bytes/room)))  # half the sides, a quarter of the bytes
 
 # %% ../nbs/01_images.ipynb #23349b24
 def _check_memory(size:tuple, need:int):
@@ -293,21 +299,26 @@ def _tiff_numbers(file)->int:
     return sum(numbers for _, kind, numbers in tags if kind not in _TIFF_BYTES)
 
 # %% ../nbs/01_images.ipynb #3460e4d0
+_MAX_NUMBERS, _MAX_NOTES = 200_000, 16 * 2**20
+_MARKER_BYTES = 64  # what Pillow spends on a marker, beside what stands behind it
+
 def _jpeg_notes(file)->int:
-    "Bytes of a JPEG that stand before its first scan; 0 for another file."
+    "Bytes that Pillow needs for what stands in a JPEG before its first scan; 0 for another file."
     if file.read(2) != b'\xff\xd8': return 0
     notes = 0
-    while (head := file.read(4))[:1] == b'\xff' and head[1:2] != b'\xda':
-        if head[1:2] == b'\xff':  # a byte that fills
-            file.seek(-3, os.SEEK_CUR)
+    while notes <= _MAX_NOTES and file.read(1) == b'\xff':
+        marker = file.read(1)
+        if marker in (b'', b'\xda'): break  # the end of the file, or the scan
+        notes += _MARKER_BYTES
+        if marker == b'\xff':  # a byte that fills: the marker may be the next
+            file.seek(-1, os.SEEK_CUR)
             continue
-        length = int.from_bytes(head[2:], 'big')
+        length = int.from_bytes(file.read(2), 'big')
         notes += length
         file.seek(max(0, length - 2), os.SEEK_CUR)
     return notes
 
 # %% ../nbs/01_images.ipynb #30b9da6d
-_MAX_NUMBERS, _MAX_NOTES = 200_000, 16 * 2**20
 _NOTES = ("it carries far more beside the picture than a camera writes; "
           "save it again as JPEG or PNG")
 
@@ -341,6 +352,9 @@ def _formats_for(file)->tuple:
     return (*_formats(), 'HEIF')
 
 # %% ../nbs/01_images.ipynb #a6f3fe49
+# once, and not at each reading: the filters of warnings are those of all threads
+warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+
 def _header(
     file, # Open, at its beginning
     max_pixels:int,
@@ -348,15 +362,13 @@ def _header(
 )->Image.Image:
     "The image with its header read and its size within the limits; no pixel is unpacked yet."
     _check_notes(file)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        try: image = Image.open(file, formats=_formats_for(file))
-        except Image.DecompressionBombError:
-            raise ImageError("it claims to hold far more pixels than a photo; the limit is "
-                             f"{max_pixels/1e6:.0f} megapixels, save it smaller") from None
-        except UnidentifiedImageError:
-            file.seek(0)
-            raise ImageError(what_is_it(file.read(4096))) from None
+    try: image = Image.open(file, formats=_formats_for(file))
+    except Image.DecompressionBombError:
+        raise ImageError("it claims to hold far more pixels than a photo; the limit is "
+                         f"{max_pixels/1e6:.0f} megapixels, save it smaller") from None
+    except UnidentifiedImageError:
+        file.seek(0)
+        raise ImageError(what_is_it(file.read(4096))) from None
     _check_size(image.size, max_pixels, min_side)
     _check_info(image.info)
     return image
@@ -376,6 +388,29 @@ def _size_remark(before:tuple, image:Image.Image)->list:
     return [f"so large ({before[0]} x {before[1]} pixels) that it was read at "
             f"{image.width} x {image.height}"]
 
+# %% ../nbs/01_images.ipynb #21835854
+def _jpeg2000_bits(file)->int:
+    "Bits of a JPEG 2000 picture's first channel; 8 where its header is not found."
+    file.seek(0)
+    head = file.read(2**16)
+    start = head.find(b'\xff\x4f\xff\x51')  # where the picture begins, its size behind it
+    return head[start + 42] % 128 + 1 if 0 <= start < len(head) - 42 else 8
+
+def _largest_colour(image:Image.Image)->int:
+    "The largest value that one of several channels can have in the file."
+    codec, _, _, arguments = image.tile[0]
+    if image.format == 'JPEG2000': return 2**_jpeg2000_bits(image.fp) - 1
+    if codec in ('ppm', 'ppm_plain'): return arguments[1]
+    raw_mode = arguments if isinstance(arguments, str) else arguments[0]
+    return 65535 if ';16' in raw_mode else 255
+
+def _deep_colours(image:Image.Image)->list:
+    "A remark where Pillow keeps 8 bits of channels that have more; no pixel is unpacked yet."
+    if len(image.getbands()) == 1 or image.format not in ('PNG', 'TIFF', 'PPM', 'JPEG2000'):
+        return []
+    largest = _largest_colour(image)
+    return [_deep_remark(image.mode, largest)] if largest > 255 else []
+
 # %% ../nbs/01_images.ipynb #d3daa52e
 def _upright(image:Image.Image)->list:
     "Turn a picture as its EXIF tag says, in place; a remark where the tag is damaged."
@@ -393,25 +428,30 @@ def _decoded(
     size, remarks = image.size, _file_remarks(image)
     beside = held + max(_decoder_bytes(image), _ROOM_FOR_RGB)
     if image.format in ('JPEG', 'MPO'):
-        part = _fraction(image, beside, shrink_to)
-        image.draft('RGB', (image.width//part, image.height//part))
+        divisor = _jpeg_divisor(image, beside, shrink_to)
+        image.draft('RGB', (image.width//divisor, image.height//divisor))
     _check_memory(size, beside + _stored(image))
+    deep = _deep_colours(image)
     image.load()
-    image, choices = to_rgb(image, _factor(image, held))
+    image, choices = to_rgb(image, _rgb_divisor(image, held))
     if shrink_to is None: remarks += _size_remark(size, image)
-    return image, remarks + _upright(image) + choices
+    return image, remarks + _upright(image) + deep + choices
 
 # %% ../nbs/01_images.ipynb #ce4bd8ac
 _JPEG_8BIT = '1.2.840.10008.1.2.4.50'
 _JPEG_COLOURS = ('YBR_FULL', 'YBR_FULL_422', 'MONOCHROME2')
+
+def _not_by_pydicom(error:Exception)->ImageError:
+    "What to say where pydicom gives up."
+    return ImageError(f"pydicom cannot read it ({str(error)[:80]}); "
+                      "export the picture in it as JPEG or PNG")
 
 def _dicom_dataset(file):
     "What pydicom reads. Raises `ImageError` where pydicom is not installed or cannot read it."
     try: import pydicom
     except ImportError: raise ImageError(_DICOM) from None
     try: return pydicom.dcmread(file)
-    except Exception as error:
-        raise ImageError(f"pydicom cannot read it ({str(error)[:80]})") from None
+    except Exception as error: raise _not_by_pydicom(error) from None
 
 def _colours_of(dataset)->str: return str(getattr(dataset, 'PhotometricInterpretation', ''))
 
@@ -479,20 +519,29 @@ def _read_dicom(
         jpeg = _jpeg_frame(dataset)
         if jpeg is None: return _dicom_pixels(dataset, held), remarks
     except (ImageError, MemoryError): raise
-    except Exception as error:
-        raise ImageError(f"pydicom cannot read it ({str(error)[:80]})") from None
+    except Exception as error: raise _not_by_pydicom(error) from None
     image = _header(io.BytesIO(jpeg), max_pixels, min_side)
     picture, more = _decoded(image, held + len(jpeg), shrink_to)
     return picture, remarks + more
 
 # %% ../nbs/01_images.ipynb #d90fc3ad
+_TAKEN = str, os.PathLike, bytes, bytearray, memoryview, Image.Image
+
+def _check_source(source):
+    "Raise `TypeError` for what cannot be an image file: that is a fault of the caller's program."
+    if isinstance(source, _TAKEN): return
+    raise TypeError("an image is a path, the bytes of a file or a PIL image, and not "
+                    f"{type(source).__name__}; use Image.fromarray for an array, "
+                    "read() for an open file")
+
 def _is_dicom(source, file)->bool:
     "Whether a file is DICOM, by its bytes or by its name."
     file.seek(128)
     magic = file.read(4)
     file.seek(0)
     if magic == b'DICM': return True
-    return isinstance(source, (str, Path)) and Path(source).suffix.lower() in ('.dcm', '.dicom')
+    named = isinstance(source, (str, os.PathLike))
+    return named and Path(source).suffix.lower() in ('.dcm', '.dicom')
 
 @contextmanager
 def _reasons():
@@ -510,10 +559,11 @@ def _reasons():
 # %% ../nbs/01_images.ipynb #be251281
 def _read(source, max_bytes:int, max_pixels:int, min_side:int, shrink_to:int|None)->tuple:
     "(RGB picture, remarks on how it was read)"
+    _check_source(source)
     with _reasons():
         if isinstance(source, Image.Image):
             _check_size(source.size, max_pixels, min_side)
-            picture, remarks = to_rgb(source.copy(), _factor(source, 0))
+            picture, remarks = to_rgb(source.copy(), _rgb_divisor(source, 0))
             return picture, _size_remark(source.size, picture) + _upright(picture) + remarks
         with _stream(source, max_bytes) as (file, size):
             if _is_dicom(source, file):

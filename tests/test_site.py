@@ -9,7 +9,9 @@ import json
 import math
 import re
 import shutil
+import struct
 import threading
+import zlib
 from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -244,6 +246,21 @@ def encoded(image, kind, **options):
     return file.getvalue()
 
 
+def deep_png(image):
+    "A picture in colour as a PNG with 16 bits a channel; the lower eight are noise."
+    pixels = np.asarray(image, np.uint16)*256
+    pixels += np.random.default_rng(0).integers(0, 256, pixels.shape, dtype=np.uint16)
+    kind = {'RGB': 2, 'RGBA': 6}[image.mode]
+    rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in pixels)
+    parts = ((b'IHDR', struct.pack('>IIBBBBB', *image.size, 16, kind, 0, 0, 0)),
+             (b'IDAT', zlib.compress(rows)), (b'IEND', b''))
+    file = b'\x89PNG\r\n\x1a\n'
+    for name, body in parts:
+        file += struct.pack('>I', len(body)) + name + body
+        file += struct.pack('>I', zlib.crc32(name + body))
+    return file
+
+
 def turned_files():
     "The same picture as several kinds of file; with orientation tags; with transparency."
     image = Image.open(PHANTOMS[3]).convert('RGB').resize((301, 207))
@@ -260,6 +277,8 @@ def turned_files():
     clear.putalpha(Image.linear_gradient('L').resize(image.size))
     yield 'transparent', encoded(clear, 'PNG')
     yield 'transparent WebP', encoded(clear, 'WEBP', lossless=True)
+    yield '16 bits a colour', deep_png(image)
+    yield 'transparent, 16 bits', deep_png(clear)
     two = [image, image.transpose(Image.Transpose.ROTATE_180)]
     yield 'two pictures', encoded(two[0], 'GIF', save_all=True, append_images=two[1:])
 

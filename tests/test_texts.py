@@ -111,7 +111,8 @@ def test_nothing_comforts(language):
 OTHERS = [language for language in LANGUAGES if language != 'en']
 OF_PATHS = {'there is no such file', 'it is a folder or a device, not a file',
             'it cannot be read (7); check its permissions'}  # the page is handed bytes
-NO_REASON = ('crop is ', 'its end is missing', 'heic heix')  # errors of a programmer, parts, a list
+NO_REASON = ('crop is ', 'an image is ', 'its end is missing', 'heic heix')
+"Beginnings of errors of a programmer, of parts of a sentence, of a list"
 
 
 def filled(node):

@@ -335,7 +335,9 @@ function pngFacts(bytes) {
     if (name === 'IHDR') {
       found.width = big(bytes, body, 4);
       found.height = big(bytes, body + 4, 4);
-      found.deep = bytes[body + 8] === 16 && bytes[body + 9] === 0;
+      const deep = bytes[body + 8] === 16, colours = bytes[body + 9];
+      found.deep = deep && colours === 0;
+      if (deep) found.deepMode = colours === 2 ? 'RGB' : 'RGBA';
     }
     if (name === 'acTL') found.frames = big(bytes, body, 4);
     if (name === 'IEND') found.whole = true;
@@ -477,6 +479,7 @@ export async function readImage(bytes, facts) {
   try {
     checkSize(image, facts);
     const content = contentRemarks(image, facts.small_side);
+    if (found.deepMode) remarks.push(`deep pixels (${found.deepMode}) were scaled from 0-65535 to 8 bits`);
     if (image.seen.transparent) remarks.push('transparent parts were read as white');
     return [image, [...remarks, ...content]];
   } catch (error) {
