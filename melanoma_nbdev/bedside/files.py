@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ['list_files', 'check_table', 'write_table', 'PartTable']
 
 # %% ../../nbs/bedside/49_files.ipynb #d42f7ed2
-import glob, json, os, sys
+import glob, itertools, json, os, sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,11 +18,26 @@ from fastcore.basics import patch
 from ..core import MelanomaError, atomic_path, pd, write_csv
 
 # %% ../../nbs/bedside/49_files.ipynb #dad8d082
+def _leads_back(path:Path)->bool:
+    "Whether it is a link to a folder that it lies in, or that it was reached through."
+    if not path.is_symlink(): return False
+    return os.path.realpath(path) in map(os.path.realpath, path.absolute().parents)
+
+def _unreadable(error:OSError):
+    raise MelanomaError(f"the folder {error.filename} cannot be read ({error.strerror}); see that "
+                        "you may read it, or name the files and folders beside it")
+
+def _places(folder:Path):
+    """Yield (folder, names of its files) for a folder and all under it, in a stable order; a name
+    that begins with a dot is hidden. `MelanomaError` for a folder that cannot be read."""
+    for place, folders, files in os.walk(folder, onerror=_unreadable, followlinks=True):
+        shown = sorted(name for name in folders if not name.startswith('.'))
+        folders[:] = [name for name in shown if not _leads_back(Path(place)/name)]
+        yield Path(place), sorted(name for name in files if not name.startswith('.'))
+
 def _walk(folder:Path):
-    "Yield every file under a folder, in a stable order; a name that begins with a dot is hidden."
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        yield from (Path(place)/name for name in sorted(files) if not name.startswith('.'))
+    "Yield every file under a folder."
+    for place, names in _places(folder): yield from (place/name for name in names)
 
 def _printable(path:Path)->str:
     "A path as text; bytes that are no text are escaped."
@@ -44,6 +59,22 @@ def _in_list(table:Path):
     for name in filter(None, rows[column].str.strip()):
         yield Path(name) if Path(name).exists() else table.parent/name
 
+# %% ../../nbs/bedside/49_files.ipynb #a9011408
+def _one_step(folder:Path, part:str):
+    "Yield what in a folder fits one part of a pattern; `**`: the folder and all under it."
+    if part == '**': yield from (place for place, _ in _places(folder))
+    else: yield from (folder/name for name in sorted(glob.glob(part, root_dir=folder)))
+
+def _fitting(pattern:Path):
+    "Yield the files that fit a pattern, and those in folders that do, each once."
+    fixed = next(place for place, part in enumerate(pattern.parts) if glob.has_magic(part))
+    found = [Path(*pattern.parts[:fixed])]
+    for part in pattern.parts[fixed:]:  # glob itself would go round in links that lead back
+        inside = [one for folder in found if folder.is_dir() for one in _one_step(folder, part)]
+        found = [one for one in dict.fromkeys(inside) if not _leads_back(one)]
+    files = (_walk(one) if one.is_dir() else [one] for one in found)
+    yield from dict.fromkeys(itertools.chain.from_iterable(files))
+
 # %% ../../nbs/bedside/49_files.ipynb #98bd9d7f
 def _on_stdin():
     "Yield the paths that stand on stdin."
@@ -55,9 +86,7 @@ def _meant_by(named:Path):
     "Yield the files that one name means."
     if named.is_dir(): yield from _walk(named)
     elif named.suffix.lower() == '.csv' and named.is_file(): yield from _in_list(named)
-    elif glob.has_magic(str(named)) and not named.exists():
-        for found in sorted(glob.glob(str(named), recursive=True)):
-            yield from _walk(Path(found)) if Path(found).is_dir() else [Path(found)]
+    elif glob.has_magic(str(named)) and not named.exists(): yield from _fitting(named)
     else: yield named
 
 # %% ../../nbs/bedside/49_files.ipynb #2ed75c70
