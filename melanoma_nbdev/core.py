@@ -12,10 +12,11 @@ __all__ = ['pd', 'DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'NO_ANSWER', 'TARGET_O
            'without_answer', 'norm_site', 'norm_sex', 'not_understood', 'how_to_name', 'find_columns', 'parse_pairs',
            'read_csv', 'as_manifest', 'data_home', 'package_dir', 'seed_everything', 'atomic_path', 'write_text',
            'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax', 'log_odds', 'sigmoid',
-           'return_freed_memory', 'share_freed_memory', 'sha256', 'friendly']
+           'return_freed_memory', 'share_freed_memory', 'sha256', 'wrong_use', 'friendly']
 
 # %% ../nbs/00_core.ipynb #0330c12e
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -121,11 +122,20 @@ DX_OF = _by_word(_DX_WORDS)
 "Each source's word for a diagnosis, in plain form -> our code"
 
 # %% ../nbs/00_core.ipynb #218c9727
+def _word_of(cell) -> str | None:
+    "A cell as a word in plain form; None where it is missing or empty. 4.0 is the word `4`."
+    if not isinstance(cell, str):
+        if pd.isna(cell):
+            return None
+        is_whole = isinstance(cell, (float, np.floating)) and float(cell).is_integer()
+        cell = str(int(cell) if is_whole else cell)
+    return _plain_word(cell) or None
+
+
 def _words_of(words) -> pd.Series:
-    "Each word in plain form; None where it is missing or empty, or no text."
+    "Each word in plain form; None where it is missing or empty."
     words = pd.Series(words, dtype='object')
-    plain = [_plain_word(word) or None if isinstance(word, str) else None for word in words]
-    return pd.Series(plain, index=words.index, dtype='object')
+    return pd.Series([_word_of(word) for word in words], index=words.index, dtype='object')
 
 
 def _meaning(word: str, known: dict):
@@ -143,8 +153,8 @@ YES_OR_NO = _by_word(
 "Each word that answers yes or no -> 1 for melanoma, 0 for the rest"
 NO_ANSWER = ('unknown', 'unk')
 "As a diagnosis, SIIM's word for a benign lesion without one; by themselves they say nothing"
-TARGET_OF = {word: int(code == 'MEL') for word, code in DX_OF.items()
-             if word not in NO_ANSWER} | YES_OR_NO
+TARGET_OF = {word: int(code == 'MEL') for word, code in DX_OF.items() if word not in NO_ANSWER}
+TARGET_OF |= YES_OR_NO
 "Each word for a target, a diagnosis or an answer -> 1 for melanoma, 0 for the rest"
 
 # %% ../nbs/00_core.ipynb #6467b86b
@@ -201,8 +211,8 @@ def norm_dx(
     words,  # Diagnoses as a source writes them: one word, or a sequence of them
     labels: dict | None = None,  # Further words -> their meaning, as `{'common mole': 'NV'}`
 ):  # The code, or a Series of codes; NA where the word is missing or means `none`
-    """Our code for a source's diagnosis. `ManifestError` names every word that is not known: a
-    guess would become a wrong label."""
+    """Our code for a source's diagnosis. `ManifestError` names every word that is not known, and a
+    number is a word: a guess would become a wrong label."""
     if isinstance(words, str) or words is None or words is pd.NA:
         return norm_dx([words], labels)[0]
     known = DX_OF | _own_words(labels)
@@ -244,7 +254,7 @@ def without_answer(
              if _plain_word(str(meaning)) == _NOTHING}
     if not empty:
         return words
-    return words.mask([_plain_word(str(word)) in empty for word in words], pd.NA)
+    return words.mask([_word_of(word) in empty for word in words], pd.NA)
 
 # %% ../nbs/00_core.ipynb #ccc0bcfa
 def norm_site(
@@ -337,20 +347,22 @@ def _check_given(table: pd.DataFrame, given: dict, ours) -> None:
         raise ManifestError(f"{wrong[0]}; the table has {headings}; {how_to_name()}")
 
 # %% ../nbs/00_core.ipynb #0b640419
+def _has_rival(name: str, theirs_of: dict) -> bool:
+    "Whether a table has a better column than one of a weak name."
+    for better in WEAK_NAMES.get(name, '').split():
+        for rival in COLUMN_NAMES[better].split():
+            if rival not in WEAK_NAMES and _heading(rival) in theirs_of:
+                return True
+    return False
+
+
 def _strong_names(ours: str, theirs_of: dict) -> list:
     "The headings of a table that mean a column of ours, the likeliest first."
     found = []
     for name in COLUMN_NAMES[ours].split():
-        rivals = [
-            rival
-            for other in WEAK_NAMES.get(name, '').split()
-            for rival in COLUMN_NAMES[other].split()
-            if rival not in WEAK_NAMES
-        ]
-        if _heading(name) in theirs_of and not any(
-            _heading(rival) in theirs_of for rival in rivals
-        ):
-            found.append(theirs_of[_heading(name)])
+        heading = _heading(name)
+        if heading in theirs_of and not _has_rival(name, theirs_of):
+            found.append(theirs_of[heading])
     return found
 
 # %% ../nbs/00_core.ipynb #6e68d705
@@ -507,9 +519,7 @@ def write_csv(path: str | Path, table: pd.DataFrame, **kwargs) -> Path:
 
 # %% ../nbs/00_core.ipynb #2af79fe1
 def _plain(value):
-    "What json cannot write by itself: numpy and pandas scalars, arrays, paths."
-    if isinstance(value, np.ndarray):
-        return value.tolist()
+    "What json cannot write by itself: numpy and pandas scalars, paths."
     if isinstance(value, np.generic):
         return value.item()
     if value is pd.NA:
@@ -520,7 +530,9 @@ def _plain(value):
 
 
 def _finite(value):
-    "NaN and infinities are not JSON: they are written as null."
+    "Arrays become lists; NaN and infinities, wherever they stand, are no JSON and become null."
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -531,7 +543,8 @@ def _finite(value):
 
 # %% ../nbs/00_core.ipynb #6b47da67
 def write_json(path: str | Path, obj) -> Path:
-    "Write `obj` as JSON (numpy scalars become numbers, NaN becomes null), whole or not at all."
+    """Write `obj` as JSON (numpy scalars become numbers, arrays lists, NaN null), whole or not at
+    all."""
     options = dict(indent=1, ensure_ascii=False, default=_plain, allow_nan=False)
     return write_text(path, json.dumps(_finite(obj), **options) + '\n')
 
@@ -639,25 +652,47 @@ def _plain_warnings():
     finally:
         warnings.formatwarning = usual
 
+# %% ../nbs/00_core.ipynb #06917c5a
+@contextmanager
+def wrong_use():
+    """A block before any work is done: an error in it is one of how a command was given, and ends
+    a `friendly` command with exit status 2."""
+    try:
+        yield
+    except (MelanomaError, OSError) as error:
+        error.exit_status = 2
+        raise
+
+
+def _sentence_of(error: MelanomaError | OSError) -> str | None:
+    "What a command says of an error that its user can mend; None for another one."
+    if isinstance(error, MelanomaError):
+        return f"{type(error).__name__}: {error}"
+    place = f"{error.filename}: " if error.filename else ''
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{place}{error.strerror}; make room and give the same command again"
+    if not place:
+        return None
+    return (f"{place}{error.strerror}; see that the place is there and that you may read and write "
+            "in it, or name another")
+
 # %% ../nbs/00_core.ipynb #94852119
 def friendly(command):
     """Decorate a command: a `MelanomaError`, or a file that cannot be read or written, becomes one
-    sentence on stderr and exit status 1, Ctrl-C exit status 130, a warning one line."""
+    sentence on stderr and exit status 1 (2 out of a block of `wrong_use`), Ctrl-C exit status 130,
+    a warning one line."""
 
     @wraps(command)
     def _inner(*args, **kwargs):
         try:
             with _plain_warnings():
                 return command(*args, **kwargs)
-        except MelanomaError as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
-        except OSError as error:
-            if error.filename is None:
+        except (MelanomaError, OSError) as error:
+            sentence = _sentence_of(error)
+            if sentence is None:
                 raise
-            print(f"{error.filename}: {error.strerror}; see that the place is there and that you "
-                  "may read and write in it, or name another", file=sys.stderr)
-            raise SystemExit(1) from None
+            print(sentence, file=sys.stderr)
+            raise SystemExit(getattr(error, 'exit_status', 1)) from None
         except KeyboardInterrupt as stopped:
             advice = f"; {stopped}" if str(stopped) else ''
             print(f"stopped; nothing half-written was left{advice}", file=sys.stderr)

@@ -254,11 +254,10 @@ def _codes(table: pd.DataFrame, problems: list, labels: dict | None):
     makes them needless they are left out."""
     if 'dx' not in table:
         return pd.NA
-    words = table['dx']
-    if pd.api.types.is_numeric_dtype(words) and (labels or 'target' not in table):
-        words = words.map(lambda number: f'{number:g}', na_action='ignore').astype('object')
+    if pd.api.types.is_numeric_dtype(table['dx']) and 'target' in table and not labels:
+        return pd.NA
     try:
-        return norm_dx(words, labels).to_numpy()
+        return norm_dx(table['dx'], labels).to_numpy()
     except ManifestError as error:
         problems.append(str(error))
         return pd.NA
