@@ -263,7 +263,7 @@ def test_a_list_without_files(tmp_path):
     "A CSV without a column of files is an error that names its columns."
     (tmp_path/'list.csv').write_text('age,sex\n40,male\n')
     done = predict('list.csv', cwd=tmp_path)
-    assert done.returncode == 1 and 'columns age, sex' in done.stderr
+    assert done.returncode == 2 and 'columns age, sex' in done.stderr
 
 
 @pytest.mark.parametrize('ending', ['jsonl', 'parquet'])
@@ -284,17 +284,18 @@ def test_forms_of_the_table(tmp_path, ending):
 def test_a_table_of_no_form(tmp_path):
     "An ending that says nothing is an error before anything is read."
     done = predict('.', '--out', 'risks.xlsx', cwd=tmp_path)
-    assert done.returncode == 1 and '.csv or .jsonl or .parquet' in done.stderr
+    assert done.returncode == 2 and '.csv or .jsonl or .parquet' in done.stderr
 
 
 # ---- exit status
 
 def test_status(tmp_path):
-    "0: every file answered; 1: some not; 2: wrong use."
+    "0: every file answered; 1: some not; 2: wrong use, found before the first image."
     shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')
     (tmp_path/'none').mkdir()
     assert predict('a.jpg', cwd=tmp_path).returncode == 0
-    for args in ([], ['none'], ['a.jpg', '--nonsense']):
+    for args in ([], ['none'], ['a.jpg', '--nonsense'], ['a.jpg', '--views', '9'],
+                 ['a.jpg', '--out', 'a.jpg'], ['a.jpg', '--model', 'none']):
         assert predict(*args, cwd=tmp_path).returncode == 2, args
     assert predict('a.jpg', 'gone.jpg', cwd=tmp_path).returncode == 1
     assert rows(tmp_path/'risks.csv')['gone.jpg']['error']
@@ -304,7 +305,7 @@ def test_no_folder_for_the_table(tmp_path):
     "A table that cannot be written is an error before anything is read."
     shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')
     done = predict('a.jpg', '--out', 'no/folder/x.csv', cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert 'create it first' in done.stderr and 'Traceback' not in done.stderr
 
 
@@ -409,6 +410,8 @@ def another_temperature(model):
     (change_card(classes=['MEL', 'NV']), 'and 2 classes'),
     (change_card(size=256), 'says 256 pixels'),
     (change_card(calibration={}), 'temperature'),
+    (change_card(calibration=[1]), 'temperature'),
+    (change_card(crop='center'), 'not centre or inner or squash'),
     (signed(lambda _: pickle.dumps(dict(a=1))), 'cannot open model.onnx'),
     (signed(lambda content: content[:-1000]), 'cannot open model.onnx'),
     (signed(unknown_opset), 'cannot open model.onnx'),
@@ -419,13 +422,13 @@ def another_temperature(model):
     (lambda model: (model/'card.json').write_text('{'), 'not a JSON file'),
     (another_temperature, 'card.json was changed or damaged')])
 def test_refuses_a_changed_model(tmp_path, change, reason):
-    "Whatever was changed, no answer, one sentence, status 1; nothing of a stranger's code is run."
+    "Whatever was changed, no answer, one sentence, status 2; nothing of a stranger's code is run."
     shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')
     shutil.copytree(WEIGHTS, tmp_path/'model')
     for place in (tmp_path, tmp_path/'model'): (place/'weights.bin').write_bytes(bytes(10**7))
     change(tmp_path/'model')
     done = predict('a.jpg', '--model', 'model', '--out', 'x.csv', cwd=tmp_path)
-    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert reason in done.stderr and not (tmp_path/'x.csv').exists()
 
 

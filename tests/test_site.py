@@ -26,7 +26,7 @@ from test_texts import all_sentences
 
 from melanoma_nbdev.bedside.answer import Lesion, card_html, operating_points
 from melanoma_nbdev.bedside.app import examples
-from melanoma_nbdev.bedside.inference import load_artefact
+from melanoma_nbdev.bedside.inference import _card_fault, load_artefact
 from melanoma_nbdev.bedside.site import fetch_parts, write_site
 from melanoma_nbdev.bedside.texts import LANGUAGES, reason
 from melanoma_nbdev.core import ImageError, MelanomaError, write_card
@@ -354,6 +354,30 @@ def test_stricter_than_python(engine, kind, mode):
     else: image = image.convert(mode)
     found = engine.evaluate('data => fromFile(data)', as_text(encoded(image, kind)))
     assert found['kind'] == 'ImageError' and 'save it' in found['error']
+
+
+FAULT = """async cards => {
+    const {cardFault} = await import(new URL('engine.js', location).href);
+    const facts = await (await fetch('facts.json')).json();
+    return cards.map(card => cardFault(card, facts));
+}"""
+
+
+def test_cards_are_refused_as_in_python(engine, predictor):
+    "A card that Python opens is opened, another one refused for the same field."
+    wrong = [dict(crop='center'), dict(crop=None), dict(size=8), dict(calibration=[1]),
+             dict(classes=['MEL', ['NV']]), dict(symmetries=9), dict(mean=[0, 0]), dict(ood=[1]),
+             dict(ood=dict(limit='1')), dict(ood=dict(quality=dict(sharp=[0, 1]))),
+             dict(ood=dict(quality=[1])), dict(ood=dict(quality=dict(light=[0])))]
+    fine = [{}, dict(crop='inner'), dict(ood=None), dict(ood={}),
+            dict(ood=dict(quality=dict(light=[None, 9])))]
+    cards = [predictor.card | fields for fields in wrong + fine]
+    found = engine.evaluate(FAULT, cards)
+    for card, fault in zip(cards, found, strict=True):
+        fields = [(said or '').split(' is ')[0].split(' are ')[0]
+                  for said in (fault, _card_fault(card))]
+        assert fields[0] == fields[1], fields
+    assert all(found[:len(wrong)]) and not any(found[len(wrong):])
 
 
 def mutated(n):

@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ['Predictor', 'load_artefact', 'melanoma_map', 'answer_row', 'predict_files', 'melanoma_predict']
 
 # %% ../../nbs/bedside/50_inference.ipynb #4a9766a0
-import json, sys, tempfile, threading
+import json, os, sys, tempfile, threading
 from functools import partial
 from pathlib import Path
 
@@ -19,50 +19,81 @@ from fastcore.basics import patch
 from fastcore.script import Param, call_parse
 
 from .. import __version__
-from melanoma_nbdev.core import (
+from ..core import (
     DX, ArtefactError, ImageError, MelanomaError, friendly, package_dir, pd, read_json, seal_of,
-    sha256, softmax)
+    sha256, softmax, wrong_use)
 from .files import PartTable, check_table, list_files, write_table
 from .refusal import (
-    picture_quality, quality_remarks, refusal_limits, refusal_reason)
+    QUALITY_ADVICE, picture_quality, quality_remarks, refusal_limits, refusal_reason)
 from ..engine import core_count, progress_bar, thread_map
-from ..images import MAX_BYTES, both_squares, read_image, to_input
+from ..images import CROPS, MAX_BYTES, both_squares, read_image, to_input
 
 # %% ../../nbs/bedside/50_inference.ipynb #1ec6164d
 _FORMAT = 1
 _CARD_FIELDS = ('name', 'size', 'mean', 'std', 'classes', 'calibration', 'sha256')
 
-def _is_number(value)->bool: return isinstance(value, (int, float))
+def _is_number(value)->bool:
+    "Whether it is a number, neither NaN nor too large to reckon with."
+    return isinstance(value, (int, float)) and abs(value) < 1e30
 
 def _are_three_numbers(values)->bool:
     return isinstance(values, list) and len(values) == 3 and all(map(_is_number, values))
 
 def _are_classes(classes)->bool:
     "Whether these are diagnoses, each once, with melanoma among them."
-    if not isinstance(classes, list) or 'MEL' not in classes: return False
-    return set(classes) <= set(DX) and len(set(classes)) == len(classes)
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        return False
+    return 'MEL' in classes and set(classes) <= set(DX) and len(set(classes)) == len(classes)
 
 # %% ../../nbs/bedside/50_inference.ipynb #a9515104
+def _input_fault(card:dict)->str|None:
+    "What is wrong with what a card says of the network's input, or None."
+    size, crop = card['size'], card.get('crop', 'centre')
+    if not (isinstance(size, int) and 16 <= size <= 2048):
+        return f"size is {size!r}, not 16 to 2048 pixels"
+    if crop not in CROPS: return f"crop is {crop!r}, not {' or '.join(CROPS)}"
+    if not (_are_three_numbers(card['mean']) and _are_three_numbers(card['std'])
+            and min(card['std']) > 0):
+        return "mean and std are not three numbers each"
+
+def _output_fault(card:dict)->str|None:
+    "What is wrong with what a card says of the network's answers, or None."
+    if not _are_classes(card['classes']):
+        return f"classes are {card['classes']!r}, not diagnoses with MEL among them"
+    calibration, views = card['calibration'], card.get('symmetries', 8)
+    temperature = calibration.get('temperature') if isinstance(calibration, dict) else None
+    if not (_is_number(temperature) and .01 <= temperature <= 100):
+        return f"calibration temperature is {temperature!r}, not a positive number"
+    if not (isinstance(views, int) and 1 <= views <= 8):
+        return f"symmetries is {views!r}, not a number from 1 to 8"
+
+# %% ../../nbs/bedside/50_inference.ipynb #7585bf8c
+def _are_limits(pair)->bool:
+    "Whether these are a lower and an upper limit, None where there is none."
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2: return False
+    return all(limit is None or _is_number(limit) for limit in pair)
+
+def _refusal_fault(card:dict)->str|None:
+    "What is wrong with the limits beyond which a card refuses or remarks, or None."
+    limits = card.get('ood') or {}
+    if not isinstance(limits, dict): return f"ood is {limits!r}, not limits by name"
+    for name in ('limit', 'structure'):
+        if not (limits.get(name) is None or _is_number(limits[name])):
+            return f"ood.{name} is {limits[name]!r}, not a number"
+    quality = limits.get('quality') or {}
+    if not (isinstance(quality, dict) and set(quality) <= set(QUALITY_ADVICE)):
+        return f"ood.quality is {quality!r}, not limits of {', '.join(QUALITY_ADVICE)}"
+    for name, pair in quality.items():
+        if not _are_limits(pair): return f"ood.quality: {name} is {pair!r}, not two limits"
+
+# %% ../../nbs/bedside/50_inference.ipynb #f2b5931c
 def _card_fault(card:dict)->str|None:
     "What is wrong with a card, or None."
     if card.get('format', 1) != _FORMAT:
         return f"its format is {card['format']!r}, and this release reads format {_FORMAT}"
     missing = [field for field in _CARD_FIELDS if field not in card]
     if missing: return f"missing {', '.join(missing)}"
-    size, classes = card['size'], card['classes']
-    if not (isinstance(size, int) and 16 <= size <= 2048):
-        return f"size is {size!r}, not 16 to 2048 pixels"
-    if not (_are_three_numbers(card['mean']) and _are_three_numbers(card['std'])
-            and min(card['std']) > 0):
-        return "mean and std are not three numbers each"
-    if not _are_classes(classes):
-        return f"classes are {classes!r}, not diagnoses with MEL among them"
-    temperature = (card['calibration'] or {}).get('temperature')
-    if not (_is_number(temperature) and .01 <= temperature <= 100):
-        return f"calibration temperature is {temperature!r}, not a positive number"
-    views = card.get('symmetries', 8)
-    if not (isinstance(views, int) and 1 <= views <= 8):
-        return f"symmetries is {views!r}, not a number from 1 to 8"
+    return _input_fault(card) or _output_fault(card) or _refusal_fault(card)
 
 def _check_card(card:dict):
     "Raise `ArtefactError` for the first field of a card that is missing or cannot be."
@@ -303,20 +334,21 @@ def predict(self:Predictor,
 ): # A dict, or a list of dicts
     """The answer to an image: p_melanoma, probs, logits, cam, width, height, warnings, error.
 
-    `ImageError` where it cannot be read; in a list, the reason stands in `error`, as it does
-    where a picture is refused: then there is no figure."""
+    One image alone that cannot be read raises `ImageError`. In a list, the reason why one cannot
+    be read stands in its `error`. A picture that is refused always has its reason in `error`, and
+    None for `p_melanoma`."""
     if isinstance(images, (list, tuple)): return list(self.stream(images, max_bytes))
     return self.run([read_image(images, max_bytes)])[0]
 
 # %% ../../nbs/bedside/50_inference.ipynb #71c5cc00
 def answer_row(
-    name:str, # How the table names the file
+    file:str, # How the table names it
     answer:dict, # As `Predictor.predict` gives it
     classes:list, # The diagnoses of the model
 )->dict:
     "The answer to an image as one row of the table."
-    probabilities = {f'p_{name}': answer['probs'].get(name) for name in classes}
-    return dict(file=name, p_melanoma=answer['p_melanoma'], error=answer['error'] or '',
+    probabilities = {f'p_{diagnosis}': answer['probs'].get(diagnosis) for diagnosis in classes}
+    return dict(file=file, p_melanoma=answer['p_melanoma'], error=answer['error'] or '',
                 **probabilities, width=answer['width'], height=answer['height'],
                 warning='; '.join(answer['warnings']))
 
@@ -354,23 +386,19 @@ def predict_files(
     return table.astype(dict(width='Int64', height='Int64', p_melanoma='float64'))
 
 # %% ../../nbs/bedside/50_inference.ipynb #3bba348a
-def _files_to_read(named, table:Path)->list:
-    "The files that are meant, without the table itself; exit status 2 where there is none."
-    named = [named] if isinstance(named, (str, Path)) else named
-    own = {table.absolute(), table.absolute().with_name(f'{table.name}.part')}
-    files = [(name, path) for name, path in list_files(named) if path.absolute() not in own]
-    if files: return files
-    print("melanoma_predict: error: no file in what was named; "
-          "name images or a folder that holds some", file=sys.stderr)
-    raise SystemExit(2)
+def _taken_over(part:PartTable, files:list):
+    "Say how many answers of a stopped run are to images that are meant and still the same."
+    taken = sum(part.row(name, path) is not None for name, path in files)
+    if not taken: return
+    are = '1 answer of a stopped run is' if taken == 1 else f'{taken} answers of a stopped run are'
+    print(f'{are} taken over', file=sys.stderr)
 
 def _answered(files:list, predictor:Predictor, table:Path)->pd.DataFrame:
     "The rows of all files. Exit status 130 on Ctrl-C; what was answered is kept for the next run."
     card = sha256(json.dumps(predictor.card).encode())  # the model's hash is in it
     settings = dict(card=card, views=predictor.views, version=__version__)
     part = PartTable(table, settings)
-    if part.known: print(f"{len(part.known)} answers of a stopped run are taken over",
-                         file=sys.stderr)
+    _taken_over(part, files)
     try: rows = predict_files(files, predictor, 'melanoma_predict', part)
     except KeyboardInterrupt:
         part.close(done=False)
@@ -382,12 +410,39 @@ def _answered(files:list, predictor:Predictor, table:Path)->pd.DataFrame:
     return rows
 
 # %% ../../nbs/bedside/50_inference.ipynb #c3f767c1
-def _check_out(files:list, out:Path):
+def _check_out(named:list, out:Path):
     "`MelanomaError` where the table would be written over one of the inputs."
-    if any(name != '-' and Path(name).resolve() == out.resolve() for name in files):
+    place = os.path.realpath(out)
+    if any(name != '-' and os.path.realpath(name) == place for name in named):
         raise MelanomaError(f"{out} is one of the inputs, and would be written over; "
                             "choose another --out")
 
+def _identity(path:Path)->tuple|None:
+    "What tells a file from all others, however it is named; None where there is no file."
+    try: facts = os.stat(path)
+    except (OSError, ValueError): return None
+    return facts.st_dev, facts.st_ino
+
+def _files_to_read(named:list, out:Path)->list:
+    "The files that are meant, without the table itself. `MelanomaError` where there is none."
+    own = {_identity(out), _identity(out.with_name(f'{out.name}.part'))} - {None}
+    files = [(name, path) for name, path in list_files(named) if _identity(path) not in own]
+    if files: return files
+    raise MelanomaError("no file in what was named; name images or a folder that holds some")
+
+def _to_do(named, out:Path, model:str|None, views:int|None)->tuple:
+    "(files, predictor), as the command was given; whatever is wrong so far is wrong use."
+    named = [named] if isinstance(named, (str, Path)) else named
+    with wrong_use():
+        check_table(out)
+        _check_out(named, out)
+        if views is not None and not 1 <= views <= 8:
+            raise MelanomaError(f"--views is {views}; use 1 to 8")
+        files, predictor = _files_to_read(named, out), load_artefact(model, threads=1)
+    if views: predictor.views = views
+    return files, predictor
+
+# %% ../../nbs/bedside/50_inference.ipynb #394d865b
 @call_parse
 @friendly
 def melanoma_predict(
@@ -400,14 +455,9 @@ def melanoma_predict(
 
     A run that was stopped goes on where it was when the same command is given again.
     Reasons in the table (columns error and warning) are in English, whatever the language.
-    Exit status: 0 every file answered, 1 some were not (see column error), 2 wrong use."""
-    check_table(Path(out))
-    _check_out(files, Path(out))
-    if views is not None and not 1 <= views <= 8:
-        raise MelanomaError(f"--views is {views}; use 1 to 8")
-    named, predictor = _files_to_read(files, Path(out)), load_artefact(model, threads=1)
-    if views: predictor.views = views
-    table = _answered(named, predictor, Path(out))
+    Exit status: 0 every file answered, 1 some were not (see column error), 2 none was tried:
+    wrong use, or a model that cannot be used."""
+    table = _answered(*_to_do(files, Path(out), model, views), Path(out))
     unanswered = int((table.error != '').sum())
     refused = int(((table.error != '') & table.width.notna()).sum())
     words = f' ({refused} read and refused)' if refused else ''

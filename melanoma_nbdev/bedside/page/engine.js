@@ -501,9 +501,28 @@ export function checkCanvas() {
 
 // ---- inference
 
-const isNumber = value => typeof value === 'number' && Number.isFinite(value);
+const isNumber = value => typeof value === 'number' && Math.abs(value) < 1e30;
 const areThreeNumbers = values => Array.isArray(values) && values.length === 3 && values.every(isNumber);
+const CROPS = ['centre', 'inner', 'squash'];
 const CARD_FIELDS = ['name', 'size', 'mean', 'std', 'classes', 'calibration', 'sha256'];
+
+/* `inference._refusal_fault`: what is wrong with the limits of a card, or null. */
+function refusalFault(limits, advice) {
+  const isTable = value => typeof value === 'object' && !Array.isArray(value), shown = JSON.stringify;
+  if (!isTable(limits)) return `ood is ${shown(limits)}, not limits by name`;
+  for (const name of ['limit', 'structure']) {
+    if ((limits[name] ?? null) !== null && !isNumber(limits[name])) {
+      return `ood.${name} is ${shown(limits[name])}, not a number`;
+    }
+  }
+  const quality = limits.quality || {};
+  if (!isTable(quality) || !Object.keys(quality).every(name => Object.hasOwn(advice, name))) {
+    return `ood.quality is ${shown(quality)}, not limits of ${Object.keys(advice).join(', ')}`;
+  }
+  const areLimits = pair => Array.isArray(pair) && pair.length === 2 && pair.every(one => one === null || isNumber(one));
+  const wrong = Object.entries(quality).find(([, pair]) => !areLimits(pair));
+  return wrong ? `ood.quality: ${wrong[0]} is ${shown(wrong[1])}, not two limits` : null;
+}
 
 /* `inference._card_fault`: what is wrong with a card, or null. */
 export function cardFault(card, facts) {
@@ -512,10 +531,11 @@ export function cardFault(card, facts) {
   if (missing.length) return `missing ${missing.join(', ')}`;
   const {size, classes} = card;
   if (!(Number.isInteger(size) && size >= 16 && size <= 2048)) return `size is ${size}, not 16 to 2048 pixels`;
+  if ('crop' in card && !CROPS.includes(card.crop)) return `crop is ${JSON.stringify(card.crop)}, not ${CROPS.join(' or ')}`;
   if (!(areThreeNumbers(card.mean) && areThreeNumbers(card.std) && Math.min(...card.std) > 0)) {
     return 'mean and std are not three numbers each';
   }
-  const known = Array.isArray(classes) && classes.every(name => name in facts.dx);
+  const known = Array.isArray(classes) && classes.every(name => typeof name === 'string' && Object.hasOwn(facts.dx, name));
   if (!known || !classes.includes('MEL') || new Set(classes).size !== classes.length) {
     return `classes are ${JSON.stringify(classes)}, not diagnoses with MEL among them`;
   }
@@ -524,8 +544,8 @@ export function cardFault(card, facts) {
     return `calibration temperature is ${temperature}, not a positive number`;
   }
   const views = card.symmetries ?? 8;
-  if (Number.isInteger(views) && views >= 1 && views <= 8) return null;
-  return `symmetries is ${views}, not a number from 1 to 8`;
+  if (!(Number.isInteger(views) && views >= 1 && views <= 8)) return `symmetries is ${views}, not a number from 1 to 8`;
+  return refusalFault(card.ood || {}, facts.refusal.advice);
 }
 
 /* SHA-256 of bytes, by the browser's own cryptography. */
