@@ -847,6 +847,28 @@ def test_plain_request_leaves_no_kernel(small):
     wait_for_kernels(small, 0, 90)
 
 
+def test_token(tmp_path):
+    """Who gives the token, gets a cookie in its place, which ends with the browser and goes with no
+    request of another site; `--port 0` takes a port that is free and says which."""
+    command = [*PAGE, '--port', 0, '--no_browser', '--spares', 0, '--token', 'a-word']
+    server = Served(command, tmp_path, tmp_path / 'log', wait=180)
+    try:
+        assert ask(server)[0] == 302  # to the page that asks for the token
+        status, headers, text = ask(server, '/?token=a-word')
+        assert status == 200 and 'Not a medical device' in text
+        cookies = headers.get_all('Set-Cookie')
+        known = next(cookie for cookie in cookies if cookie.startswith('username-'))
+        assert {cookie.split('=')[0].split('-')[0] for cookie in cookies} == {'_xsrf', 'username'}
+        for cookie in cookies:
+            assert 'expires' not in cookie.lower() and 'max-age' not in cookie.lower()
+            assert 'samesite=strict' in cookie.lower()
+        assert 'httponly' in known.lower()
+        assert ask(server, Cookie=known.split(';')[0])[0] == 200
+        assert ask(server, Cookie='username-127-0-0-1=another')[0] == 302
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope='module')
 def patient(tmp_path_factory):
     "A page whose lost connections may come back for two minutes."
