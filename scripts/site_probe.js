@@ -4,7 +4,7 @@ async () => {
     const engine = await import(new URL('engine.js', location).href);
     const bytes = async name => new Uint8Array(await (await fetch(name)).arrayBuffer());
     const json = async name => (await fetch(name)).json();
-    const ort = await import(new URL('lib/ort.mjs', location).href);
+    const ort = await import(new URL('lib/ort.js', location).href);
     const wasmBinary = (await bytes('lib/ort.wasm')).buffer;
     Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary});
     const [card, facts] = [await json('card.json'), await json('facts.json')];

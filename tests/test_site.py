@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_app
-from conftest import ROOT, until
+from conftest import KEPT, ROOT, until
 from PIL import Image, ImageEnhance, ImageFilter
 from test_app import files  # noqa: F401 (a fixture)
 from test_texts import all_sentences
@@ -25,7 +25,7 @@ from test_texts import all_sentences
 from melanoma_nbdev.bedside.answer import Lesion, card_html, operating_points
 from melanoma_nbdev.bedside.app import examples
 from melanoma_nbdev.bedside.inference import load_artefact
-from melanoma_nbdev.bedside.site import fetch_parts, write_site
+from melanoma_nbdev.bedside.site import write_site
 from melanoma_nbdev.bedside.texts import LANGUAGES, reason
 from melanoma_nbdev.core import ImageError, MelanomaError, write_card
 from melanoma_nbdev.evidence.decisions import conformal_sets, set_words
@@ -34,7 +34,6 @@ from melanoma_nbdev.images import MIN_SIDE, read_image
 PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 PAGE = ROOT/'melanoma_nbdev/bedside/page'
 READY = '.mel-btn.primary'
-KEPT = "navigator.serviceWorker.ready.then(kept => kept.active.state == 'activated')"
 ENGINE = (ROOT/'scripts'/'site_probe.js').read_text()
 
 
@@ -58,19 +57,6 @@ class Files:
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
-
-
-@pytest.fixture(scope='session')
-def parts():
-    "The parts from npm."
-    try: return fetch_parts()
-    except MelanomaError as error: pytest.skip(f'{error}: the static page was not tried')
-
-
-@pytest.fixture(scope='session')
-def site(parts, tmp_path_factory):
-    "The static page in a folder."
-    return write_site(tmp_path_factory.mktemp('site')/'melanoma', parts=parts)
 
 
 @pytest.fixture(scope='session')
@@ -877,7 +863,7 @@ def test_the_policy_names_no_other_origin(site):
 def test_a_changed_part_is_not_written(parts, tmp_path, monkeypatch):
     "A part from npm with other bytes stops the writing, and nothing is left."
     shutil.copytree(parts, tmp_path/'parts')
-    (tmp_path/'parts'/'lib'/'ort.mjs').write_text('export default 1')
+    (tmp_path/'parts'/'lib'/'ort.js').write_text('export default 1')
     monkeypatch.setenv('PATH', '')
     with pytest.raises(MelanomaError, match='npm'):
         write_site(tmp_path/'site', parts=tmp_path/'parts')

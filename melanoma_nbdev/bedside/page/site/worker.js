@@ -83,7 +83,7 @@ async function load({version, cache}) {
 
 /* The model from its parts: card and facts as objects, model and runtime as blobs. */
 async function start({card, facts, model, wasm}) {
-  const ort = await import('./lib/ort.mjs'), wasmBinary = await wasm.arrayBuffer();
+  const ort = await import('./lib/ort.js'), wasmBinary = await wasm.arrayBuffer();
   Object.assign(ort.env.wasm, {numThreads: 1, proxy: false, wasmBinary});
   predictor = await Predictor.load(new Uint8Array(await model.arrayBuffer()), card, ort, facts);
   ort.env.wasm.wasmBinary = undefined;
