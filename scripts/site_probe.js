@@ -4,12 +4,16 @@ async () => {
     const engine = await import(new URL('engine.js', location).href);
     const bytes = async name => new Uint8Array(await (await fetch(name)).arrayBuffer());
     const json = async name => (await fetch(name)).json();
-    const ort = await import(new URL('lib/ort.mjs', location).href);
+    const ort = await import(new URL('lib/ort.js', location).href);
     const wasmBinary = (await bytes('lib/ort.wasm')).buffer;
     Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary});
     const [card, facts] = [await json('card.json'), await json('facts.json')];
     const predictor = await engine.Predictor.load(await bytes('model.onnx'), card, ort, facts);
-    const decoded = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+    const decoded = text => {
+        const letters = atob(text), found = new Uint8Array(letters.length);
+        for (let i = 0; i < letters.length; i++) found[i] = letters.charCodeAt(i);
+        return found;
+    };
     const summary = ({p_melanoma, probs, decisions, conformal, warnings, cam, width, height, error}) => (error
         ? {error, kind: 'refused', warnings, width, height} : {
         p_melanoma, probs, conformal, warnings, cam: Array.from(cam), width, height,

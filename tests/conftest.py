@@ -24,6 +24,7 @@ CHROMIUM_ARGS = [
 NO_NETWORK = re.compile(
     r'dns error|[Ff]ailed to (fetch|connect)|connection|timed? ?out|unreachable|resolve host'
     r'|NewConnectionError')
+KEPT = "navigator.serviceWorker.ready.then(kept => kept.active.state == 'activated')"
 AXE = 'axe-core@4.14.1'
 AXE_SHA256 = '29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c'
 WHEEL_NEEDS = ('settings.ini', 'setup.py', 'MANIFEST.in', 'README.md', 'LICENSE',
@@ -185,6 +186,22 @@ def served(tmp_path_factory):
     page = Served(command, folder, folder/'app.log')
     yield page
     page.stop()
+
+
+@pytest.fixture(scope='session')
+def parts():
+    "The parts of the static page that come from npm."
+    from melanoma_nbdev.bedside.site import fetch_parts
+    from melanoma_nbdev.core import MelanomaError
+    try: return fetch_parts()
+    except MelanomaError as error: pytest.skip(f'{error}: the static page was not tried')
+
+
+@pytest.fixture(scope='session')
+def site(parts, tmp_path_factory):
+    "The static page in a folder."
+    from melanoma_nbdev.bedside.site import write_site
+    return write_site(tmp_path_factory.mktemp('site')/'melanoma', parts=parts)
 
 
 @pytest.fixture(scope='session')

@@ -1,5 +1,6 @@
 """The page as others serve it: behind nginx under a name, from the Dockerfile's steps one by one
-and without a network, and with the files that compose, Binder and Hugging Face Spaces read."""
+and without a network, and with the files that compose, Binder and Hugging Face Spaces read; the
+static page as nginx serves it where nobody has configured anything, and with what IIS needs."""
 import http.client
 import json
 import os
@@ -8,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
-from conftest import CHROMIUM_ARGS, PAGE, ROOT, Served, free_port, outside, until
+from conftest import CHROMIUM_ARGS, KEPT, PAGE, ROOT, Served, free_port, outside, until
 from PIL import Image
 
 PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
@@ -20,9 +23,8 @@ NAME = 'skin.example'
 
 # ---- nginx
 
-NGINX = shutil.which('nginx', path=f"{os.environ['PATH']}:/usr/sbin")
 FRAME = """
-daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
+daemon off; user root; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
 events {{ worker_connections 256; }}
 http {{
     access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
@@ -32,32 +34,45 @@ http {{
 """
 
 
-def configured(folder, port, page_port):
-    "deploy/nginx.conf with other ports, in a frame that needs no rights."
+@pytest.fixture(scope='module')
+def nginx():
+    "The path of nginx."
+    found = shutil.which('nginx', path=f"{os.environ['PATH']}:/usr/sbin")
+    return found or pytest.skip('no nginx on this machine (Debian: apt-get install nginx-light)')
+
+
+def framed(nginx, folder, conf):
+    "The command of an nginx with a configuration, in a frame that needs no rights."
+    (folder/'page.conf').write_text(conf)
+    (folder/'nginx.conf').write_text(FRAME.format(folder=folder))
+    command = [nginx, '-p', str(folder), '-e', f'{folder}/error.log']
+    command += ['-c', f'{folder}/nginx.conf']
+    done = subprocess.run([*command, '-t'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return command
+
+
+def configured(nginx, folder, port, page_port):
+    "deploy/nginx.conf with other ports."
     text = (ROOT/'deploy'/'nginx.conf').read_text()
     assert text.count('listen 80') == 2 and text.count('127.0.0.1:8866') == 1
     text = text.replace('listen 80', f'listen 127.0.0.1:{port}')
-    (folder/'page.conf').write_text(text.replace('127.0.0.1:8866', f'127.0.0.1:{page_port}'))
-    (folder/'nginx.conf').write_text(FRAME.format(folder=folder))
-    return [NGINX, '-p', str(folder), '-e', f'{folder}/error.log', '-c', f'{folder}/nginx.conf']
+    return framed(nginx, folder, text.replace('127.0.0.1:8866', f'127.0.0.1:{page_port}'))
 
 
 @pytest.fixture(scope='module')
-def behind(tmp_path_factory):
+def behind(nginx, tmp_path_factory):
     "The port of an nginx that has the page behind it."
-    if not NGINX: pytest.skip('no nginx on this machine (Debian: apt-get install nginx-light)')
     folder = tmp_path_factory.mktemp('nginx')
     port, page_port = free_port(), free_port()
-    command = configured(folder, port, page_port)
-    done = subprocess.run([*command, '-t'], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    command = configured(nginx, folder, port, page_port)
     page = [*PAGE, '--port', page_port, '--no_browser', '--names', NAME, '--patience', 8]
     server = Served(page, folder, folder/'page.log', wait=180)
-    nginx = subprocess.Popen(command)
+    process = subprocess.Popen(command)
     time.sleep(1)
     yield port
-    nginx.terminate()
-    nginx.wait(10)
+    process.terminate()
+    process.wait(10)
     server.stop()
 
 
@@ -103,6 +118,58 @@ def test_nginx_carries_pictures(behind, browser, chromium, tmp_path):
     assert page.locator('#gone').is_hidden()
     assert not [one for one in asked if not one.startswith((url, 'data:', 'blob:'))]
     named.close()
+
+
+# ---- the static page
+
+KNOWN_TO_IIS = {'.css', '.html', '.jpg', '.js', '.txt'}
+SERVING = """
+include {types}; default_type application/octet-stream;
+server {{ listen 127.0.0.1:{port}; root {folder}; }}
+"""
+
+
+def stock_types(nginx):
+    "The table of endings that nginx was installed with."
+    told = subprocess.run([nginx, '-V'], capture_output=True, text=True).stderr
+    return Path(re.search(r'--conf-path=(\S+)', told)[1]).with_name('mime.types')
+
+
+@pytest.fixture
+def static(nginx, site, tmp_path):
+    "The address of the static page, served by nginx with the endings it was installed with."
+    port = free_port()
+    conf = SERVING.format(types=stock_types(nginx), port=port, folder=site.parent)
+    process = subprocess.Popen(framed(nginx, tmp_path, conf))
+    time.sleep(1)
+    yield f'http://127.0.0.1:{port}/{site.name}/'
+    process.terminate()
+    process.wait(10)
+
+
+def test_nginx_serves_the_static_page(static, browser):
+    "With nothing configured, the page gets ready, answers an example, and is kept."
+    page, failed = browser.new_page(), []
+    page.set_default_timeout(60_000)
+    page.on('console', lambda said: failed.append(said.text) if said.type == 'error' else None)
+    page.goto(static)
+    page.wait_for_selector('.mel-btn.primary')
+    page.click('.thumb >> nth=0')
+    page.wait_for_selector('article.answer:visible >> text=risk of melanoma')
+    until(page, KEPT)
+    assert not failed
+    page.close()
+
+
+def test_iis_gets_the_endings_it_lacks(site):
+    "Each ending in the folder is one that IIS knows, or the web.config of 53_site names it."
+    notebook = json.loads((ROOT/'nbs'/'bedside'/'53_site.ipynb').read_text('utf-8'))
+    text = '\n'.join(''.join(cell['source']) for cell in notebook['cells'])
+    config = ElementTree.fromstring(re.search(r'```xml\n(.*?)```', text, re.S)[1])
+    added, removed = ([one.get('fileExtension') for one in config.iter(tag)]
+                      for tag in ('mimeMap', 'remove'))
+    endings = {path.suffix for path in site.rglob('*') if path.is_file()}
+    assert added == removed == sorted(endings - KNOWN_TO_IIS)
 
 
 # ---- the container

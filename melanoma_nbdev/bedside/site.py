@@ -12,6 +12,7 @@ __all__ = ['SITE_FOLDER', 'POLICY', 'site_facts', 'reading_facts', 'for_browser'
 # %% ../../nbs/bedside/53_site.ipynb #d1900780
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -31,22 +32,18 @@ from .texts import LANGUAGES, PAGE_FOLDER, text
 from ..core import (
     DX, MelanomaError, friendly, package_dir, pd, read_json, sha256, write_json, write_text)
 from ..evidence.calibration import SIIM_PREVALENCE
-from ..images import INNER, MAX_PIXELS, MIN_SIDE, what_is_it
+from ..images import (
+    INNER, MAX_PIXELS, MIN_SIDE, SIGNATURES, SMALL_SIDE, what_is_it)
 
 # %% ../../nbs/bedside/53_site.ipynb #11587068
 SITE_FOLDER = PAGE_FOLDER/'site'
 "What the static page has beside the files of the Voila page"
-_BRANDS = 'heic heix heim heis hevc hevx mif1 msf1 miaf avif avis'
-_PROBES = [
-    *((4, f'ftyp{brand}'.encode()) for brand in _BRANDS.split()),
-    (4, b'ftyp'), (0, b'\x1aE\xdf\xa3'), (0, b'%PDF'), (128, b'DICM'),
-    (0, b'PK\x03\x04'), (0, b'%!PS'), (0, b'8BPS')]
 
 # %% ../../nbs/bedside/53_site.ipynb #eaea0d29
 def _signatures()->list:
     "The signatures of files that are no images, each with Python's sentence."
-    return [dict(start=start, signature=signature.decode('latin-1'),
-                 meaning=what_is_it(bytes(start) + signature)) for start, signature in _PROBES]
+    return [dict(start=start, signature=signature.decode('latin-1'), meaning=meaning)
+            for start, signature, meaning in SIGNATURES]
 
 def site_facts(
     views:int=8, # Symmetries that Python averages where the card does not say
@@ -56,7 +53,7 @@ def site_facts(
                     text=what_is_it(b'words'), unknown=what_is_it(bytes(8)))
     return dict(refusal=dict(far=NOT_DERMOSCOPY, flat=NO_STRUCTURE, advice=QUALITY_ADVICE),
                 max_bytes=MAX_UPLOAD * 2**20, max_pixels=MAX_PIXELS,
-                min_side=MIN_SIDE, small_side=100,
+                min_side=MIN_SIDE, small_side=SMALL_SIDE,
                 inner=INNER, dx=DX, views=views, signatures=_signatures(), meanings=meanings)
 
 # %% ../../nbs/bedside/53_site.ipynb #570a9759
@@ -75,10 +72,12 @@ def _point(card:dict, sensitivity:float)->dict:
 
 def _elsewhere(card:dict, sensitivity:float)->dict|None:
     "The figures of `elsewhere_sentence` at an operating point."
-    for one in measured_elsewhere(card, sensitivity)[:1]:
-        return dict(n=one['n'], n_melanoma=one['n_melanoma'], source=one['source'],
-                    auc=one['auc']['value'], sensitivity=one['sensitivity']['value'],
-                    key=elsewhere_key(one), at=one.get('at', .95))
+    found = measured_elsewhere(card, sensitivity)
+    if not found: return None
+    one = found[0]
+    return dict(n=one['n'], n_melanoma=one['n_melanoma'], source=one['source'],
+                auc=one['auc']['value'], sensitivity=one['sensitivity']['value'],
+                key=elsewhere_key(one), at=one.get('at', .95))
 
 # %% ../../nbs/bedside/53_site.ipynb #1f32079e
 def _standing_facts(card:dict)->dict:
@@ -250,21 +249,58 @@ def _entry_into(folder:Path)->str:
     return version
 
 # %% ../../nbs/bedside/53_site.ipynb #47101adc
+_ENTRY = {'index.html', 'sw.js', 'manifest.json'}
+_LEFT_BY_SYSTEMS = {'.DS_Store', 'Thumbs.db', 'desktop.ini'}
+
+def _listed(folder:Path)->set|None:
+    "The files of a page that `write_site` wrote into a folder; None for any other folder."
+    try:
+        manifest = read_json(folder/'manifest.json')
+        worker = (folder/'sw.js').read_text('utf-8')
+    except (MelanomaError, OSError, UnicodeDecodeError): return None
+    ours = isinstance(manifest, dict) and isinstance(manifest.get('files'), dict)
+    if not ours or 'page' not in manifest: return None
+    version = sha256(folder/'manifest.json')
+    return _ENTRY | set(manifest['files']) if f"'{version}'" in worker else None
+
+def _foreign(folder:Path, listed:set)->list:
+    "What else than the listed files a folder holds."
+    files = (path for path in folder.rglob('*') if path.is_symlink() or not path.is_dir())
+    names = (path.relative_to(folder).as_posix() for path in files
+             if path.name not in _LEFT_BY_SYSTEMS)
+    return sorted(set(names) - listed)
+
+# %% ../../nbs/bedside/53_site.ipynb #5de59640
 def _check_dest(dest:Path):
-    "Raise `MelanomaError` for a folder that holds something else than an older page."
-    if dest.is_dir() and (not any(dest.iterdir()) or (dest/'sw.js').is_file()): return
-    if not dest.exists(): return
-    raise MelanomaError(f"{dest.name} exists and is not a page that was written before; "
-                        "name another folder or empty it")
+    "Raise `MelanomaError` for what is neither an empty folder nor an older page alone."
+    if dest.is_symlink():
+        raise MelanomaError(f"{dest.name} is a symbolic link; name the folder that it leads to")
+    if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())): return
+    listed = _listed(dest) if dest.is_dir() else None
+    if listed is None:
+        raise MelanomaError(f"{dest.name} exists and is not a page that was written before; "
+                            "name another folder or empty it")
+    foreign = _foreign(dest, listed)
+    if not foreign: return
+    raise MelanomaError(f"{dest.name} holds {foreign[0]} beside the page that was written before; "
+                        "move what is not the page's, or name another folder")
 
 def _replace(dest:Path, made:Path):
-    "Put a finished folder in the place of an older one."
-    if dest.exists(): shutil.rmtree(dest)
-    shutil.move(made, dest)
+    "Put a finished folder in the place of an older one, which stays where that fails."
+    if not dest.exists():
+        made.rename(dest)
+        return
+    older = dest.with_name(f'{dest.name}.{secrets.token_hex(4)}')
+    dest.rename(older)
+    try: made.rename(dest)
+    except BaseException:
+        older.rename(dest)
+        raise
+    shutil.rmtree(older)
 
 # %% ../../nbs/bedside/53_site.ipynb #74b7cf94
 def write_site(
-    dest:str|Path, # The folder to write; an older page in it is replaced
+    dest:str|Path, # The folder to write; an older page there is replaced, anything else left alone
     model:str|Path|None=None, # A folder with `model.onnx` and `card.json`; None: the package's
     parts:str|Path|None=None, # A folder with the parts from npm; None: fetched where need be
 )->Path: # The folder

@@ -76,8 +76,8 @@ export class Pool {
   async opened(one, said) {
     one.open = true;
     if (!this.parts) {
-      const {card, facts, model, wasm} = said;
-      this.parts = {card, facts, model, wasm};
+      const {version, card, facts, model, wasm} = said;
+      this.parts = {version, card, facts, model, wasm};
       await this.told(said);
       while (this.workers.length < this.size) this.add({type: 'open', ...this.parts});
     }

@@ -11,7 +11,7 @@ const CACHE = `melanoma_nbdev ${SCOPE} ${VERSION}`;
 const $ = selector => document.querySelector(selector);
 const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
 const page = {lesions: [], known: new Map(), removed: null, pool: null, open: 0,
-  working: false, stopped: false, card: null, facts: null, env: null, links: []};
+  working: false, stopped: false, wanted: false, leaving: false, card: null, facts: null, env: null, links: []};
 
 const show = (selector, visible) => { $(selector).hidden = !visible; };
 const {say: words} = window.melanoma;
@@ -358,25 +358,39 @@ function listenForFiles() {
   page.intake = intake(host, {say: words, tell: note, accept: host.dataset.accept,
     limit: () => page.facts.max_bytes/2**20, isBusy: () => page.working || !page.facts,
     take: files => take(files.map(fileItem))});
-  addEventListener('beforeunload', event => { if (page.lesions.length) event.preventDefault(); });
+  addEventListener('beforeunload', event => { if (page.lesions.length && !page.leaving) event.preventDefault(); });
 }
 
-/* Keep the page for the next visit; a newer edition is offered, not forced. */
+function reload() {
+  page.leaving = true;
+  location.reload();
+}
+
+/* Go over to the newer edition; where answers would be lost, ask first. */
+function useNewer(waiting) {
+  if ((page.lesions.length || page.working) && !confirm(words('newer.leave'))) return;
+  page.wanted = true;
+  if (waiting) waiting.postMessage('update');
+  else reload();
+}
+
+/* Keep the page for the next visit. A newer edition is offered; once one tab takes it, the others go
+ * on with the one that they have, and offer it too. */
 async function keep() {
-  if (!navigator.serviceWorker) return;
-  const had = Boolean(navigator.serviceWorker.controller);
-  navigator.serviceWorker.addEventListener('controllerchange', () => {
-    if (!had) return;
-    page.lesions = [];
-    location.reload();
-  }, {once: true});
-  let registered;
-  try { registered = await navigator.serviceWorker.register('sw.js', {updateViaCache: 'none'}); }
+  const keeper = navigator.serviceWorker;
+  if (!keeper) return;
+  let before = keeper.controller, registered;
+  keeper.addEventListener('controllerchange', () => {
+    if (page.wanted) reload();
+    else if (before) show('#update', true);
+    before = keeper.controller;
+  });
+  try { registered = await keeper.register('sw.js', {updateViaCache: 'none'}); }
   catch { return; }
-  const offer = () => { if (registered.waiting && had) show('#update', true); };
+  const offer = () => { if (registered.waiting && keeper.controller) show('#update', true); };
   offer();
   registered.addEventListener('updatefound', () => registered.installing?.addEventListener('statechange', offer));
-  $('#update button').addEventListener('click', () => registered.waiting?.postMessage('update'));
+  $('#update button').addEventListener('click', () => useNewer(registered.waiting));
 }
 
 listen();

@@ -77,20 +77,23 @@ async function load({version, cache}) {
   const [card, facts, ...binaries] = await fetchParts(version, cache);
   const [model, wasm, renderer] = binaries.map(bytes => new Blob([bytes]));
   await start({card: asJson(card), facts: asJson(facts), model, wasm});
-  tell({type: 'ready', card: predictor.card, facts: predictor.facts, model, wasm,
+  tell({type: 'ready', version, card: predictor.card, facts: predictor.facts, model, wasm,
     renderer: await renderer.arrayBuffer()});
 }
 
 /* The model from its parts: card and facts as objects, model and runtime as blobs. */
 async function start({card, facts, model, wasm}) {
-  const ort = await import('./lib/ort.mjs'), wasmBinary = await wasm.arrayBuffer();
+  const ort = await import('./lib/ort.js'), wasmBinary = await wasm.arrayBuffer();
   Object.assign(ort.env.wasm, {numThreads: 1, proxy: false, wasmBinary});
   predictor = await Predictor.load(new Uint8Array(await model.arrayBuffer()), card, ort, facts);
   ort.env.wasm.wasmBinary = undefined;
   structuredClone(wasmBinary, {transfer: [wasmBinary]});  // the runtime keeps it; empty, it costs nothing
 }
 
-async function open(parts) {
+/* Another worker for a page that is open: of the page's own edition, or none. */
+async function open({version, ...parts}) {
+  const {bytes} = await fetched('manifest.json', null, () => {});
+  if (await sha256(bytes) !== version) throw new ArtefactError('another edition has come; reload the page');
   await start(parts);
   tell({type: 'ready'});
 }
