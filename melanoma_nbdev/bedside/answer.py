@@ -485,6 +485,16 @@ SHOWN, DRAWN = 640, 320
 which knows no details"""
 
 
+def _map_uri(seen: Image.Image, answer: dict, card: dict) -> str | None:
+    "The map over the picture; None: there is no answer, or nothing speaks for melanoma."
+    if answer['p_melanoma'] is None:
+        return None
+    spots = evidence_map(card, answer)
+    if spots.max() <= QUIET:
+        return None
+    return data_uri(overlay(seen.resize((DRAWN, DRAWN), Image.Resampling.BILINEAR), spots))
+
+
 def lesion_of(
     name: str,  # File name
     picture: Image.Image,  # The image as `read_image` gives it
@@ -492,18 +502,16 @@ def lesion_of(
     card: dict,  # The model's card
     note: str = '',  # A remark under the name
 ) -> Lesion:
-    "What the page keeps of an image that was answered."
+    "What the page keeps of an image that was looked at."
     side = min(max(DRAWN, min(picture.size)), SHOWN)
     seen = square(picture, side, card.get('crop', 'centre'))
-    drawn = seen.resize((DRAWN, DRAWN), Image.Resampling.BILINEAR)
-    spots = evidence_map(card, answer)
     kept = {key: value for key, value in answer.items() if key not in ('cam', 'logits')}
     return Lesion(
         name,
         note,
         kept,
         data_uri(seen),
-        data_uri(overlay(drawn, spots)) if spots.max() > QUIET else None,
+        _map_uri(seen, answer, card),
         data_uri(seen.resize((112, 112), Image.Resampling.BILINEAR), 80),
     )
 
@@ -550,8 +558,7 @@ def card_html(
 ) -> str:
     "The card of one file: its answer, or why there is none."
     if lesion.score is None:
-        why = lesion.answer['error']
-        return render('problem', language, name=lesion.name, why=why, number=number)
+        return render('problem', language, lesion=lesion, number=number)
     return render(
         'answer',
         language,
