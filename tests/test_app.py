@@ -709,6 +709,60 @@ def test_tiles_stay_while_more_come(visit):
     assert one_by_one == page.evaluate(TILES) and len(one_by_one) == 12
 
 
+SHOWN = """() => [...document.querySelectorAll('.tile')].filter(tile => tile.checkVisibility())
+    .map(tile => [Number(tile.dataset.lesion), tile.querySelector('.name').textContent])"""
+
+
+def shown_tiles(page):
+    "Number and name of each tile that is to be seen, in their order."
+    return [(number, name) for number, name in page.evaluate(SHOWN)]
+
+
+def test_order_of_tiles(visit, files, axe):
+    """The reader chooses by keyboard how tiles are ordered and whether only those to look at are
+    shown; that holds for images that come later, too, and in another language. One image alone has
+    nothing to choose."""
+    page = visit('narrow')
+    choose(page, files[2:3])
+    answered(page, 1)
+    assert not page.locator('.sorting').count()
+    choose(page, [PHANTOMS[place] for place in (4, 0, 3, 2)])
+    answered(page, 5)
+    by_risk = shown_tiles(page)
+    assert by_risk[-1] == (1, 'notes.jpg') and by_risk != sorted(by_risk)
+    page.focus('.sorting select')
+    page.keyboard.press('ArrowDown')
+    assert shown_tiles(page) == sorted(by_risk)
+    choose(page, PHANTOMS[1:2])
+    answered(page, 6)
+    assert [number for number, _ in shown_tiles(page)] == [1, 2, 3, 4, 5, 6]
+    page.focus('.sorting select')
+    page.keyboard.press('ArrowDown')
+    names = [name for _, name in shown_tiles(page)]
+    assert names == ['notes.jpg', *(path.name for path in PHANTOMS[:5])]
+    only_those_to_look_at(page)
+    assert faults(page, axe) == [] and too_wide(page) == []
+
+
+def only_those_to_look_at(page):
+    """What is under the threshold goes from the tiles, at a lower one too, and in German; the order
+    stays."""
+    count = len(shown_tiles(page))
+    page.focus('.sorting input')
+    page.keyboard.press('Space')
+    some = shown_tiles(page)
+    under = page.locator('.tile.below:visible, .tile.near:visible')
+    assert 0 < len(some) < count
+    assert all(text('unsure') in words for words in under.all_inner_texts())
+    page.locator('.controls .language select, #language').last.select_option(label='Deutsch')
+    page.wait_for_selector(f".sorting >> text={text('to_look_at', language='de')}")
+    assert shown_tiles(page) == some and page.is_checked('.sorting input')
+    assert page.input_value('.sorting select') == 'name'
+    page.focus('.sorting input')
+    page.keyboard.press('Space')
+    assert len(shown_tiles(page)) == count
+
+
 def test_stop_in_the_middle(visit, files):
     "Stop while a file is on its way: nothing of it is answered, and the page goes on."
     page = visit()

@@ -429,6 +429,11 @@ def test_refused_picture(app_visit, files, dark, axe):  # noqa: F811
     test_app.test_refused_picture(app_visit, files, dark, axe)
 
 
+def test_order_of_tiles(app_visit, files, axe):  # noqa: F811
+    "Order and choice of the tiles, by the test of the Voila page."
+    test_app.test_order_of_tiles(app_visit, files, axe)
+
+
 @pytest.mark.parametrize('test', [test_app.test_theme, test_app.test_forced_colours,
                                   test_app.test_what_is_read_aloud])
 def test_looks_of_the_voila_page(app_visit, test):

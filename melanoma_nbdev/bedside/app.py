@@ -139,7 +139,8 @@ class Uploader(anywidget.AnyWidget):
 
 
 class Tiles(anywidget.AnyWidget):
-    "All lesions at a glance. While images are answered, only the new tiles are sent."
+    """All lesions at a glance, in the order that the reader chooses in the browser. While images
+    are answered, only the new tiles are sent."""
 
     _esm = PAGE_FOLDER / 'tiles.js'
     value = Unicode().tag(sync=True)  # From `tiles_html`

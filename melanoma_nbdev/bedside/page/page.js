@@ -49,7 +49,8 @@
     }
     fresh.forEach(n => { known.add(n); latest.add(n); });
     inBatch = working() && (inBatch || fresh.length > 0);
-    const order = all('.tile').map(t => t.dataset.lesion);
+    const score = t => t.dataset.score ?? -1;
+    const order = all('.tile').sort((a, b) => score(b) - score(a) || a.dataset.lesion - b.dataset.lesion).map(t => t.dataset.lesion);
     const stays = numbers.includes(shown) && (chosen || (working() && latest.has(shown)));
     reveal(stays ? shown : order.find(n => latest.has(n)) || numbers.find(n => latest.has(n)) || numbers[0], false);
   }

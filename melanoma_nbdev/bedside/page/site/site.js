@@ -2,7 +2,7 @@
 import init, {Environment} from './lib/minijinja.js';
 import {LOST, Pool, inTurn, workersFor} from './pool.js';
 import * as reading from './reading.js';
-import {insertTile} from './tiles.js';
+import {arrange, insertTile, listenToReader} from './tiles.js';
 import {few, intake} from './upload.js';
 
 const VERSION = document.documentElement.dataset.version;
@@ -65,6 +65,7 @@ function tileRow({lesion: {name, thumb, answer}, ...row}) {
 function drawTiles() {
   const tiles = reading.rowsOf(page.facts, page.lesions, chosen()).map(tileRow);
   $('.overview').innerHTML = tiles.length > 1 ? render('tiles', {tiles}) : '';
+  arrange($('.overview'));
 }
 
 /* The tile of the last lesion, put in its place among the others, which stay as they are. */
@@ -74,8 +75,8 @@ function addTile() {
     drawTiles();
     return;
   }
-  const at = tiles.findIndex(({number}) => number === tiles.length);
-  insertTile($('.tiles'), render('tiles', {tiles: [tileRow(tiles[at])]}), at);
+  const last = tiles.find(({number}) => number === tiles.length);
+  insertTile($('.overview'), render('tiles', {tiles: [tileRow(last)]}));
 }
 
 /* One card is open, whose tile is marked. */
@@ -365,6 +366,7 @@ function listen() {
   $('#own input').addEventListener('change', event => { event.target.value = ownPercent(); });
   $('#language').addEventListener('input', event => speak(event.target.value));
   for (const input of document.querySelectorAll('.kept input, .patient input')) input.addEventListener('input', takeAway);
+  listenToReader($('.overview'));
   addEventListener('click', pressed);
 }
 
