@@ -26,10 +26,10 @@ import numpy as np
 from fastcore.basics import patch
 from traitlets import Bool, Dict, Int, List, Unicode
 
-from melanoma_nbdev.bedside.answer import (
-    PATIENT, Lesion, about_html, card_html, cohorts, data_uri, last_tile, lesion_of,
+from .answer import (
+    PATIENT, Lesion, about_html, card_html, cohorts, data_uri, lesion_of,
     operating_points, percent, render, report_html, short_title, study_share, table_csv,
-    tiles_html, whole_percent)
+    tile_html, tiles_html, whole_percent)
 from .inference import Predictor, load_artefact
 from .texts import LANGUAGES, PAGE_FOLDER, TEXTS, text
 from ..core import ArtefactError, ImageError, MelanomaError, package_dir, sha256
@@ -144,7 +144,7 @@ class Tiles(anywidget.AnyWidget):
 
     _esm = PAGE_FOLDER / 'tiles.js'
     value = Unicode().tag(sync=True)  # From `tiles_html`
-    added = List().tag(sync=True)  # Of `last_tile`; `value` does not have them yet
+    added = List().tag(sync=True)  # From `tile_html`; `value` does not have them yet
 
 # %% ../../nbs/bedside/52_app.ipynb #4d4961d1
 def _extras() -> list:  # Of (kind of file, what the file chooser offers for it)
@@ -583,8 +583,8 @@ def _add_tiles(self: MelanomaPage, number: int):
     if before < 2:
         self._draw_tiles()
         return
-    ends = range(before + 1, len(self.lesions) + 1)
-    self.tiles.added = [last_tile(self.card, self.lesions[:end], **read) for end in ends]
+    numbered = enumerate(self.lesions[before:], before + 1)
+    self.tiles.added = [tile_html(self.card, one, place, **read) for place, one in numbered]
 
 
 @patch

@@ -79,7 +79,7 @@ function drawTiles(host, html) {
 function render({model, el}) {
   const draw = () => drawTiles(el, model.get('value'));
   const add = () => {
-    if (el.querySelector('.tiles')) for (const {html} of model.get('added')) insertTile(el, html);
+    if (el.querySelector('.tiles')) for (const html of model.get('added')) insertTile(el, html);
   };
   const deaf = listenToReader(el);
   model.on('change:value', draw);
