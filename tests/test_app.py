@@ -369,6 +369,98 @@ def clear_and_undo(page):
     until(page, f"{words} === '=1+1' && document.activeElement.matches('.clear')")
 
 
+def test_clear_twice(visit, files):
+    """Two presses of Clear take no more away than one; what comes back is in the language that was
+    chosen meanwhile."""
+    page = visit()
+    choose(page, files[:1])
+    answered(page, 1)
+    page.dblclick('.mel-btn.clear')
+    until(page, "!document.querySelector('.answers article')")
+    page.locator('.controls .language select, #language').last.select_option(label='Deutsch')
+    page.get_by_role('button', name=text('undo', language='de')).dblclick()
+    answered(page, 1)
+    assert text('benign', language='de') in page.inner_text('article:visible')
+    until(page, "/^1 Bild/.test(document.querySelector('.status').innerText)")
+    assert not page.locator('.errors article').count()
+
+
+@pytest.fixture(scope='module')
+def dark(tmp_path_factory):
+    "A picture that is refused, with remarks that say how to take it again."
+    path = tmp_path_factory.mktemp('dark') / 'dark.png'
+    Image.new('RGB', (400, 300), (24, 14, 10)).save(path)
+    return path
+
+
+def test_refused_picture(visit, files, dark, axe):
+    """A picture that gets no answer is shown on its tile, on its card, large, and in the report;
+    the card says how to take it again, in the language of the page."""
+    page = visit('narrow', query='?lang=de')
+    choose(page, [dark, *files[:1]])
+    answered(page, 2)
+    page.click('.tile.problem')
+    card = page.locator('article.problem:visible')
+    assert reason('it is darker than almost all training images: use more light',
+                  language='de')[1:] in card.locator('.warn').inner_text()
+    for picture in (card.locator('.zoom img'), page.locator('.tile.problem img')):
+        assert picture.evaluate('image => image.complete && image.naturalWidth') > 100
+    assert faults(page, axe) == [] and too_wide(page) == []
+    card.locator('.zoom').click()
+    assert page.locator('dialog img').bounding_box()['width'] > 250
+    page.keyboard.press('Escape')
+    page.get_by_label(text('with_pictures', language='de')).check()
+    until(page, "document.querySelector('.take').innerHTML !== window.before", seconds=5)
+    page.wait_for_timeout(500)
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=1')
+    rows = Path(taken.value.path()).read_text().split('<tr')[2:]
+    assert len(rows) == 2 and all('<img' in row for row in rows) and 'dark.png' in rows[1]
+
+
+def test_messages_gather(visit, files, tmp_path):
+    """A message does not take the place of one that was not closed yet; all are closed at once, and
+    a later one stands alone."""
+    big = tmp_path / 'whole slide.tif'
+    with open(big, 'wb') as f:
+        f.truncate(80 * 2**20)
+    page = visit()
+    for _ in range(2):
+        choose(page, [files[0], big])
+        page.wait_for_timeout(300)
+        answered(page, 1)
+    page.wait_for_selector('#note >> text=Already here')
+    lines = page.locator('#note p').all_inner_texts()
+    assert len(lines) == 2 and 'whole slide.tif' in lines[0] and 'left shoulder' in lines[1]
+    page.click('#note button')
+    assert page.locator('#note').is_hidden()
+    choose(page, files[:1])
+    page.wait_for_selector('#note >> text=Already here')
+    assert page.locator('#note p').count() == 1
+
+
+LISTEN = """() => {
+    window.heard = [];
+    window.region = document.querySelector('[role=status]:not(#loading):not(#update)');
+    new MutationObserver(() => heard.push(region.textContent))
+        .observe(region, {childList: true, characterData: true, subtree: true});
+}"""
+
+
+def test_what_is_read_aloud(visit):
+    """One element, which stays, tells a screen reader how the work begins and ends, and not each of
+    many images; the line that is seen is none of these."""
+    page = visit()
+    page.evaluate(LISTEN)
+    choose(page, PHANTOMS[:30])
+    answered(page, 30)
+    until(page, "heard.at(-1) === '30 images answered.'")
+    heard = page.evaluate('heard')
+    assert heard[0].startswith('Looking at 1 of 30') and 2 <= len(heard) <= 6, heard
+    assert page.evaluate('region.isConnected')
+    assert page.locator('.mel [role=status], .mel [aria-live]').count() == 0
+
+
 def test_theme(visit):
     "The page follows the system until its button is pressed; what is printed is light."
     page = visit()
@@ -490,10 +582,11 @@ def test_models(visit, several, files):
     assert [name.split()[0] for name in names] == ['first', 'second']
     choose(page, [PHANTOMS[3], files[2]])
     answered(page, 2)
-    assert names[0] in page.inner_text('article:visible')
+    hashes = [re.search(r'\(\w{12}\)', name).group() for name in names]
     before = table_of(page)
+    assert f'{before.model[0]} {hashes[0]}' in page.inner_text('article:visible')
     page.locator('.controls select >> nth=2').select_option(index=1)
-    page.wait_for_selector(f'article:visible >> text={names[1]}')
+    page.wait_for_selector(f'article:visible >> text=milder {hashes[1]}')
     answered(page, 2)
     after = table_of(page)
     assert set(after.model) == {'milder'} != set(before.model)
@@ -620,6 +713,60 @@ def test_tiles_stay_while_more_come(visit):
     page.locator('.controls select').nth(1).select_option(index=1)
     until(page, '!window.before[0].isConnected')
     assert one_by_one == page.evaluate(TILES) and len(one_by_one) == 12
+
+
+SHOWN = """() => [...document.querySelectorAll('.tile')].filter(tile => tile.checkVisibility())
+    .map(tile => [Number(tile.dataset.lesion), tile.querySelector('.name').textContent])"""
+
+
+def shown_tiles(page):
+    "Number and name of each tile that is to be seen, in their order."
+    return [(number, name) for number, name in page.evaluate(SHOWN)]
+
+
+def test_order_of_tiles(visit, files, axe):
+    """The reader chooses by keyboard how tiles are ordered and whether only those to look at are
+    shown; that holds for images that come later, too, and in another language. One image alone has
+    nothing to choose."""
+    page = visit('narrow')
+    choose(page, files[2:3])
+    answered(page, 1)
+    assert not page.locator('.sorting').count()
+    choose(page, [PHANTOMS[place] for place in (4, 0, 3, 2)])
+    answered(page, 5)
+    by_risk = shown_tiles(page)
+    assert by_risk[-1] == (1, 'notes.jpg') and by_risk != sorted(by_risk)
+    page.focus('.sorting select')
+    page.keyboard.press('ArrowDown')
+    assert shown_tiles(page) == sorted(by_risk)
+    choose(page, PHANTOMS[1:2])
+    answered(page, 6)
+    assert [number for number, _ in shown_tiles(page)] == [1, 2, 3, 4, 5, 6]
+    page.focus('.sorting select')
+    page.keyboard.press('ArrowDown')
+    names = [name for _, name in shown_tiles(page)]
+    assert names == ['notes.jpg', *(path.name for path in PHANTOMS[:5])]
+    only_those_to_look_at(page)
+    assert faults(page, axe) == [] and too_wide(page) == []
+
+
+def only_those_to_look_at(page):
+    """What is under the threshold goes from the tiles, at a lower one too, and in German; the order
+    stays."""
+    count = len(shown_tiles(page))
+    page.focus('.sorting input')
+    page.keyboard.press('Space')
+    some = shown_tiles(page)
+    under = page.locator('.tile.below:visible, .tile.near:visible')
+    assert 0 < len(some) < count
+    assert all(text('unsure') in words for words in under.all_inner_texts())
+    page.locator('.controls .language select, #language').last.select_option(label='Deutsch')
+    page.wait_for_selector(f".sorting >> text={text('to_look_at', language='de')}")
+    assert shown_tiles(page) == some and page.is_checked('.sorting input')
+    assert page.input_value('.sorting select') == 'name'
+    page.focus('.sorting input')
+    page.keyboard.press('Space')
+    assert len(shown_tiles(page)) == count
 
 
 def test_stop_in_the_middle(visit, files):

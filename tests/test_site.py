@@ -24,7 +24,7 @@ import test_app
 import test_hostile
 from conftest import KEPT, ROOT, until
 from PIL import Image, ImageEnhance, ImageFilter
-from test_app import files  # noqa: F401 (a fixture)
+from test_app import dark, files  # noqa: F401 (fixtures)
 from test_texts import all_sentences
 
 from melanoma_nbdev.bedside.answer import Lesion, card_html, operating_points
@@ -445,7 +445,8 @@ def test_upload(app_visit, files, size, tmp_path_factory):  # noqa: F811
 @pytest.mark.parametrize('test', [
     test_app.test_journey, test_app.test_drop, test_app.test_nothing_is_taken_meanwhile,
     test_app.test_progress, test_app.test_stop_in_the_middle, test_app.test_camera,
-    test_app.test_two_visitors, test_app.test_patient_fields, test_app.test_leaving_asks_first])
+    test_app.test_two_visitors, test_app.test_patient_fields, test_app.test_leaving_asks_first,
+    test_app.test_clear_twice])
 def test_journeys_of_the_voila_page(app_visit, files, test):  # noqa: F811
     "What the Voila page does, the static page does by the same test."
     test(app_visit, files)
@@ -465,7 +466,18 @@ def test_picture(app_visit, axe, size, theme):
     test_app.test_picture(app_visit, axe, size, theme)
 
 
-@pytest.mark.parametrize('test', [test_app.test_theme, test_app.test_forced_colours])
+def test_refused_picture(app_visit, files, dark, axe):  # noqa: F811
+    "A picture without an answer is shown, by the test of the Voila page."
+    test_app.test_refused_picture(app_visit, files, dark, axe)
+
+
+def test_order_of_tiles(app_visit, files, axe):  # noqa: F811
+    "Order and choice of the tiles, by the test of the Voila page."
+    test_app.test_order_of_tiles(app_visit, files, axe)
+
+
+@pytest.mark.parametrize('test', [test_app.test_theme, test_app.test_forced_colours,
+                                  test_app.test_what_is_read_aloud])
 def test_looks_of_the_voila_page(app_visit, test):
     "Light, dark and forced colours, by the same tests."
     test(app_visit)
@@ -482,6 +494,7 @@ def test_language(app_visit, files, axe, language):  # noqa: F811
 def test_too_much_at_once(app_visit, files, tmp_path):  # noqa: F811
     "A file that is too large is named, by the test of the Voila page."
     test_app.test_too_much_at_once(app_visit, files, tmp_path)
+    test_app.test_messages_gather(app_visit, files, tmp_path)
 
 
 def test_real_photo(app_visit):
@@ -525,8 +538,9 @@ RENDER = """async ([cases, language]) => {
     await init({module_or_path: new URL('lib/minijinja.wasm', location)});
     reading.speak(window.melanoma.texts, language);
     const env = reading.prepare(new Environment(), facts.templates);
-    const card = ([lesion, number, chosen]) => env.renderTemplate(
-        'answer.html.j2', reading.cardValues(facts, lesion, number, chosen));
+    const card = ([lesion, number, chosen]) => (lesion.answer.p_melanoma === null
+        ? env.renderTemplate('problem.html.j2', {lesion, number})
+        : env.renderTemplate('answer.html.j2', reading.cardValues(facts, lesion, number, chosen)));
     return cases.map(card);
 }"""
 
@@ -547,6 +561,10 @@ def lesions_to_read(card):
         sensitivity = float(random.choice(list(operating_points(card))))
         yield lesion, sensitivity, [None, .0176, float(random.uniform(.001, .9))][len(probs) % 3]
         yield lesion, sensitivity, float(random.uniform(.001, .6))
+    refused = dict(answer, p_melanoma=None, probs={}, error='the file is empty (0 bytes); copy or '
+                   'download it again')
+    yield lesion._replace(answer=refused, map=None), .95, None
+    yield Lesion('<i>', '', dict(p_melanoma=None, warnings=[], error='what nobody knew')), .95, None
 
 
 @pytest.mark.parametrize('language', LANGUAGES)
@@ -556,7 +574,7 @@ def test_cards_are_those_of_python(engine, predictor, language):
     asked = []
     for number, (lesion, sensitivity, prevalence) in enumerate(cases, 1):
         p = lesion.answer['p_melanoma']
-        word = str(set_words(conformal_sets([p], predictor.card['conformal']))[0])
+        word = p and str(set_words(conformal_sets([p], predictor.card['conformal']))[0])
         given = lesion._asdict() | dict(answer=lesion.answer | dict(conformal=word))
         asked.append([given, number, dict(sensitivity=sensitivity, prevalence=prevalence)])
     found = engine.evaluate(RENDER, [asked, language])

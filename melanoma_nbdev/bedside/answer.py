@@ -11,7 +11,7 @@ __all__ = ['WIDTH', 'WARM', 'COLD', 'QUIET', 'SHOWN', 'DRAWN', 'PATIENT', 'Risk'
            'one_in', 'operating_points', 'Decision', 'decide', 'is_unsure', 'most_released', 'unsure_sentence',
            'standing', 'density_of', 'measured_elsewhere', 'elsewhere_key', 'elsewhere_sentence', 'evidence_map',
            'overlay', 'data_uri', 'render', 'Lesion', 'lesion_of', 'reading', 'card_html', 'in_order', 'tiles_html',
-           'last_tile', 'patient_words', 'safe_cell', 'table_row', 'provenance', 'table_csv', 'intended_use',
+           'tile_html', 'patient_words', 'safe_cell', 'table_row', 'provenance', 'table_csv', 'intended_use',
            'report_html', 'about_html']
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00004
@@ -485,6 +485,16 @@ SHOWN, DRAWN = 640, 320
 which knows no details"""
 
 
+def _map_uri(seen: Image.Image, answer: dict, card: dict) -> str | None:
+    "The map over the picture; None: there is no answer, or nothing speaks for melanoma."
+    if answer['p_melanoma'] is None:
+        return None
+    spots = evidence_map(card, answer)
+    if spots.max() <= QUIET:
+        return None
+    return data_uri(overlay(seen.resize((DRAWN, DRAWN), Image.Resampling.BILINEAR), spots))
+
+
 def lesion_of(
     name: str,  # File name
     picture: Image.Image,  # The image as `read_image` gives it
@@ -492,18 +502,16 @@ def lesion_of(
     card: dict,  # The model's card
     note: str = '',  # A remark under the name
 ) -> Lesion:
-    "What the page keeps of an image that was answered."
+    "What the page keeps of an image that was looked at."
     side = min(max(DRAWN, min(picture.size)), SHOWN)
     seen = square(picture, side, card.get('crop', 'centre'))
-    drawn = seen.resize((DRAWN, DRAWN), Image.Resampling.BILINEAR)
-    spots = evidence_map(card, answer)
     kept = {key: value for key, value in answer.items() if key not in ('cam', 'logits')}
     return Lesion(
         name,
         note,
         kept,
         data_uri(seen),
-        data_uri(overlay(drawn, spots)) if spots.max() > QUIET else None,
+        _map_uri(seen, answer, card),
         data_uri(seen.resize((112, 112), Image.Resampling.BILINEAR), 80),
     )
 
@@ -550,8 +558,7 @@ def card_html(
 ) -> str:
     "The card of one file: its answer, or why there is none."
     if lesion.score is None:
-        why = lesion.answer['error']
-        return render('problem', language, name=lesion.name, why=why, number=number)
+        return render('problem', language, lesion=lesion, number=number)
     return render(
         'answer',
         language,
@@ -601,18 +608,17 @@ def tiles_html(
     return render('tiles', language, tiles=tiles)
 
 
-def last_tile(
+def tile_html(
     card: dict,  # The model's card
-    lesions: list,  # Of `Lesion`
+    lesion: Lesion,  # What is kept of the image
+    number: int,  # Its place on the page, from 1
     sensitivity: float = 0.95,  # Of which operating point
     prevalence: float | str | None = None,  # As `share_at` takes it
     language: str = 'en',  # One of `LANGUAGES`
-) -> dict:  # html: that of `tiles_html`, with one tile; at: its place among all, from 0
-    "The tile of the lesion that came last, to be put among the others."
-    number = len(lesions)
-    tile = _row(number, lesions[-1], card, sensitivity, prevalence, language)
-    at = [other for other, _ in in_order(lesions)].index(number)
-    return dict(html=render('tiles', language, tiles=[tile]), at=at)
+) -> str:  # That of `tiles_html`, with one tile; `tiles.js` knows its place
+    "The tile of one lesion, to be put among the others."
+    tile = _row(number, lesion, card, sensitivity, prevalence, language)
+    return render('tiles', language, tiles=[tile])
 
 # %% ../../nbs/bedside/51_answer.ipynb #de53d919
 PATIENT = ('patient', 'age', 'sex', 'site')

@@ -1,5 +1,5 @@
-/* What both pages do before anything else is there: light or dark, and the language of the frame.
- * Nothing of either is stored. */
+/* What both pages do before anything else is there: light or dark, the language of the frame, and
+ * messages. Nothing of these is stored. */
 window.melanoma = (() => {
   const root = document.documentElement;
   const all = selector => document.querySelectorAll(selector);
@@ -55,5 +55,33 @@ window.melanoma = (() => {
     paint();
     speak(language);
   });
-  return {texts, languages, say, speak, get language() { return language; }};
+
+  // ---- messages, and what a screen reader says
+
+  /* A message below those before it; they stay in view until they are closed. No words close them. */
+  function note(words) {
+    const box = document.getElementById('note'), lines = box.querySelector('.lines');
+    const known = [...lines.children].some(line => line.textContent === words);
+    if (!words) lines.replaceChildren();
+    else if (!known) lines.append(Object.assign(document.createElement('p'), {textContent: words}));
+    box.hidden = !lines.childElementCount;
+  }
+
+  addEventListener('click', event => { if (event.target.closest('#note button')) note(''); });
+  addEventListener('keydown', ({key}) => {
+    if (key === 'Escape' && !document.querySelector('dialog[open]')) note('');
+  });
+
+  const PAUSE = 10_000;  // milliseconds between two words on how far the work is
+  let reported = -Infinity;
+
+  /* The state of the page for screen readers, in an element that stays. While there is work, each
+   * image changes it, which nobody wants to hear: then it is said now and then. */
+  function announce(words, working) {
+    if (working && performance.now() < reported + PAUSE) return;
+    reported = working ? performance.now() : -Infinity;
+    document.getElementById('spoken').textContent = words;
+  }
+
+  return {texts, languages, say, speak, note, announce, get language() { return language; }};
 })();

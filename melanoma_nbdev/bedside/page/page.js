@@ -2,22 +2,14 @@
 (() => {
   const by = id => document.getElementById(id);
   const all = (selector, root) => [...(root || document).querySelectorAll(selector)];
-  const note = text => {
-    const el = by('note');
-    if (!el) return;
-    el.hidden = !text;
-    el.querySelector('p').textContent = text || '';
-  };
   const working = () => !!document.querySelector('.mel-btn.primary:disabled, .status .work');
 
-  addEventListener('note', ev => note(ev.detail));  /* from the uploader */
+  addEventListener('note', ev => melanoma.note(ev.detail));  /* from the uploader */
   addEventListener('click', ev => {
     const thumb = ev.target.closest('.thumb'), tile = ev.target.closest('.tile');
     if (thumb) all('.mel-example')[+thumb.dataset.example]?.click();
     if (tile) { ev.preventDefault(); chosen = true; reveal(tile.dataset.lesion, true); }
-    if (ev.target.closest('#note button')) note('');
   });
-  addEventListener('keydown', ev => { if (ev.key === 'Escape' && !document.querySelector('dialog[open]')) note(''); });
 
   /* ---- who works by keyboard stays where the work goes on; widgets change one after another, so until one of these is there */
 
@@ -36,7 +28,7 @@
   const sheet = document.createElement('style');
   document.head.append(sheet);
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  let shown = 0, chosen = false, inBatch = false, known = new Set(), latest = new Set(), noted = '';
+  let shown = 0, chosen = false, inBatch = false, known = new Set(), latest = new Set();
   function reveal(number, go) {
     if (number !== shown) sheet.textContent = '@media screen { .mel .answers #lesion-' + number + ' { display: block; } .mel .tile[data-lesion="' + number + '"] { outline: 3px solid var(--teal); outline-offset: -1px; } }';
     shown = number;
@@ -47,7 +39,7 @@
     card?.focus({ preventScroll: true });
   }
   function arranged() {
-    const numbers = all('.answers article[id]').map(el => el.id.slice(7)).filter(n => n !== '0');
+    const numbers = all('.answers article').map(el => el.id.slice(7));
     if (!numbers.length) { known = new Set(); shown = 0; chosen = inBatch = false; return; }
     const fresh = numbers.filter(n => !known.has(n));
     if (fresh.length && !inBatch) {  /* the first of a new batch */
@@ -57,15 +49,22 @@
     }
     fresh.forEach(n => { known.add(n); latest.add(n); });
     inBatch = working() && (inBatch || fresh.length > 0);
-    const order = all('.tile').map(t => t.dataset.lesion);
+    const score = t => t.dataset.score ?? -1;
+    const order = all('.tile').sort((a, b) => score(b) - score(a) || a.dataset.lesion - b.dataset.lesion).map(t => t.dataset.lesion);
     const stays = numbers.includes(shown) && (chosen || (working() && latest.has(shown)));
     reveal(stays ? shown : order.find(n => latest.has(n)) || numbers.find(n => latest.has(n)) || numbers[0], false);
   }
+  /* Each message of the process once, in their order; and its status, to screen readers. */
+  let lastTold = 0, lastStatus = '';
   function told() {
-    const el = document.querySelector('.notice [data-note]');
-    if (!el || el.dataset.moment === noted) return;
-    noted = el.dataset.moment;
-    note(el.dataset.note);
+    all('.notice [data-note]').filter(el => +el.dataset.number > lastTold).forEach(el => {
+      lastTold = +el.dataset.number;
+      melanoma.note(el.dataset.note);
+    });
+    const status = document.querySelector('.status span');
+    if (!status || status.textContent === lastStatus) return;
+    lastStatus = status.textContent;
+    melanoma.announce(lastStatus, status.classList.contains('work'));
   }
   /* The widgets take over the frame's language when they come; then the frame follows theirs. */
   let agreed = false;

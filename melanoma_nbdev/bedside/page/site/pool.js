@@ -2,7 +2,7 @@
  * free takes the next. While one image is all there is, a second worker takes half of its views. */
 
 const MOST = 2, LITTLE = 4;
-const LOST = {type: 'problem', lost: true, why: 'the part of the page that looked at it failed; choose it once more'};
+export const LOST = {type: 'problem', lost: true, why: 'the part of the page that looked at it failed; choose it once more'};
 
 /* How many workers a device gets. Memory in gigabytes; Firefox and Safari do not tell theirs. */
 export function workersFor({hardwareConcurrency: cores = 1, deviceMemory: gigabytes = LITTLE}) {

@@ -1,8 +1,8 @@
 /* The face of the static page: it takes files, asks the worker, and shows what comes back. */
 import init, {Environment} from './lib/minijinja.js';
-import {Pool, inTurn, workersFor} from './pool.js';
+import {LOST, Pool, inTurn, workersFor} from './pool.js';
 import * as reading from './reading.js';
-import {insertTile} from './tiles.js';
+import {arrange, insertTile, listenToReader} from './tiles.js';
 import {few, intake} from './upload.js';
 
 const VERSION = document.documentElement.dataset.version;
@@ -14,13 +14,8 @@ const page = {lesions: [], known: new Map(), removed: null, pool: null, open: 0,
   working: false, stopped: false, wanted: false, leaving: false, card: null, facts: null, env: null, links: []};
 
 const show = (selector, visible) => { $(selector).hidden = !visible; };
-const {say: words} = window.melanoma;
+const {say: words, note} = window.melanoma;
 const counted = (n, key) => words(`${key}.${n === 1 ? 'one' : 'more'}`, n);
-
-function note(words, where = '#note') {
-  show(where, words);
-  $(`${where} p`).textContent = words;
-}
 
 const render = (part, values) => page.env.renderTemplate(`${part}.html.j2`,
   {language: window.melanoma.language, ...values});
@@ -41,8 +36,7 @@ function chosen() {
 // ---- cards and tiles
 
 function cardHtml(lesion, number) {
-  const {name, answer} = lesion;
-  if (answer.p_melanoma === null) return render('problem', {name, why: answer.error, number});
+  if (lesion.answer.p_melanoma === null) return render('problem', {lesion, number});
   return render('answer', reading.cardValues(page.facts, lesion, number, chosen()));
 }
 
@@ -71,6 +65,7 @@ function tileRow({lesion: {name, thumb, answer}, ...row}) {
 function drawTiles() {
   const tiles = reading.rowsOf(page.facts, page.lesions, chosen()).map(tileRow);
   $('.overview').innerHTML = tiles.length > 1 ? render('tiles', {tiles}) : '';
+  arrange($('.overview'));
 }
 
 /* The tile of the last lesion, put in its place among the others, which stay as they are. */
@@ -80,8 +75,8 @@ function addTile() {
     drawTiles();
     return;
   }
-  const at = tiles.findIndex(({number}) => number === tiles.length);
-  insertTile($('.tiles'), render('tiles', {tiles: [tileRow(tiles[at])]}), at);
+  const last = tiles.find(({number}) => number === tiles.length);
+  insertTile($('.overview'), render('tiles', {tiles: [tileRow(last)]}));
 }
 
 /* One card is open, whose tile is marked. */
@@ -127,6 +122,7 @@ function reportHtml() {
 /* Table and report, as links that hold them. */
 function takeAway() {
   page.links.splice(0).forEach(URL.revokeObjectURL);
+  $('.take').replaceChildren();
   if (!page.lesions.length) return;
   const table = reading.tableCsv(page.facts, page.card, page.lesions, chosen(), typed());
   $('.take').innerHTML = render('take', {table: download(table, 'text/csv;charset=utf-8'),
@@ -135,20 +131,25 @@ function takeAway() {
 
 // ---- answers
 
-const say = (text, working = false) => { $('.status').innerHTML = render('status', {text, working}); };
+/* The status line, and the same to screen readers. */
+function say(text, working = false) {
+  $('.status').innerHTML = render('status', {text, working});
+  window.melanoma.announce(text, working);
+}
 
 /* While images are looked at, nothing but Stop can be pressed. */
 function busy(working) {
   const held = document.activeElement;
   page.working = working;
   page.intake.disable(working);
-  for (const selector of ['.second', '.clear']) $(selector).disabled = working;
-  const some = page.lesions.length > 0 && !working;
+  const some = page.lesions.length > 0 && !working, before = Boolean(page.removed) && !working;
+  $('.second').disabled = working;
+  $('.clear').disabled = !some;
   show('.stop', working);
-  show('.clear', some);
+  show('.clear', some || before);  // it keeps its place, where a double click does not hit Undo
   show('.kept', some);
   show('.patient', some);
-  show('.undo', page.removed && !working);
+  show('.undo', before);
   if (held !== document.body && !usable(held)) keepFocus();
 }
 
@@ -180,11 +181,17 @@ async function look({read}) {
 /* Show what was found of a file; false where the same file is there already. */
 function add({name, note: remark}, {hash, found}) {
   if (page.known.has(hash)) return false;
-  if (hash) page.known.set(hash, name);
   const {answer, seen = null, map = null, thumb = null} = found;
-  page.lesions.push({name, note: remark, answer, seen, map, thumb});
-  $('.answers').append(holder(cardHtml(page.lesions.at(-1), page.lesions.length)));
+  const lesion = {name, note: remark, answer, seen, map, thumb};
+  $('.answers').append(holder(cardHtml(lesion, page.lesions.length + 1)));
+  page.lesions.push(lesion);
+  if (hash) page.known.set(hash, name);
   return true;
+}
+
+/* `add`; a file whose card cannot be drawn has no answer, and the others have theirs. */
+function addFound(item, said) {
+  try { return add(item, said); } catch { return add(item, {hash: null, found: problem(LOST.why)}); }
 }
 
 /* Answer files, as many at a time as the pool takes, and show them in their order. */
@@ -198,19 +205,29 @@ async function take(items) {
   const first = page.lesions.length + 1, again = [], next = inTurn(items, page.pool.ahead, look);
   busy(true);
   $('.bar').scrollIntoView({behavior: calm ? 'auto' : 'smooth', block: 'start'});
-  for (const [i, item] of items.entries()) {
-    if (page.stopped) {
-      note(words('stopped', items.length - i, items.length));
-      break;
+  let looked = 0;
+  try {
+    while (looked < items.length && !page.stopped) {
+      const item = items[looked++];
+      report(item.name, looked, items.length);
+      if (addFound(item, await next())) addTile();
+      else again.push(item.name);
+      openFirst(first);
     }
-    const looking = words('looking', i + 1, items.length, item.name);
-    say(looking, true);
-    page.intake.progress.show(looking, i, items.length);
-    if (add(item, await next())) addTile();
-    else again.push(item.name);
-    openFirst(first);
-  }
+  } finally { sumUp(items.length - looked, items.length, again); }
+}
+
+/* How far the work is. */
+function report(name, place, total) {
+  const looking = words('looking', place, total, name);
+  say(looking, true);
+  page.intake.progress.show(looking, place - 1, total);
+}
+
+/* Say which files were not looked at, after a stop or a second time, and give the page back. */
+function sumUp(left, total, again) {
   page.intake.progress.hide();
+  if (left) note(words('stopped', left, total));
   if (again.length) note(words('again', few(again, words)));
   finish();
 }
@@ -221,19 +238,26 @@ function openFirst(from) {
   if (fresh) reveal(fresh[0]);
 }
 
-/* Sum up, and give the page back. */
+/* Give the page back, even where table and report cannot be made. */
 function finish() {
+  try { takeAway(); } finally {
+    busy(false);
+    sayHowMany();
+  }
+}
+
+/* How many images have an answer, and how many files have none. */
+function sayHowMany() {
   const unread = page.lesions.filter(lesion => lesion.answer.p_melanoma === null).length;
   const not = unread ? `, ${counted(unread, 'unread')}` : '';
-  takeAway();
-  busy(false);
   say(`${counted(page.lesions.length - unread, 'answered')}${not}.`);
 }
 
-/* Take all answers from the page; until the next images come, they can be had back. */
+/* Take all answers from the page; until the next images come, they can be had back. A second press
+ * takes nothing more. */
 function forget() {
   const {lesions, known, open} = page;
-  page.removed = {lesions, known, open, patient: typed()};
+  if (lesions.length) page.removed = {lesions, known, open, patient: typed()};
   Object.assign(page, {lesions: [], known: new Map(), open: 0});
   write({});
   note('');
@@ -243,6 +267,7 @@ function forget() {
 }
 
 function restore() {
+  if (!page.removed) return;
   const {patient, ...answers} = page.removed;
   Object.assign(page, answers, {removed: null});
   write(patient);
@@ -267,7 +292,8 @@ function showProgress({done, total}) {
 
 function refuse(why) {
   show('#loading', false);
-  note(words('cannot_start', why), '#gone');
+  show('#gone', true);
+  $('#gone p').textContent = words('cannot_start', why);
 }
 
 async function begin({card, facts, renderer}) {
@@ -321,6 +347,7 @@ function speak(language) {
   $('#about').innerHTML = page.facts.about[language];
   redraw();
   if (page.lesions.length && !page.working) finish();
+  else if (page.removed) say(words('cleared'));
 }
 
 const named = ({number, kind}) => ({label: words('example', number), remark: words(`example.${kind}`)});
@@ -332,14 +359,14 @@ const exampleItem = example => ({name: named(example).label, note: named(example
 /* What the page's buttons do. */
 function listen() {
   const presses = {'.second': () => take(page.facts.examples.map(exampleItem)),
-    '.stop': () => { page.stopped = true; }, '.clear': forget, '.undo': restore, '#note button': () => note(''),
+    '.stop': () => { page.stopped = true; }, '.clear': forget, '.undo': restore,
     '#reload': () => location.reload()};
-  addEventListener('keydown', ({key}) => { if (key === 'Escape' && !$('dialog[open]')) note(''); });
   for (const [selector, act] of Object.entries(presses)) $(selector).addEventListener('click', act);
   for (const selector of ['#point', '#place', '#own input']) $(selector).addEventListener('input', redraw);
   $('#own input').addEventListener('change', event => { event.target.value = ownPercent(); });
   $('#language').addEventListener('input', event => speak(event.target.value));
   for (const input of document.querySelectorAll('.kept input, .patient input')) input.addEventListener('input', takeAway);
+  listenToReader($('.overview'));
   addEventListener('click', pressed);
 }
 

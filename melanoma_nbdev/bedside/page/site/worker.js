@@ -114,14 +114,20 @@ async function asJpeg({data, width, height}) {
 
 const asUri = blob => new FileReaderSync().readAsDataURL(blob);
 
-/* What the page keeps of an image that was answered, as `answer.lesion_of` does. */
-async function pictures(image, given) {
+/* The map over a picture, as `answer._map_uri` has it; null where there is no answer, or nothing
+ * speaks for melanoma. */
+function mapOver(whole, given) {
+  if (given.p_melanoma === null) return null;
   const {card, facts, mapSize} = predictor, spots = evidenceMap(facts, card, given);
-  const speaks = Math.max(...spots) > facts.quiet;
+  return Math.max(...spots) > facts.quiet ? overlay(square(whole, DRAWN), spots, mapSize) : null;
+}
+
+/* What the page keeps of an image that was looked at, as `answer.lesion_of` does. */
+async function pictures(image, given) {
+  const {card, facts} = predictor;
   const side = Math.min(Math.max(DRAWN, Math.min(image.width, image.height)), SHOWN);
   const seen = square(image, side, card.crop, facts.inner), whole = picture(seen.data, side, side);
-  const small = square(whole, THUMB);
-  const drawn = [seen, small, ...(speaks ? [overlay(square(whole, DRAWN), spots, mapSize)] : [])];
+  const drawn = [seen, square(whole, THUMB), mapOver(whole, given)].filter(Boolean);
   const [seenUri, thumb, map] = (await Promise.all(drawn.map(asJpeg))).map(asUri);
   return {seen: seenUri, thumb, map: map ?? null};
 }
@@ -139,7 +145,6 @@ async function predict({bytes, share}) {
   const [image, remarks] = await readImage(new Uint8Array(bytes), predictor.facts);
   try {
     const given = await predictor.run(image, remarks, share ? askForHelp : null);
-    if (given.error) throw new ImageError(given.error);
     tell({type: 'answer', answer: given, ...await pictures(image, given)});
   } finally { image.close(); }
 }
