@@ -131,7 +131,7 @@ def left_out_of(sources):
             for name in ('auc', 'sensitivity', 'specificity')
         }
         counts = dict(n=int(known['n']), n_melanoma=int(known['n_pos']))
-        title = row.get('title') or row['source']
+        title = (row.get('title') or row['source']).partition(' (')[0]
         found.append(dict(source=title, **counts, **figures, at=0.95, run=key[0], left_out=True))
     return sorted(found, key=lambda one: one['sensitivity']['value'])
 
