@@ -143,8 +143,9 @@ def cohorts(card: dict) -> dict:
 
 
 def short_title(row: dict) -> str:
-    "How a source of a card is called, without the remark in brackets."
-    return (row.get('title') or row['source']).partition(' (')[0]
+    "How a source of a card is called where there is little room: without the remark in brackets."
+    title = (row.get('title') or row['source']).partition(' (')[0]
+    return title.replace('SIIM-ISIC Melanoma Classification', 'SIIM-ISIC')
 
 
 def share_at(card: dict, place: float | str | None) -> float | None:
