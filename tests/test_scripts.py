@@ -461,3 +461,17 @@ def test_colour_constancy(monkeypatch, tmp_path):
 
     for path in copies:
         assert colour_of_light(path) < 1.05 < colour_of_light(originals[path.name])
+
+
+def test_rows_across_sources_from_kept_logits(monkeypatch, tmp_path):
+    "The published rows of a run follow from the logits that are kept, without model and images."
+    across = script('across_sources')
+    published = pd.read_csv(across.OUT)
+    shutil.copytree(across.OUT.parent/'without_ham10000', tmp_path/'without_ham10000')
+    monkeypatch.setattr(across, 'OUT', tmp_path/'across.csv')
+    call(monkeypatch, 'across_sources', 'without_ham10000', '--on', 'ham10000', '--parts', '0',
+         '--stored', '--n_boot', '20')
+    made = pd.read_csv(tmp_path/'across.csv').set_index('on')
+    before = published[published['run'] == 'without_ham10000'].set_index('on')
+    for name in ('n', 'n_pos', 'auc', 'slope', 'oe', 'threshold', 'sensitivity', 'specificity'):
+        np.testing.assert_allclose(made[name], before.loc[made.index, name], atol=2e-6)
