@@ -27,7 +27,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from test_app import dark, files  # noqa: F401 (fixtures)
 from test_texts import all_sentences
 
-from melanoma_nbdev.bedside.answer import Lesion, card_html, operating_points
+from melanoma_nbdev.bedside.answer import Lesion, card_html, cohorts, operating_points
 from melanoma_nbdev.bedside.app import examples
 from melanoma_nbdev.bedside.inference import _card_fault, load_artefact
 from melanoma_nbdev.bedside.site import write_site
@@ -550,7 +550,7 @@ def lesions_to_read(card):
     random = np.random.default_rng(3)
     edges = [point['threshold'] for point in card['operating_points'] if point['threshold']]
     scores = [*edges, 1e-7, .5, 1 - 1e-7, *(1/(1 + np.exp(-random.normal(0, 4, 80))))]
-    for score in map(float, scores):
+    for number, score in enumerate(map(float, scores)):
         rest = (1 - score)*random.dirichlet([1]*(len(card['classes']) - 1))
         others = [name for name in card['classes'] if name != 'MEL']
         probs = dict(zip(others, map(float, rest), strict=True)) | dict(MEL=score)
@@ -559,7 +559,8 @@ def lesions_to_read(card):
                                 'hardly any structure: is this a photo of a lesion?', '<i>'])
         lesion = Lesion('a <b> & "c"', 'drawn', answer, 'data:,seen', 'data:,map', 'data:,thumb')
         sensitivity = float(random.choice(list(operating_points(card))))
-        yield lesion, sensitivity, [None, .0176, float(random.uniform(.001, .9))][len(probs) % 3]
+        places = [None, .0176, *cohorts(card), float(random.uniform(.001, .9))]
+        yield lesion, sensitivity, places[number % len(places)]
         yield lesion, sensitivity, float(random.uniform(.001, .6))
     refused = dict(answer, p_melanoma=None, probs={}, error='the file is empty (0 bytes); copy or '
                    'download it again')
