@@ -475,3 +475,19 @@ def test_rows_across_sources_from_kept_logits(monkeypatch, tmp_path):
     before = published[published['run'] == 'without_ham10000'].set_index('on')
     for name in ('n', 'n_pos', 'auc', 'slope', 'oe', 'threshold', 'sensitivity', 'specificity'):
         np.testing.assert_allclose(made[name], before.loc[made.index, name], atol=2e-6)
+
+
+def test_page_answers(monkeypatch, tmp_path):
+    "On drawn lesions no promise of the page is broken; a broken one would be counted."
+    dest = tmp_path/'answers.json'
+    call(monkeypatch, 'page_answers', '--sources', 'phantom', '--n', '6', '--turned', '1',
+         '--dest', dest)
+    row = json.loads(dest.read_text())['sources']['phantom']
+    assert row['answered'] == 6 and row['outside'] == row['calming'] == 0 < row['above']
+    assert row['largest_turn_points'] < .1
+    answers = script('page_answers')
+    card = json.loads((ROOT/'melanoma_nbdev'/'weights'/'card.json').read_text())
+    assert answers.is_inside(card, .2) and not answers.is_calming(card, .2)
+    safe = answers.operating_points(card)[.95]
+    safe['threshold'] = .001  # beside the point for 98%, which still calls it lying under
+    assert answers.is_calming(card, .002)
