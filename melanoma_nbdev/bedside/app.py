@@ -724,7 +724,7 @@ def _without_answer(name: str, note: str, why: str) -> Lesion:
     "A file of which there is no picture."
     return Lesion(name, note, dict(p_melanoma=None, warnings=[], error=why))
 
-
+# %% ../../nbs/bedside/52_app.ipynb #4914e3ea
 @patch
 def _one(
     self: MelanomaPage,
@@ -772,7 +772,7 @@ def _look(
         self._show_cards()
         self.shown_at = time.monotonic()
 
-
+# %% ../../nbs/bedside/52_app.ipynb #102a971d
 @patch
 def _few(self: MelanomaPage, names: list) -> str:
     "The first three names, and how many more there are."

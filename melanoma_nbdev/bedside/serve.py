@@ -44,6 +44,7 @@ from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from voila.utils import get_voila_labextensions_path
 from voila.voila_identity_provider import VoilaIdentityProvider
 
+# %% ../../nbs/bedside/54_serve.ipynb #6eb44eb9
 from .answer import PAGE_FOLDER
 from .app import MAX_UPLOAD, PIECE, find_models
 from .inference import load_artefact
@@ -285,7 +286,7 @@ async def _end(kernels, kernel_id: str):
     if kernel_id in kernels:
         await kernels.shutdown_kernel(kernel_id, now=True)
 
-
+# %% ../../nbs/bedside/54_serve.ipynb #42ae9337
 SILENCE = 30
 "Seconds without a word after which a page that never connected is taken to be left"
 CALM = 5

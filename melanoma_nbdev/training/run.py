@@ -393,7 +393,7 @@ def _what_changed(before: pd.DataFrame, now: pd.DataFrame) -> str:
         changes.append('its columns are others')
     return '; '.join(changes[:3]) or 'its rows stand in another order'
 
-
+# %% ../../nbs/training/27_run.ipynb #547867c8
 def _check_same_table(run: Path, record: dict, rows: pd.DataFrame) -> None:
     "`RunError` that says what changed where a run's images are not those that it began with."
     before = read_json(run / 'config.json').get('manifest_sha256')
