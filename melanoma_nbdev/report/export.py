@@ -456,8 +456,9 @@ def sources_of(
     thresholds with what they find elsewhere."""
     temperature = float(decided['temperature'])
     scaled = oof.assign(p_melanoma=_risks(oof, classes, temperature))
-    parts = {name: rows.reset_index(drop=True) for name, rows in scaled.groupby('source')}
     found = by_source(oof, decided['operating_points'])
+    judged = scaled[scaled['source'].isin([row['source'] for row in found])]
+    parts = {name: rows.reset_index(drop=True) for name, rows in judged.groupby('source')}
     for row in found:
         own = parts[row['source']]
         row['title'] = _title_licence_url(row['source'])[0]

@@ -396,6 +396,10 @@ def by_source(
     pooled, figures = float(oof['target'].mean()), []
     for source in oof['source'].value_counts().index:
         rows = _without_ones(oof[oof['source'] == source])
+        if rows['target'].nunique() < 2:
+            warnings.warn(f"{source} has images of one class alone: no figures of its own",
+                          stacklevel=2)
+            continue
         counts, own = sample_counts(rows), risks[rows.index].to_numpy()
         columns = rows['target'], rows['p_melanoma'], clusters(rows, warn=False)
         area = auc_ci(*columns, n_boot, seed, weights=weights_of(rows))
