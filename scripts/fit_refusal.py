@@ -23,23 +23,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from common import RESULTS, machine, parser_of
-from decoys import decoys
 from melanoma_nbdev.bedside.inference import Predictor
-from melanoma_nbdev.bedside.refusal import NOT_DERMOSCOPY, picture_quality
+from melanoma_nbdev.bedside.refusal import NOT_DERMOSCOPY
 from melanoma_nbdev.core import (
     atomic_path, data_home, package_dir, read_json, sha256, write_card, write_csv, write_json)
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.evidence.auc import wilson
-from melanoma_nbdev.evidence.disturbances import DISTURBANCES
-from melanoma_nbdev.images import open_image, preprocess, square
-from melanoma_nbdev.phantom.lesion import random_stream
+from melanoma_nbdev.images import open_image
 from melanoma_nbdev.report.distance import (
-    distances, fit_distance, refusal_limit, stage_means, with_distance, with_means,
-    without_distance)
-from non_lesions import draw_bare_skin, non_lesions
-
-SHARE = .01
-DRAWN = 'drawn'
+    distances, refusal_limit, with_distance, without_distance)
+from melanoma_nbdev.report.limits import (
+    AUXILIARY, DISTANCE_METHOD, OUT_OF_FOLD, SHARE, familiar_inputs, fit_to_sources, means_of,
+    plain_inputs, quality_limits, refused_share, strange_pictures)
+from non_lesions import non_lesions
 
 
 def options():
@@ -83,18 +79,7 @@ def images_of(name, given):
 
 def drawn_lesions(given):
     "The drawn lesions, which are fitted to in every fold and half, and judged in none."
-    return load_manifest(given.drawn).assign(source=DRAWN, fold=-1, half=0)
-
-
-def disturbed(paths, card, seed):
-    "Yield inputs of the network; every third picture is disturbed."
-    ways = [DISTURBANCES[name] for name in ('ink', 'ruler', 'hair', 'vignette', 'JPEG', 'blur',
-                                            'white balance') if name in DISTURBANCES]
-    rng = np.random.default_rng(seed)
-    for number, path in enumerate(paths):
-        image = open_image(path)
-        if number % 3 == 0: image = ways[number//3 % len(ways)](image, rng)
-        yield preprocess(image, card)
+    return load_manifest(given.drawn).assign(source=AUXILIARY, fold=-1, half=0)
 
 
 def sharp_pictures(n, seed):
@@ -105,29 +90,15 @@ def sharp_pictures(n, seed):
 
 
 def drawn_inputs(rows, card, given):
-    "Yield inputs for the decoys, which are made of some of the images as well."
-    rows = rows[rows.source != DRAWN]
+    "Inputs for the decoys, which are made of some of the images as well."
+    rows = rows[rows.source != AUXILIARY]
     few = rows.sample(min(400, len(rows)), random_state=given.seed)
-    images = [open_image(path) for path in few.path]
-    rng = np.random.default_rng(given.seed)
-    for picture in decoys(rng, images, sharp_pictures(150, given.seed), given.n_decoys):
-        yield preprocess(picture, card)
-    for index in range(given.n_skin):
-        yield preprocess(draw_bare_skin(random_stream(given.seed + 1, index)), card)
+    large = sharp_pictures(150, given.seed)
+    made = strange_pictures(few.path, given.n_decoys, given.n_skin, given.seed, large)
+    return plain_inputs(made, card)
 
 
 # ---- means of stages and distances
-
-def in_batches(inputs, n=256):
-    "Yield arrays of up to n inputs."
-    batch = []
-    for one in inputs:
-        batch.append(one)
-        if len(batch) == n:
-            yield np.stack(batch)
-            batch = []
-    if batch: yield np.stack(batch)
-
 
 def kept(path, make):
     "An array, from the file where it was computed before."
@@ -139,24 +110,14 @@ def kept(path, make):
     return np.load(path)
 
 
-def means_of(content, inputs):
-    "The means of all stages for many inputs."
-    tapped = with_means(content)
-    return np.concatenate([stage_means(tapped, batch) for batch in in_batches(inputs)])
-
-
 def familiar_means(content, tag, rows, card, given):
     "Source -> means of its images that the distance is fitted to."
-    return {name: kept(given.work/f'{tag}_{name}_fit.npy', lambda own=own: means_of(
-        content, disturbed(own.path, card, given.seed))) for name, own in rows.groupby('source')}
-
-
-def fitted(familiar, strange, k, seed):
-    "A fit to equal numbers of images of each source, and to no more drawn lesions."
-    n = min(len(means) for name, means in familiar.items() if name != DRAWN)
-    rng = np.random.default_rng(seed)
-    parts = [means[rng.permutation(len(means))[:n]] for means in familiar.values()]
-    return fit_distance(np.concatenate(parts), strange, k)
+    found = {}
+    for name, own in rows.groupby('source'):
+        shown = familiar_inputs(own.path, card, given.seed)
+        found[name] = kept(given.work/f'{tag}_{name}_fit.npy',
+                           lambda shown=shown: means_of(content, shown))
+    return found
 
 
 def over_views(content, card, rows, work, tag):
@@ -193,60 +154,39 @@ def judged(given, card, content, rows):
         strange = kept(given.work/f'{tag}_decoys{given.n_skin}.npy',
                        lambda inside=inside, network=network:
                        means_of(network, drawn_inputs(inside, card, given)))
-        fit = fitted(familiar, strange, given.k, given.seed)
+        fit = fit_to_sources(familiar, strange, given.k, given.seed)
         plain = kept(given.work/f'{tag}_held.npy', lambda network=network, outside=outside:
-                     means_of(network, (preprocess(open_image(path), card)
-                                        for path in outside.path)))
+                     means_of(network, plain_inputs(outside.path, card)))
         part = outside.assign(distance=distances(fit, plain))
         some = part.groupby('source').head(given.n_turned)
         part.loc[some.index, 'averaged'] = over_views(
             with_distance(network, fit), card, some, given.work,
             f'{tag}_k{given.k}_{given.n_skin}{"_drawn" if given.drawn else ""}_averaged')
-        for name in familiar.keys() - {DRAWN}:
+        for name in familiar.keys() - {AUXILIARY}:
             others = {other: means for other, means in familiar.items() if other != name}
-            if others.keys() - {DRAWN}: part[f'without_{name}'] = distances(
-                fitted(others, strange, given.k, given.seed), plain)
+            if others.keys() - {AUXILIARY}: part[f'without_{name}'] = distances(
+                fit_to_sources(others, strange, given.k, given.seed), plain)
         parts.append(part)
     return pd.concat(parts, ignore_index=True), fit, tag
 
 
 # ---- what is written
 
-def share(refused):
-    "n, how many are refused, the share and its 95% interval (Wilson)."
-    n, count = len(refused), int(np.sum(refused))
-    lo, hi = wilson(count, n)
-    return dict(n=n, refused=count, share=count/n, lo=float(lo), hi=float(hi))
-
-
 def source_rows(held, limit):
     "A row a source: refused at the limit; and with the source left out of fit and limit."
     rows = []
     for name, own in held.groupby('source'):
-        row = dict(source=name, **share(own.distance > limit))
+        row = dict(source=name, **refused_share(own.distance > limit))
         turned = own.averaged.dropna() > limit
         row |= dict(averaged_n=len(turned), averaged_refused=int(turned.sum()))
         if f'without_{name}' in held:
             column = f'without_{name}'
             rest = {other: part[column].to_numpy() for other, part in held.groupby('source')
                     if other != name}
-            left_out = share(own[column] > refusal_limit(rest, SHARE))
+            left_out = refused_share(own[column] > refusal_limit(rest, SHARE))
             row |= {f'left_out_{key}': left_out[key] for key in ('refused', 'share', 'lo', 'hi')}
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def quality_limits(held, card):
-    "What 199 of 200 images of every source are within; no limit of structure is above half of all."
-    some = held.groupby('source').head(500)
-    seen = pd.DataFrame([picture_quality(np.asarray(
-        square(open_image(path), card['size'], card.get('crop', 'centre'))))
-        for path in some.path])
-    by_source = seen.groupby(some['source'].to_numpy())
-    low, high = by_source.quantile(.005).min(), by_source.quantile(.995).max()
-    limits = {name: [float(low[name]), float(high[name])] for name in ('light', 'cast')}
-    limits['sharpness'] = [float(low['sharpness']), None]
-    return limits, float(seen.structure.min()/2)
 
 
 def shown(predictor, given):
@@ -261,7 +201,7 @@ def shown(predictor, given):
     for kind, pictures in kinds.items():
         reasons = [predictor.predict([one])[0]['error'] for one in pictures]
         by_distance = sum(reason == NOT_DERMOSCOPY for reason in reasons)
-        rows.append(dict(kind=kind, **share([reason is not None for reason in reasons]),
+        rows.append(dict(kind=kind, **refused_share([reason is not None for reason in reasons]),
                          by_distance=by_distance))
     drawn = [row for row in rows if row['kind'] != 'phantom lesions']
     n, count = sum(row['n'] for row in drawn), sum(row['refused'] for row in drawn)
@@ -271,18 +211,15 @@ def shown(predictor, given):
     return pd.DataFrame(rows)
 
 
-METHOD = ("larger of two scaled values: Mahalanobis distance, and logistic regression against "
-          "drawn pictures, on principal components of the mean of every channel of every stage")
-FITTED = {True: 'the networks of the folds, each on images that it was not trained on',
-          False: 'the one network, on the half of the groups that the distance was not fitted to; '
-                 'not out of fold: the network was trained on images of its own sources'}
+IN_SAMPLE = ('the one network, on the half of the groups that the distance was not fitted to; not '
+             'out of fold: the network was trained on images of its own sources')
 
 
 def card_of(given, card, held, limit):
     "What the card says of refusal, before anything was shown."
     quality, structure = quality_limits(held, card)
-    return dict(method=METHOD, output='distance', limit=limit, share=SHARE,
-                limit_chosen_on=FITTED[given.run is not None], components=given.k,
+    return dict(method=DISTANCE_METHOD, output='distance', limit=limit, share=SHARE,
+                limit_chosen_on=OUT_OF_FOLD if given.run else IN_SAMPLE, components=given.k,
                 n_skin=given.n_skin, drawn=given.drawn is not None, seed=given.seed, views=1,
                 quality=quality, structure=structure, quality_share=.005)
 
@@ -315,7 +252,7 @@ def main():
         familiar = familiar_means(content, tag, rows, card, given)
         strange = kept(given.work/f'{tag}_decoys{given.n_skin}.npy',
                        lambda: means_of(content, drawn_inputs(rows, card, given)))
-        fit = fitted(familiar, strange, given.k, given.seed)
+        fit = fit_to_sources(familiar, strange, given.k, given.seed)
     by_source = {name: own.distance.to_numpy() for name, own in held.groupby('source')}
     limit = refusal_limit(by_source, SHARE)
     network = with_distance(content, fit)

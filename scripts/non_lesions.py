@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from common import parser_of
+from melanoma_nbdev.phantom.decoys import draw_bare_skin
 from melanoma_nbdev.phantom.lesion import (
-    CAMERAS, contact_sheet, draw_hairs, draw_skin, picture_size, pigment_colour, random_stream,
-    smooth_noise)
+    contact_sheet, pigment_colour, random_stream, smooth_noise)
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 SIZE = 256
@@ -134,16 +134,6 @@ def draw_texture(rng):
     ends = np.array([colour_of(rng), colour_of(rng)])/255
     grain = .03*rng.normal(size=(SIZE, SIZE, 1))
     return as_picture(ends[0] + share*(ends[1] - ends[0]) + grain)
-
-
-def draw_bare_skin(rng):
-    "Skin of the phantom as its cameras see it, and no lesion on it."
-    camera = list(CAMERAS)[rng.integers(len(CAMERAS))]
-    size = picture_size(camera, SIZE)
-    melanin, blood = draw_skin(rng, size, rng.random())[:2]
-    picture = pigment_colour(melanin, blood)*np.array(CAMERAS[camera]['light'], 'f4')
-    hairs = draw_hairs(rng, size, int(rng.integers(0, 12)))[..., None]
-    return as_picture(picture*(1 - .8*hairs) + .01*rng.normal(size=picture.shape))
 
 
 KINDS = dict(noise=draw_noise, flat=draw_flat, gradient=draw_gradient, text=draw_text,

@@ -185,6 +185,21 @@ def _left_out_shares(rows: list) -> str:
     return f" Fitted without the source it is {_shares(known, 'source')}." if known else ''
 
 
+def _shown_words(rows: list) -> str:
+    "How many pictures that are none of a lesion got no answer, by kind."
+    by_kind = {row['kind']: row for row in rows}
+    if 'decoys' in by_kind:
+        return (
+            f"Of other drawings of the kinds that it was fitted to got no answer: "
+            f"{_shares([by_kind['decoys']], 'kind')}; no photographs of other things were shown."
+        )
+    kinds = ('phantom lesions', 'photographs', 'all non-lesions')
+    shown = _shares([row for row in rows if row['kind'] in kinds], 'kind')
+    return (
+        f"Of other pictures got no answer: {shown}; the method was settled when they had been seen."
+    )
+
+
 def _of_refusal(card: dict) -> dict:
     "What the card says of pictures that get no answer."
     found = card.get('ood') or {}
@@ -194,13 +209,11 @@ def _of_refusal(card: dict) -> dict:
         cannot = 'This model cannot refuse: what is no dermoscopic image is answered like one.'
         return dict(refusal=cannot)
     refused = _shares(found['dermoscopy'], 'source')
-    kinds = ('phantom lesions', 'photographs', 'all non-lesions')
-    shown = _shares([row for row in found['shown'] if row['kind'] in kinds], 'kind')
     return dict(
         refusal=f"No answer is given beyond a distance from dermoscopy of {found['limit']:.2f} "
         f"({found['method']}). The limit was chosen on {found['limit_chosen_on']}. Beyond it lie "
-        f"{refused}, the images that it was chosen on.{_left_out_shares(found['dermoscopy'])} Of "
-        f"other pictures got no answer: {shown}; the method was settled when they had been seen."
+        f"{refused}, the images that it was chosen on.{_left_out_shares(found['dermoscopy'])} "
+        f"{_shown_words(found['shown'])}"
     )
 
 # %% ../../nbs/report/42_card.ipynb #3555d4b7

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INTENDED', 'CamNet', 'onnx_bytes', 'parity', 'half_weights', 'shortening', 'score_bins', 'data_rows', 'licence_of',
-           'together_of', 'sources_of', 'make_card', 'export_run', 'melanoma_export']
+           'together_of', 'sources_of', 'make_card', 'export_run']
 
 # %% ../../nbs/report/43_export.ipynb #1628ee8a
 import io
@@ -18,7 +18,6 @@ import numpy as np
 import onnx
 import pandas as pd
 import torch
-from fastcore.script import Param, call_parse
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -27,7 +26,6 @@ from melanoma_nbdev.core import (
     ArtefactError,
     RunError,
     atomic_path,
-    friendly,
     read_json,
     sha256,
     softmax,
@@ -537,22 +535,3 @@ def export_run(
         file.write_bytes(short)
     write_card(dest / 'card.json', card)
     return dest
-
-# %% ../../nbs/report/43_export.ipynb #4da93286
-@call_parse
-@friendly
-def melanoma_export(
-    run: Param("A run folder that was trained with --full", str),
-    dest: Param("Folder for model.onnx and card.json", str),
-    part: Param("full, or the number of a fold", str) = 'full',
-    name: Param("Name on the card (default: the run's)", str) = None,
-):
-    "Write a trained model as an artefact that melanoma_predict and melanoma_app can use."
-    artefact = export_run(run, dest, part if part == 'full' else int(part), name)
-    card = read_json(artefact / 'card.json')
-    metrics = card['metrics']
-    size = (artefact / 'model.onnx').stat().st_size / 2**20
-    print(
-        f"{artefact}: {card['name']}, {size:.1f} MB, out-of-fold AUC {metrics['auc']:.4f} "
-        f"({metrics['lo']:.4f} to {metrics['hi']:.4f}), SHA-256 {card['sha256']}"
-    )
