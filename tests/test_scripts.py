@@ -303,6 +303,19 @@ def test_model_costs(monkeypatch, capsys):
     assert min(record[name] for name in ('parameters', 'gflops', 'train_images_per_s')) > 0
 
 
+def test_int8(monkeypatch, tmp_path, capsys):
+    "Eight bits take less room, and on the pictures shown the answers stay near."
+    from melanoma_nbdev.training.run import train_run
+
+    train_run(tmp_path/'run', **SMALL_RUN | dict(only=[0]))
+    words = '--source phantom --n 40 --calibration 16 --rounds 3'.split()
+    call(monkeypatch, 'int8', tmp_path/'run', *words, '--dest', tmp_path/'int8.json')
+    found = json.loads((tmp_path/'int8.json').read_text())
+    assert set(found) == set(json.loads((RESULTS/'models'/'int8.json').read_text()))
+    assert found['megabytes']['int8'] < found['megabytes']['float32']
+    assert 0 < found['largest'] < .5 and found['n'] == 40
+
+
 def test_pipeline_speed(monkeypatch, tmp_path):
     dest = tmp_path/'efficiency.json'
     words = f'--data phantom --preset nano --n 60 --rounds 1 --dest {dest}'.split()
