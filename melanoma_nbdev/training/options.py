@@ -433,7 +433,7 @@ def _check_word(option, value):
                 f"choose from {', '.join(option.choices)}"
             )
     elif value not in option.choices:
-        if len(option.choices) > 3 or option.name == 'engine':
+        if len(option.choices) > 3:
             raise MelanomaError(
                 f"{option.name} {value!r} is not known; use one of {', '.join(option.choices)}"
             )
