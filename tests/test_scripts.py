@@ -490,6 +490,15 @@ def test_rows_across_sources_from_kept_logits(monkeypatch, tmp_path):
         np.testing.assert_allclose(made[name], before.loc[made.index, name], atol=2e-6)
 
 
+def test_page_screens(monkeypatch, tmp_path, chromium):
+    "Each state of the page twice a width, and the report on paper."
+    monkeypatch.setenv('CHROMIUM', str(chromium))
+    words = '--widths 360 --themes light --lesions 2 --port 8931 --dest'.split()
+    call(monkeypatch, 'page_screens', *words, tmp_path)
+    assert len(list(tmp_path.glob('light-*.png'))) == 8
+    assert (tmp_path/'report.pdf').read_bytes().startswith(b'%PDF')
+
+
 def test_page_answers(monkeypatch, tmp_path):
     "On drawn lesions no promise of the page is broken; a broken one would be counted."
     dest = tmp_path/'answers.json'
