@@ -494,7 +494,8 @@ def test_page_screens(monkeypatch, tmp_path, chromium):
     "Each state of the page twice a width, and the report on paper."
     monkeypatch.setenv('CHROMIUM', str(chromium))
     words = '--widths 360 --themes light --lesions 2 --port 8931 --dest'.split()
-    call(monkeypatch, 'page_screens', *words, tmp_path)
+    done = run([sys.executable, SCRIPTS/'page_screens.py', *words, tmp_path], tmp_path)
+    assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob('light-*.png'))) == 8
     assert (tmp_path/'report.pdf').read_bytes().startswith(b'%PDF')
 
