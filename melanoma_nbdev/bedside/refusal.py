@@ -9,6 +9,8 @@ __all__ = ['NOT_DERMOSCOPY', 'NO_STRUCTURE', 'QUALITY_ADVICE', 'refusal_limits',
 # %% ../../nbs/bedside/47_refusal.ipynb #4020a5a2
 import numpy as np
 
+from .seen import grey_levels
+
 # %% ../../nbs/bedside/47_refusal.ipynb #baff4b81
 NOT_DERMOSCOPY = ("it does not look like a dermoscopic image, so no answer is given; take the "
                   "picture through a dermatoscope, sharp and evenly lit, with the lesion in the "
@@ -38,17 +40,12 @@ def refusal_reason(
     return None if distance <= limits['limit'] else NOT_DERMOSCOPY
 
 # %% ../../nbs/bedside/47_refusal.ipynb #7948ecee
-def _grey(pixels:np.ndarray)->np.ndarray:
-    "Lightness of RGB bytes, in whole numbers, as Pillow weighs them."
-    red, green, blue = (pixels[..., channel].astype(np.int64) for channel in range(3))
-    return (red*19595 + green*38470 + blue*7471 + 0x8000) >> 16
-
 def picture_quality(
     pixels:np.ndarray, # (s, s, 3) uint8, the square that the network sees
 )->dict: # light, structure, sharpness (grey levels), cast (of 1)
     """Mean light, its standard deviation, mean size of the second differences, and how much more
     red than blue there is, as a part of the mean."""
-    grey = _grey(pixels)
+    grey = grey_levels(pixels)
     inner = 4*grey[1:-1, 1:-1]
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     colours = pixels.reshape(-1, 3).mean(0, dtype=np.float64)
