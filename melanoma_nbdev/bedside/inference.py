@@ -185,7 +185,7 @@ def _bytes_of(path:Path)->bytes|None:
     return path.read_bytes() if path.is_file() else None
 
 def load_artefact(
-    path:str|Path|None=None, # A folder with `model.onnx`, `card.json`, maybe `seen.bin`; None: the package's
+    path:str|Path|None=None, # A folder with the two or three files; None: the package's
     threads:int|None=None, # As in `Predictor`
     lean:bool=False, # As in `Predictor`
 )->Predictor:
@@ -385,7 +385,7 @@ def predict_files(
     predictor:Predictor|None=None, # None: the model that the package brings along
     progress:str|None=None, # What the bar, or a line a minute, says; None: nothing
     part:PartTable|None=None, # Where rows are put as they come, and taken from
-)->pd.DataFrame: # A row per file: file, p_melanoma, error, p_<diagnosis>..., width, height, warning, trained_on
+)->pd.DataFrame: # A row per file, with the columns of `answer_row`
     "The answers for many files as a table."
     predictor, rows = predictor or load_artefact(threads=1), []
     bar = progress_bar(len(files), progress, progress is None, unit='img', file=sys.stderr)

@@ -51,8 +51,8 @@ def fingerprints(
 )->np.ndarray: # (8, RECORD) uint8
     "The fingerprints of a picture, turned and mirrored in all ways; the first is as it is held."
     grey = grey_levels(pixels)
-    ways = [side for side in (grey, grey[:, ::-1])]
-    return np.stack([_bits(np.rot90(way, quarter)) for way in ways for quarter in range(4)])
+    sides = grey, grey[:, ::-1]
+    return np.stack([_bits(np.rot90(side, quarter)) for side in sides for quarter in range(4)])
 
 # %% ../../nbs/bedside/46_seen.ipynb #a8bcad92
 SEEN_FILE = 'seen.bin'
@@ -113,8 +113,8 @@ def seen_distance(
                default=BITS)
 
 # %% ../../nbs/bedside/46_seen.ipynb #ca83d45d
-TRAINED_ON = ("this picture, or a copy of it, was among the images that the model was trained on: its "
-              "answer says little about new pictures")
+TRAINED_ON = ("this picture, or a copy of it, was among the images that the model was trained on: "
+              "its answer says little about new pictures")
 "What is said of a picture whose fingerprint is that of a training image"
 
 def was_trained_on(
