@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_MEMORY', 'MIN_SIDE', 'SMALL_SIDE', 'SIGNATURES', 'CROPS', 'INNER', 'what_is_it',
-           'to_rgb', 'read_image', 'open_image', 'square', 'both_squares', 'to_input', 'preprocess']
+           'to_rgb', 'read_image', 'open_image', 'square', 'both_squares', 'to_input', 'preprocess', 'grey_levels',
+           'picture_quality']
 
 # %% ../nbs/01_images.ipynb #d03b563e
 import io, math, os, struct, warnings
@@ -699,3 +700,25 @@ def preprocess(
     "The array that the network takes: `square` and `to_input`, as in training."
     picture = square(image, card['size'], card.get('crop', 'centre'))
     return to_input(picture, card['mean'], card['std'])
+
+# %% ../nbs/01_images.ipynb #a4d659a0
+def grey_levels(
+    pixels:np.ndarray, # (..., 3) uint8, RGB
+)->np.ndarray: # (...), int64
+    "Lightness of RGB bytes, in whole numbers, as Pillow weighs them."
+    red, green, blue = (pixels[..., channel].astype(np.int64) for channel in range(3))
+    return (red*19595 + green*38470 + blue*7471 + 0x8000) >> 16
+
+def picture_quality(
+    pixels:np.ndarray, # (s, s, 3) uint8, the square that the network sees
+)->dict: # light, structure, sharpness (grey levels), cast (of 1)
+    """Mean light, its standard deviation, mean size of the second differences, and how much more
+    red than blue there is, as a part of the mean."""
+    grey = grey_levels(pixels)
+    inner = 4*grey[1:-1, 1:-1]
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    colours = pixels.reshape(-1, 3).mean(0, dtype=np.float64)
+    mean = max(float(colours.mean()), 1.)
+    return dict(light=float(grey.mean()), structure=float(grey.std()),
+                sharpness=float(np.abs(inner - around).mean()),
+                cast=float((colours[0] - colours[2])/mean))

@@ -10,9 +10,11 @@ from conftest import PAGE, ROOT, Served, free_port, until
 from PIL import Image
 
 from melanoma_nbdev.bedside.answer import PAGE_FOLDER
+from melanoma_nbdev.bedside.seen import TRAINED_ON
 from melanoma_nbdev.bedside.serve import SCRIPTS
 from melanoma_nbdev.bedside.texts import reason, text
 from melanoma_nbdev.core import read_json, write_card
+from melanoma_nbdev.phantom.dataset import draw_row, phantom_table
 
 PHANTOMS = sorted((ROOT / 'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 SIZES = dict(laptop=(1280, 800), phone=(390, 844))
@@ -30,6 +32,16 @@ def files(tmp_path_factory):
     (d / 'empty.jpg').write_bytes(b'')
     assert (d / 'large.png').stat().st_size > 28.5e6
     return [d / n for n in ('left shoulder <2026>.jpg', 'large.png', 'notes.jpg', 'empty.jpg')]
+
+
+@pytest.fixture(scope='module')
+def learnt(tmp_path_factory):
+    "One of the drawn lesions that the model in the package was trained on, drawn again."
+    table = phantom_table(n_images=600, n_patients=150, size=160, prevalence=0.2, seed=1)
+    path = tmp_path_factory.mktemp('learnt') / 'learnt.jpg'
+    picture, _ = draw_row(table.iloc[0], 1, 160)
+    picture.save(path, 'JPEG', quality=88)
+    return path
 
 
 @pytest.fixture
@@ -416,6 +428,27 @@ def test_refused_picture(visit, files, dark, axe):
         page.click('.take a >> nth=1')
     rows = Path(taken.value.path()).read_text().split('<tr')[2:]
     assert len(rows) == 2 and all('<img' in row for row in rows) and 'dark.png' in rows[1]
+
+
+def test_training_image(visit, learnt, axe):
+    """A picture that the model was trained on: its card, tile, report and table say so; those of
+    another one do not."""
+    page = visit('narrow', query='?lang=de')
+    choose(page, [learnt, PHANTOMS[3]])
+    answered(page, 2)
+    said, remark = text('trained_on', language='de'), reason(TRAINED_ON, language='de')
+    page.click('.tile:has(.learnt)')
+    card = page.locator('article:visible')
+    assert learnt.name in card.locator('h3').inner_text()
+    assert card.locator('.mark.learnt').inner_text() == said
+    assert remark[1:] in card.locator('.warn').inner_text()
+    assert page.locator('.learnt').all_text_contents() == [said] * 2
+    assert faults(page, axe) == [] and too_wide(page) == []
+    table = table_of(page).set_index('file').warning.fillna('')
+    assert TRAINED_ON in table[learnt.name] and TRAINED_ON not in table[PHANTOMS[3].name]
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=1')
+    assert Path(taken.value.path()).read_text().count(remark) == 1
 
 
 def test_messages_gather(visit, files, tmp_path):

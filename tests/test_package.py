@@ -17,7 +17,8 @@ HEAVY = ('torch', 'torchvision', 'fastai', 'timm')
 LIGHT_SET = {'numpy', 'pandas', 'onnxruntime', 'voila', 'ipywidgets', 'anywidget', 'ipykernel',
              'fastcore'}
 FULL_SET = {*HEAVY, 'scikit-learn', 'scipy', 'nbdev'}
-WHEEL_HOLDS = ('weights/model.onnx', 'weights/card.json', 'bedside/page/app.ipynb')
+WHEEL_HOLDS = ('weights/model.onnx', 'weights/card.json', 'weights/seen.bin',
+               'bedside/page/app.ipynb')
 UNDESCRIBED = re.compile(r'^  (?:-h, )?(--?\w[\w-]*)(?: \w+)?$(?!\n {10,}\S)', flags=re.M)
 
 parser = ConfigParser(delimiters=['='])

@@ -420,7 +420,10 @@ def another_temperature(model):
     (signed(weights_elsewhere), 'weights from another file'),
     (lambda model: (model/'model.onnx').unlink(), 'is missing'),
     (lambda model: (model/'card.json').write_text('{'), 'not a JSON file'),
-    (another_temperature, 'card.json was changed or damaged')])
+    (another_temperature, 'card.json was changed or damaged'),
+    (lambda model: (model/'seen.bin').unlink(), 'seen.bin is missing'),
+    (lambda model: (model/'seen.bin').write_bytes(bytes(320)), 'changed or damaged'),
+    (change_card(seen=dict(n=1, bits=64, limit=8, sha256='')), 'reads 256')])
 def test_refuses_a_changed_model(tmp_path, change, reason):
     "Whatever was changed, no answer, one sentence, status 2; nothing of a stranger's code is run."
     shutil.copy(PHANTOMS[0], tmp_path/'a.jpg')

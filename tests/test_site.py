@@ -24,17 +24,18 @@ import test_app
 import test_hostile
 from conftest import KEPT, ROOT, until
 from PIL import Image, ImageEnhance, ImageFilter
-from test_app import dark, files  # noqa: F401 (fixtures)
+from test_app import dark, files, learnt  # noqa: F401 (fixtures)
 from test_texts import all_sentences
 
 from melanoma_nbdev.bedside.answer import Lesion, card_html, cohorts, operating_points
 from melanoma_nbdev.bedside.app import examples
 from melanoma_nbdev.bedside.inference import _card_fault, load_artefact
+from melanoma_nbdev.bedside.seen import TRAINED_ON, fingerprints
 from melanoma_nbdev.bedside.site import write_site
 from melanoma_nbdev.bedside.texts import LANGUAGES, reason
 from melanoma_nbdev.core import ImageError, MelanomaError, write_card
 from melanoma_nbdev.evidence.decisions import conformal_sets, set_words
-from melanoma_nbdev.images import MIN_SIDE, read_image
+from melanoma_nbdev.images import MIN_SIDE, read_image, square
 
 PHANTOMS = sorted((ROOT/'melanoma_nbdev/examples/jpeg/train').glob('*.jpg'))
 PAGE = ROOT/'melanoma_nbdev/bedside/page'
@@ -235,6 +236,28 @@ def test_equal_pixels_equal_answers(engine, predictor):
         assert np.abs(np.ravel(expected['cam']) - found['cam']).max() < 1e-3
 
 
+@pytest.mark.parametrize('side', [18, 31, 160, 224])
+def test_fingerprints_are_pythons(engine, side):
+    "From the same pixels every bit of a picture's eight fingerprints is Python's."
+    photos = [square(read_image(path)[0], side) for path in PHANTOMS[:6]]
+    for image in [*photos, noise(side, side, side), Image.new('RGB', (side, side), 'brown')]:
+        found = engine.evaluate('pixels => fingerprintsOf(pixels)', pixels_of(image))
+        expected = fingerprints(np.asarray(image)).tolist()
+        assert sorted(found) == sorted(expected) and found[0] == expected[0]
+
+
+def test_training_images_are_recognised(engine, predictor, learnt):  # noqa: F811
+    "A picture that the model was trained on, turned too, and others: as in Python."
+    known, other = read_image(learnt)[0], read_image(PHANTOMS[0])[0]
+    turns = [known.transpose(way) for way in Image.Transpose]
+    pictures = [known, *turns, other, Image.new('RGB', (90, 90), 'brown')]
+    expected = [one['trained_on'] for one in predictor.predict(pictures)]
+    found = [engine.evaluate('pixels => fromPixels(pixels)', pixels_of(one)) for one in pictures]
+    assert [one['trained_on'] for one in found] == expected == [True]*8 + [False]*2
+    remarks = [TRAINED_ON in one['warnings'] for one in found]
+    assert remarks == expected
+
+
 def test_files_of_the_examples(engine, predictor):
     "From the files themselves, decoded by the browser, the answers are as close."
     for path in PHANTOMS[:40]:
@@ -361,6 +384,8 @@ def test_stricter_than_python(engine, kind, mode):
     assert found['kind'] == 'ImageError' and 'save it' in found['error']
 
 
+SEEN = dict(n=1, bits=256, limit=9, sha256='')
+
 FAULT = """async cards => {
     const {cardFault} = await import(new URL('engine.js', location).href);
     const facts = await (await fetch('facts.json')).json();
@@ -373,9 +398,11 @@ def test_cards_are_refused_as_in_python(engine, predictor):
     wrong = [dict(crop='center'), dict(crop=None), dict(size=8), dict(calibration=[1]),
              dict(classes=['MEL', ['NV']]), dict(symmetries=9), dict(mean=[0, 0]), dict(ood=[1]),
              dict(ood=dict(limit='1')), dict(ood=dict(quality=dict(sharp=[0, 1]))),
-             dict(ood=dict(quality=[1])), dict(ood=dict(quality=dict(light=[0])))]
+             dict(ood=dict(quality=[1])), dict(ood=dict(quality=dict(light=[0]))), dict(seen=[1]),
+             dict(seen=SEEN | dict(n='1')), dict(seen=SEEN | dict(bits=64)),
+             dict(seen=SEEN | dict(limit=256)), dict(seen=SEEN | dict(sha256=None))]
     fine = [{}, dict(crop='inner'), dict(ood=None), dict(ood={}),
-            dict(ood=dict(quality=dict(light=[None, 9])))]
+            dict(ood=dict(quality=dict(light=[None, 9]))), dict(seen=None), dict(seen=SEEN)]
     cards = [predictor.card | fields for fields in wrong + fine]
     found = engine.evaluate(FAULT, cards)
     for card, fault in zip(cards, found, strict=True):
@@ -471,6 +498,11 @@ def test_refused_picture(app_visit, files, dark, axe):  # noqa: F811
     test_app.test_refused_picture(app_visit, files, dark, axe)
 
 
+def test_training_image(app_visit, learnt, axe):  # noqa: F811
+    "A picture that the model was trained on is said to be one, by the test of the Voila page."
+    test_app.test_training_image(app_visit, learnt, axe)
+
+
 def test_order_of_tiles(app_visit, files, axe):  # noqa: F811
     "Order and choice of the tiles, by the test of the Voila page."
     test_app.test_order_of_tiles(app_visit, files, axe)
@@ -555,6 +587,7 @@ def lesions_to_read(card):
         others = [name for name in card['classes'] if name != 'MEL']
         probs = dict(zip(others, map(float, rest), strict=True)) | dict(MEL=score)
         answer = dict(p_melanoma=score, probs=probs, width=640, height=480, error=None,
+                      trained_on=(None, True, False)[number % 3],
                       warnings=['only 70 x 90 pixels: details that the answer needs may be missing',
                                 'hardly any structure: is this a photo of a lesion?', '<i>'])
         lesion = Lesion('a <b> & "c"', 'drawn', answer, 'data:,seen', 'data:,map', 'data:,thumb')
@@ -1016,12 +1049,12 @@ def newer(site, folder):
     model.mkdir()
     card = json.loads((site/'card.json').read_text()) | dict(name='second edition')
     write_card(model/'card.json', card)
-    shutil.copy(site/'model.onnx', model)
+    for name in ('model.onnx', 'seen.bin'): shutil.copy(site/name, model)
     write_site(folder/'melanoma', model)
 
 
-@pytest.mark.parametrize('name', ['model.onnx', 'card.json', 'facts.json', 'lib/ort.wasm',
-                                  'manifest.json'])
+@pytest.mark.parametrize('name', ['model.onnx', 'seen.bin', 'card.json', 'facts.json',
+                                  'lib/ort.wasm', 'manifest.json'])
 def test_a_flipped_bit_is_refused(visit, site, tmp_path, name):
     "A bit flipped in model, card or another part: no answer, and the reason in words."
     shutil.copytree(site, tmp_path/'melanoma')

@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 
 from melanoma_nbdev.bedside.answer import Lesion, card_html, report_html, tiles_html
+from melanoma_nbdev.bedside.seen import TRAINED_ON
 from melanoma_nbdev.bedside.texts import LANGUAGES, TEXTS, reason
 from melanoma_nbdev.core import package_dir, read_json
 from melanoma_nbdev.report.export import INTENDED
@@ -144,7 +145,7 @@ def said_by_engine():
 def all_sentences():
     "Everything that can be said of a file, in English."
     modules = 'images.py', 'bedside/refusal.py'
-    return sorted(said_by_engine().union(*map(said_by_python, modules)))
+    return sorted(said_by_engine().union({TRAINED_ON}, *map(said_by_python, modules)))
 
 
 @pytest.mark.parametrize('language', OTHERS)

@@ -24,9 +24,12 @@ from ..core import (
     sha256, softmax, wrong_use)
 from .files import PartTable, check_table, list_files, write_table
 from .refusal import (
-    QUALITY_ADVICE, picture_quality, quality_remarks, refusal_limits, refusal_reason)
+    QUALITY_ADVICE, quality_remarks, refusal_limits, refusal_reason)
+from .seen import (
+    SEEN_FILE, TRAINED_ON, read_seen, seen_fault, was_trained_on)
 from ..engine import core_count, progress_bar, thread_map
-from ..images import CROPS, MAX_BYTES, both_squares, read_image, to_input
+from ..images import (
+    CROPS, MAX_BYTES, both_squares, picture_quality, read_image, to_input)
 
 # %% ../../nbs/bedside/50_inference.ipynb #1ec6164d
 _FORMAT = 1
@@ -93,7 +96,7 @@ def _card_fault(card:dict)->str|None:
         return f"its format is {card['format']!r}, and this release reads format {_FORMAT}"
     missing = [field for field in _CARD_FIELDS if field not in card]
     if missing: return f"missing {', '.join(missing)}"
-    return _input_fault(card) or _output_fault(card) or _refusal_fault(card)
+    return _input_fault(card) or _output_fault(card) or _refusal_fault(card) or seen_fault(card)
 
 def _check_card(card:dict):
     "Raise `ArtefactError` for the first field of a card that is missing or cannot be."
@@ -159,6 +162,7 @@ class Predictor:
         card:dict, # The object in `card.json`
         threads:int|None=None, # Of one pass through the network; None: all cores, four at most
         lean:bool=False, # Give memory back after each pass, which takes a little longer
+        seen:bytes|None=None, # The bytes of `seen.bin`; None: training images are not recognised
     ):
         _check_card(card)
         found, expected = sha256(model), str(card['sha256'])
@@ -167,6 +171,7 @@ class Predictor:
                                 f"{expected[:12]}...; one of the two was changed or damaged, so no "
                                 "answer is given: restore both from where they came")
         self.card, self.classes, self.views = card, card['classes'], card.get('symmetries', 8)
+        self.seen = None if seen is None else read_seen(card, seen)
         self.threads = threads or min(4, core_count())
         self.session = _session(model, self.threads, lean)
         _check_ports(self.session, card)
@@ -176,8 +181,12 @@ class Predictor:
         return f"Predictor({self.card['name']}: {classes}; {size} px; {self.card['sha256'][:12]})"
 
 # %% ../../nbs/bedside/50_inference.ipynb #37e971ef
+def _bytes_of(path:Path)->bytes|None:
+    "The bytes of a file that an artefact may lack."
+    return path.read_bytes() if path.is_file() else None
+
 def load_artefact(
-    path:str|Path|None=None, # A folder with `model.onnx` and `card.json`; None: the package's
+    path:str|Path|None=None, # A folder with the two or three files; None: the package's
     threads:int|None=None, # As in `Predictor`
     lean:bool=False, # As in `Predictor`
 )->Predictor:
@@ -194,7 +203,9 @@ def load_artefact(
     if card.get('seal') != seal_of(card):
         raise ArtefactError(f"{path.name}/card.json was changed or damaged since it was written; "
                             "restore it from where it came, or export the model again")
-    return Predictor((path/'model.onnx').read_bytes(), card, threads, lean)
+    predictor = Predictor((path/'model.onnx').read_bytes(), card, threads, lean)
+    predictor.seen = read_seen(card, _bytes_of(path/SEEN_FILE))
+    return predictor
 
 # %% ../../nbs/bedside/50_inference.ipynb #7571f167
 def _probabilities(
@@ -260,7 +271,7 @@ _NOTHING = dict(p_melanoma=None, probs={}, logits={}, cam=None)
 
 def _no_answer(error:ImageError)->dict:
     "The answer for an image that could not be read."
-    return dict(_NOTHING, width=None, height=None, warnings=[], error=str(error))
+    return dict(_NOTHING, width=None, height=None, warnings=[], error=str(error), trained_on=None)
 
 # %% ../../nbs/bedside/50_inference.ipynb #7f3ef0d5
 def _both_inputs(card:dict, both:list)->np.ndarray: # (2, 3, s, s)
@@ -272,13 +283,13 @@ def _quality(both:list)->dict:
     first, second = (picture_quality(np.asarray(one)) for one in both)
     return {name: (first[name] + second[name])/2 for name in first}
 
-def _prepared(card:dict, image, remarks:list)->tuple:
+def _prepared(card:dict, image, remarks:list, seen:np.ndarray|None=None)->tuple:
     "(inputs of the network, what the answer repeats): a large picture is not kept."
     both = both_squares(image, card['size'], card.get('crop', 'centre'))
-    quality = _quality(both)
+    quality, known = _quality(both), was_trained_on(card, seen, np.asarray(both[0]))
     facts = dict(width=image.width, height=image.height,
-                 warnings=remarks + quality_remarks(card, quality),
-                 error=refusal_reason(card, None, quality['structure']))
+                 warnings=[TRAINED_ON]*bool(known) + remarks + quality_remarks(card, quality),
+                 error=refusal_reason(card, None, quality['structure']), trained_on=known)
     return _both_inputs(card, both), facts
 
 @patch
@@ -296,7 +307,7 @@ def run(self:Predictor,
     pictures:list, # Of (RGB image, remarks), as `read_image` gives them
 )->list: # Of dicts, see `predict`
     "Answers for images that were read already."
-    return [self._answer_to(*_prepared(self.card, *picture)) for picture in pictures]
+    return [self._answer_to(*_prepared(self.card, *picture, self.seen)) for picture in pictures]
 
 # %% ../../nbs/bedside/50_inference.ipynb #d00a1a27
 @patch
@@ -314,7 +325,8 @@ _UNPACKED = threading.BoundedSemaphore(4)
 def _read_and_answer(self:Predictor, source, max_bytes:int)->dict:
     "The answer to an image; for one that cannot be read, the reason. The picture itself is let go."
     try:
-        with _UNPACKED: prepared = _prepared(self.card, *read_image(source, max_bytes))
+        with _UNPACKED:
+            prepared = _prepared(self.card, *read_image(source, max_bytes), self.seen)
     except ImageError as error: return _no_answer(error)
     return self._answer_to(*prepared)
 
@@ -332,7 +344,8 @@ def predict(self:Predictor,
     images, # A path, the bytes of a file or a PIL image; or a list of them
     max_bytes:int=MAX_BYTES, # Refuse larger files
 ): # A dict, or a list of dicts
-    """The answer to an image: p_melanoma, probs, logits, cam, width, height, warnings, error.
+    """The answer to an image: p_melanoma, probs, logits, cam, width, height, warnings, error,
+    trained_on (whether it is one of the training images; None: this model cannot tell).
 
     One image alone that cannot be read raises `ImageError`. In a list, the reason why one cannot
     be read stands in its `error`. A picture that is refused always has its reason in `error`, and
@@ -350,7 +363,7 @@ def answer_row(
     probabilities = {f'p_{diagnosis}': answer['probs'].get(diagnosis) for diagnosis in classes}
     return dict(file=file, p_melanoma=answer['p_melanoma'], error=answer['error'] or '',
                 **probabilities, width=answer['width'], height=answer['height'],
-                warning='; '.join(answer['warnings']))
+                warning='; '.join(answer['warnings']), trained_on=answer['trained_on'])
 
 # %% ../../nbs/bedside/50_inference.ipynb #8d492743
 def _rows_of(
@@ -373,7 +386,7 @@ def predict_files(
     predictor:Predictor|None=None, # None: the model that the package brings along
     progress:str|None=None, # What the bar, or a line a minute, says; None: nothing
     part:PartTable|None=None, # Where rows are put as they come, and taken from
-)->pd.DataFrame: # A row per file: file, p_melanoma, error, p_<diagnosis>..., width, height, warning
+)->pd.DataFrame: # A row per file, with the columns of `answer_row`
     "The answers for many files as a table."
     predictor, rows = predictor or load_artefact(threads=1), []
     bar = progress_bar(len(files), progress, progress is None, unit='img', file=sys.stderr)
@@ -383,7 +396,8 @@ def predict_files(
     bar.close()
     columns = list(answer_row('', _no_answer(ImageError()), predictor.classes))
     table = pd.DataFrame(rows, columns=columns)
-    return table.astype(dict(width='Int64', height='Int64', p_melanoma='float64'))
+    return table.astype(dict(width='Int64', height='Int64', p_melanoma='float64',
+                             trained_on='boolean'))
 
 # %% ../../nbs/bedside/50_inference.ipynb #3bba348a
 def _taken_over(part:PartTable, files:list):

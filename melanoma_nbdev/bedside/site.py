@@ -28,6 +28,7 @@ from melanoma_nbdev.bedside.answer import (
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
 from .refusal import NO_STRUCTURE, NOT_DERMOSCOPY, QUALITY_ADVICE
+from .seen import SEEN_FILE, TRAINED_ON
 from .texts import LANGUAGES, PAGE_FOLDER, text
 from ..core import (
     DX, MelanomaError, friendly, package_dir, pd, read_json, sha256, write_json, write_text)
@@ -51,7 +52,8 @@ def site_facts(
     "What `engine.js` has to know of Python's constants and sentences."
     meanings = dict(svg=what_is_it(b'<svg'), html=what_is_it(b'<html'),
                     text=what_is_it(b'words'), unknown=what_is_it(bytes(8)))
-    return dict(refusal=dict(far=NOT_DERMOSCOPY, flat=NO_STRUCTURE, advice=QUALITY_ADVICE),
+    return dict(refusal=dict(far=NOT_DERMOSCOPY, flat=NO_STRUCTURE, advice=QUALITY_ADVICE,
+                             seen=TRAINED_ON),
                 max_bytes=MAX_UPLOAD * 2**20, max_pixels=MAX_PIXELS,
                 min_side=MIN_SIDE, small_side=SMALL_SIDE,
                 inner=INNER, dx=DX, views=views, signatures=_signatures(), meanings=meanings)
@@ -196,7 +198,8 @@ def _examples_into(folder:Path)->list:
 def _model_into(folder:Path, model:Path)->int:
     "Copy an artefact that opens; the symmetries that are averaged. `ArtefactError` if it does not."
     predictor = load_artefact(model)
-    for name in ('model.onnx', 'card.json'): shutil.copyfile(model/name, folder/name)
+    names = ['model.onnx', 'card.json', *([] if predictor.seen is None else [SEEN_FILE])]
+    for name in names: shutil.copyfile(model/name, folder/name)
     return predictor.views
 
 def _page_into(folder:Path, views:int):

@@ -216,6 +216,29 @@ def _of_refusal(card: dict) -> dict:
         f"{_shown_words(found['shown'])}"
     )
 
+# %% ../../nbs/report/42_card.ipynb #52a23224
+def _of_seen(card: dict) -> dict:
+    "What the card says of its training images, by which they are recognised."
+    found = card.get('seen')
+    if not found:
+        return {}
+    said = (
+        f"Beside the network lies `seen.bin`, a fingerprint of {found['bits']} bits of each of its "
+        f"{found['n']:,} training images, by which page and command notice one that they are shown."
+    )
+    false, again = (found.get(name) or [] for name in ('false_matches', 'found_again'))
+    if not false or not again:
+        return dict(seen=said)
+    return dict(
+        seen=f"{said} Taken for a training image, though they are none: {_matches(false)}. "
+        f"Copies that were recognised: {_matches(again)}."
+    )
+
+
+def _matches(rows: list) -> str:
+    "How many pictures of each kind were taken for a training image."
+    return '; '.join(f"{row['kind']}, {row['matched']:,} of {row['n']:,}" for row in rows)
+
 # %% ../../nbs/report/42_card.ipynb #3555d4b7
 def facts_in_words(
     facts: dict,  # From `run_facts`
@@ -224,7 +247,7 @@ def facts_in_words(
     metrics, environment = facts['metrics'], facts['environment']
     config, card = facts['config'], facts['card']
     said = _of_network({**config, **card}, config.get('meta') or []) | _of_data(card, config)
-    said |= _of_metrics(metrics) | _of_refusal(card)
+    said |= _of_metrics(metrics) | _of_refusal(card) | _of_seen(card)
     said |= _of_calibration(metrics.get('calibration')) | _of_subgroups(metrics.get('subgroups'))
     said |= _of_sources(card)
     versions = [
@@ -415,6 +438,7 @@ def model_card(
         full=facts['card'].get('part', 'full') == 'full',
         sampled='n_represented' in metrics,
         use=said.get('intended_use', USE),
+        seen=said.get('seen'),
         level=f"{metrics['level']:.0%}",
         headline=_headline_rows(metrics, facts['card']),
         points=_points(metrics, facts['card']),

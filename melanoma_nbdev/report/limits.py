@@ -16,7 +16,6 @@ import pandas as pd
 from fastcore.script import Param, call_parse
 from PIL import Image
 
-from ..bedside.refusal import picture_quality
 from melanoma_nbdev.core import (
     MelanomaError,
     RunError,
@@ -30,7 +29,7 @@ from ..data.manifest import load_manifest, load_manifests
 from ..engine import progress_bar
 from ..evidence.auc import wilson
 from ..evidence.disturbances import DISTURBANCES
-from ..images import open_image, preprocess, square
+from ..images import open_image, picture_quality, preprocess, square
 from ..phantom.decoys import decoys, draw_bare_skin
 from ..phantom.lesion import random_stream
 from melanoma_nbdev.report.distance import (

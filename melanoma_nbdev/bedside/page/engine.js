@@ -545,7 +545,7 @@ export function cardFault(card, facts) {
   }
   const views = card.symmetries ?? 8;
   if (!(Number.isInteger(views) && views >= 1 && views <= 8)) return `symmetries is ${views}, not a number from 1 to 8`;
-  return refusalFault(card.ood || {}, facts.refusal.advice);
+  return refusalFault(card.ood || {}, facts.refusal.advice) ?? seenFault(card);
 }
 
 /* SHA-256 of bytes, by the browser's own cryptography. */
@@ -622,13 +622,109 @@ function walk(side, k) {
 /* `inference._symmetry_undone`: a mirrored turn undoes itself, a plain one is turned back. */
 export const undone = (planes, side, k) => symmetry(planes, side, k >= 4 ? k : (4 - k)%4);
 
+// ---- seen: is it one of the training images
+
+const GRID = 18, BITS = (GRID - 2)**2, RECORD = BITS/8;
+
+/* `images.grey_levels` of RGB bytes. */
+function greyLevels(data) {
+  const grey = new Int32Array(data.length/3);
+  for (let i = 0; i < grey.length; i++) {
+    grey[i] = (data[3*i]*19595 + data[3*i + 1]*38470 + data[3*i + 2]*7471 + 0x8000) >> 16;
+  }
+  return grey;
+}
+
+/* `seen._block_means` of a square of grey levels. */
+function blockMeans(grey, side) {
+  const edges = Array.from({length: GRID + 1}, (_, i) => Math.floor(i*side/GRID)), means = [];
+  for (let row = 0; row < GRID; row++) {
+    for (let column = 0; column < GRID; column++) {
+      let sum = 0;
+      for (let y = edges[row]; y < edges[row + 1]; y++) {
+        for (let x = edges[column]; x < edges[column + 1]; x++) sum += grey[y*side + x];
+      }
+      means.push(Math.floor(256*sum/((edges[row + 1] - edges[row])*(edges[column + 1] - edges[column]))));
+    }
+  }
+  return means;
+}
+
+/* `seen._bits`: the fingerprint of a square of grey levels. */
+function fingerprintOf(grey, side) {
+  const means = blockMeans(grey, side), bytes = new Uint8Array(RECORD);
+  for (let bit = 0; bit < BITS; bit++) {
+    const at = (1 + Math.floor(bit/(GRID - 2)))*GRID + 1 + bit%(GRID - 2);
+    const around = means[at - GRID] + means[at + GRID] + means[at - 1] + means[at + 1];
+    if (4*means[at] > around) bytes[bit >> 3] |= 0x80 >> (bit & 7);
+  }
+  return bytes;
+}
+
+/* `seen.fingerprints`: of the RGB bytes of a square, held in all eight ways. */
+export function fingerprints({data, width}) {
+  const grey = greyLevels(data);
+  return Array.from({length: 8}, (_, k) => fingerprintOf(symmetry(grey, width, k), width));
+}
+
+/* How many bits of a 32-bit number are set. */
+function bitsSet(number) {
+  let n = number - ((number >>> 1) & 0x55555555);
+  n = (n & 0x33333333) + ((n >>> 2) & 0x33333333);
+  return Math.imul((n + (n >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}
+
+/* `seen.seen_distance`; `known` as `readSeen` gives it. */
+export function seenDistance(known, ways) {
+  const words = RECORD/4;
+  let least = BITS;
+  for (const way of ways) {
+    const asked = new Uint32Array(way.slice().buffer);
+    for (let at = 0; at < known.length; at += words) {
+      let apart = 0;
+      for (let i = 0; i < words && apart < least; i++) apart += bitsSet(known[at + i] ^ asked[i]);
+      least = Math.min(least, apart);
+    }
+  }
+  return least;
+}
+
+/* `seen.seen_fault`: what is wrong with what a card says of `seen.bin`, or null. */
+function seenFault({size, seen = null}) {
+  if (seen === null) return null;
+  if (typeof seen !== 'object' || Array.isArray(seen)) return `seen is ${JSON.stringify(seen)}, not facts by name`;
+  const wrong = ['n', 'bits', 'limit'].find(name => !(Number.isInteger(seen[name]) && seen[name] >= 0));
+  if (wrong) return `seen.${wrong} is ${JSON.stringify(seen[wrong])}, not a whole number`;
+  if (seen.bits !== BITS) return `seen.bits is ${seen.bits}, and this release reads ${BITS}`;
+  if (seen.limit >= BITS) return `seen.limit is ${seen.limit}, not below ${BITS}`;
+  if (size < GRID) return `seen is for squares of ${GRID} pixels and more`;
+  return typeof seen.sha256 === 'string' ? null : 'seen.sha256 is missing';
+}
+
+/* `seen.read_seen`: the fingerprints of the training images as 32-bit words; null where the card
+ * names no file. `ArtefactError` for one that is missing or was changed. */
+async function readSeen({seen = null}, content) {
+  if (seen === null) return null;
+  const restore = 'restore both from where they came';
+  if (!content) throw new ArtefactError(`seen.bin is missing, and card.json names it; ${restore}`);
+  const found = await sha256(content);
+  if (found !== seen.sha256) {
+    throw new ArtefactError(`seen.bin has the hash ${found.slice(0, 12)}... and the card says `
+      + `${seen.sha256.slice(0, 12)}...; one of the two was changed or damaged, so no answer is given: ${restore}`);
+  }
+  if (content.length !== seen.n*RECORD) {
+    throw new ArtefactError(`seen.bin has ${content.length} bytes, not ${RECORD} for each of the ${seen.n} images `
+      + `that card.json names; ${restore}`);
+  }
+  return new Uint32Array(content.slice().buffer);
+}
+
 // ---- refusal
 
-/* `refusal.picture_quality` of the RGB bytes of a square. */
+/* `images.picture_quality` of the RGB bytes of a square. */
 export function pictureQuality({data, width, height}) {
-  const n = width*height, grey = new Int32Array(n), sums = [0, 0, 0];
+  const n = width*height, grey = greyLevels(data), sums = [0, 0, 0];
   for (let i = 0; i < n; i++) {
-    grey[i] = (data[3*i]*19595 + data[3*i + 1]*38470 + data[3*i + 2]*7471 + 0x8000) >> 16;
     for (let c = 0; c < 3; c++) sums[c] += data[3*i + c];
   }
   const light = grey.reduce((a, b) => a + b, 0)/n;
@@ -695,10 +791,11 @@ const NO_ROOM = 'this device has too little free memory for the model; close oth
 
 /* `inference.Predictor`: a model that is ready to answer. */
 export class Predictor {
-  constructor(card, session, ort, facts) { Object.assign(this, {card, session, ort, facts}); }
+  constructor(card, session, ort, facts, known) { Object.assign(this, {card, session, ort, facts, known}); }
 
-  /* The model in bytes; `ArtefactError` where it and its card disagree. */
-  static async load(model, card, ort, facts) {
+  /* The model in bytes, and those of `seen.bin` where the card names it; `ArtefactError` where they
+   * and the card disagree. */
+  static async load(model, card, ort, facts, seen = null) {
     const fault = cardFault(card, facts);
     if (fault) throw new ArtefactError(`card.json: ${fault}; export the model again with melanoma_export`);
     const found = await sha256(model), expected = String(card.sha256);
@@ -707,6 +804,7 @@ export class Predictor {
         + `${expected.slice(0, 12)}...; one of the two was changed or damaged, so no answer is given: `
         + 'restore both from where they came');
     }
+    const known = await readSeen(card, seen);
     const options = {executionProviders: ['wasm'], graphOptimizationLevel: 'all'};
     let session;
     try { session = await ort.InferenceSession.create(new Uint8Array(model), options); }
@@ -719,7 +817,7 @@ export class Predictor {
       throw new ArtefactError('card.json has a limit of refusal, and model.onnx gives no distance; '
         + 'restore both from where they came');
     }
-    return new Predictor(card, session, ort, facts);
+    return new Predictor(card, session, ort, facts, known);
   }
 
   /* Answer to a picture that was read already, or why it gets none. `share`: see `overViews`. */
@@ -727,14 +825,21 @@ export class Predictor {
     const {size, crop = 'centre', mean, std} = this.card;
     const both = [false, true].map(lying => square(image, size, crop, this.facts.inner, lying));
     const quality = meanQuality(...both.map(pictureQuality)), words = this.facts.refusal;
-    const warnings = [...remarks, ...qualityRemarks(this.card, words, quality)];
-    const facts = {width: image.width, height: image.height, warnings, error: null};
+    const trainedOn = this.wasTrainedOn(both[0]);
+    const warnings = [...(trainedOn ? [words.seen] : []), ...remarks, ...qualityRemarks(this.card, words, quality)];
+    const facts = {width: image.width, height: image.height, warnings, error: null, trained_on: trainedOn};
     const flat = refusalReason(this.card, words, null, quality.structure);
     if (flat) return {...NOTHING, ...facts, error: flat};
     const {logits, maps, distance} = await this.overViews(
       both.map(one => toInput(one, mean, std)), share);
     const far = refusalReason(this.card, words, distance);
     return far ? {...NOTHING, ...facts, error: far} : {...answerOf(this.card, logits, maps), ...facts};
+  }
+
+  /* `seen.was_trained_on`; null: the model brings no fingerprints. */
+  wasTrainedOn(pixels) {
+    if (!this.known) return null;
+    return seenDistance(this.known, fingerprints(pixels)) <= this.card.seen.limit;
   }
 
   /* `inference._over_views`: mean logits, maps and distance (null: none given) over the first

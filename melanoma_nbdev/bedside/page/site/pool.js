@@ -76,8 +76,8 @@ export class Pool {
   async opened(one, said) {
     one.open = true;
     if (!this.parts) {
-      const {version, card, facts, model, wasm} = said;
-      this.parts = {version, card, facts, model, wasm};
+      const {version, card, facts, model, wasm, seen} = said;
+      this.parts = {version, card, facts, model, wasm, seen};
       await this.told(said);
       while (this.workers.length < this.size) this.add({type: 'open', ...this.parts});
     }

@@ -59,7 +59,8 @@ function redraw() {
 
 /* What the template of a tile reads, without the large pictures of the lesion. */
 function tileRow({lesion: {name, thumb, answer}, ...row}) {
-  return {...row, lesion: {name, thumb, answer: {p_melanoma: answer.p_melanoma}}};
+  const {p_melanoma: score, trained_on: trainedOn} = answer;
+  return {...row, lesion: {name, thumb, answer: {p_melanoma: score, trained_on: trainedOn}}};
 }
 
 function drawTiles() {
@@ -166,7 +167,7 @@ const fingerprint = async bytes => {
   return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('');
 };
 
-const problem = why => ({answer: {p_melanoma: null, probs: {}, warnings: [], error: why}});
+const problem = why => ({answer: {p_melanoma: null, probs: {}, warnings: [], error: why, trained_on: null}});
 
 /* The hash of a file and what is found of it; nothing of a file that was answered before. */
 async function look({read}) {

@@ -56,11 +56,13 @@ async function checked(name, expected, kept, progress) {
 
 const asJson = bytes => JSON.parse(new TextDecoder().decode(bytes));
 
-/* The parts, each with its hash checked; the version is the manifest's, and stands in the page. */
+/* The parts, each with its hash checked; the version is the manifest's, and stands in the page.
+ * `seen.bin` is the last, where the model brings one. */
 async function fetchParts(version, cache) {
   const kept = await keptParts(cache);
   const manifest = asJson(await checked('manifest.json', version, kept, () => {}));
-  const names = ['card.json', 'facts.json', 'model.onnx', 'lib/ort.wasm', 'lib/minijinja.wasm'];
+  const names = ['card.json', 'facts.json', 'model.onnx', 'lib/ort.wasm', 'lib/minijinja.wasm', 'seen.bin']
+    .filter(name => name in manifest.files || name !== 'seen.bin');
   const total = names.reduce((sum, name) => sum + manifest.files[name].bytes, 0);
   let done = 0;
   const progress = n => { done += n; tell({type: 'progress', done, total}); };
@@ -75,17 +77,19 @@ async function load({version, cache}) {
   }
   checkCanvas();
   const [card, facts, ...binaries] = await fetchParts(version, cache);
-  const [model, wasm, renderer] = binaries.map(bytes => new Blob([bytes]));
-  await start({card: asJson(card), facts: asJson(facts), model, wasm});
-  tell({type: 'ready', version, card: predictor.card, facts: predictor.facts, model, wasm,
+  const [model, wasm, renderer, seen = null] = binaries.map(bytes => new Blob([bytes]));
+  await start({card: asJson(card), facts: asJson(facts), model, wasm, seen});
+  tell({type: 'ready', version, card: predictor.card, facts: predictor.facts, model, wasm, seen,
     renderer: await renderer.arrayBuffer()});
 }
 
-/* The model from its parts: card and facts as objects, model and runtime as blobs. */
-async function start({card, facts, model, wasm}) {
+/* The model from its parts: card and facts as objects; model, runtime and `seen.bin` (null: none) as
+ * blobs. */
+async function start({card, facts, model, wasm, seen}) {
   const ort = await import('./lib/ort.js'), wasmBinary = await wasm.arrayBuffer();
   Object.assign(ort.env.wasm, {numThreads: 1, proxy: false, wasmBinary});
-  predictor = await Predictor.load(new Uint8Array(await model.arrayBuffer()), card, ort, facts);
+  const bytesOf = async blob => new Uint8Array(await blob.arrayBuffer());
+  predictor = await Predictor.load(await bytesOf(model), card, ort, facts, seen && await bytesOf(seen));
   ort.env.wasm.wasmBinary = undefined;
   structuredClone(wasmBinary, {transfer: [wasmBinary]});  // the runtime keeps it; empty, it costs nothing
 }
