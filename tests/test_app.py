@@ -195,6 +195,29 @@ def check_downloads(page):
     assert not re.search('<script|https?:', report)
 
 
+def test_shares_of_others(visit):
+    """Both published shares are offered beside the study's; each moves the open card, which says
+    whose share it is, and stays chosen in another language."""
+    page = visit()
+    page.click('.thumb >> nth=0')
+    answered(page, 1)
+    places = page.locator('.controls select').nth(1)
+    shown = [choice.inner_text() for choice in places.locator('option').all()]
+    assert [words.replace('\xa0', ' ') for words in shown[2:]] == [
+        'primary care: 2.5%', 'pigmented-lesion clinic: 2.2%', 'your own figure']
+    places.select_option(index=2)
+    page.wait_for_selector('article:visible >> text=Where 2.5% of the lesions are melanomas, as')
+    places.select_option(index=3)
+    page.wait_for_selector('article:visible >> text=as was counted per patient in a clinic')
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=0')
+    table = pd.read_csv(taken.value.path())
+    assert set(table.prevalence_percent) == {2.18} and set(table.counted_on) == {'study'}
+    assert table.prevalence_from[0].startswith('lesion_clinic: 96 of 4399, counted per patient')
+    page.locator('.controls select').last.select_option(label='Deutsch')
+    page.wait_for_selector('article:visible >> text=je Patient in einer Sprechstunde')
+
+
 AXE = """async () => {
     const {violations, incomplete} = await axe.run(document);
     const contrast = incomplete.filter(one => one.id === 'color-contrast');

@@ -28,12 +28,11 @@ from traitlets import Bool, Dict, Int, List, Unicode
 
 from .answer import (
     PATIENT, Lesion, about_html, card_html, cohorts, data_uri, lesion_of,
-    operating_points, percent, render, report_html, short_title, study_share, table_csv,
-    tile_html, tiles_html, whole_percent)
+    operating_points, percent, published, render, report_html, short_title, study_share,
+    table_csv, tile_html, tiles_html, whole_percent)
 from .inference import Predictor, load_artefact
 from .texts import LANGUAGES, PAGE_FOLDER, TEXTS, text
 from ..core import ArtefactError, ImageError, MelanomaError, package_dir, sha256
-from ..evidence.calibration import SIIM_PREVALENCE
 from ..images import read_image, square
 
 # %% ../../nbs/bedside/52_app.ipynb #89c5da94
@@ -260,15 +259,16 @@ def _show(widget, visible: bool):
 def place_choices(
     card: dict,  # The model's card
     language: str = 'en',  # One of `LANGUAGES`
-) -> list:  # (words, value): a share, one of `cohorts`, `study` or `own`
+) -> list:  # (words, value): one of `cohorts` or of `published`, `study` or `own`
     "The shares of melanomas among lesions that the page offers."
     say, share = partial(text, language=language), study_share(card)
     written = partial(percent, language=language)
     study = [(say('place.study', written(share)), 'study')] if share else []
     seen = [(f"{short_title(row)}: {written(row['prevalence'])}", name)
             for name, row in cohorts(card).items()]
-    siim = (say('place.siim', written(SIIM_PREVALENCE)), SIIM_PREVALENCE)
-    return [*study, *(seen or [siim]), (say('place.own'), 'own')]
+    told = [(say(f'place.{name}', written(one.share)), name)
+            for name, one in published(card).items()]
+    return [*study, *seen, *told, (say('place.own'), 'own')]
 
 
 class Controls:
