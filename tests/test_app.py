@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd, psutil, pytest
-from conftest import PAGE, ROOT, Served, free_port, until
+from conftest import PAGE, ROOT, Served, free_port, run, until
 from PIL import Image
 
 from melanoma_nbdev.bedside.answer import PAGE_FOLDER
@@ -932,6 +932,16 @@ def test_taken_port_and_lost_server(browser, tmp_path):
     assert 'Traceback' not in srv.log(), srv.log()[-2000:]
 
 
+def test_options_with_hyphens(tmp_path):
+    "Options may be written with hyphens as well; another one is an error, and so is a bad value."
+    known = ['--no-browser', '--max-upload', 20, '--max-kernels', 4, '--idle-timeout=600']
+    for more, why in ((['--max-files', 3], 'unrecognized arguments'),
+                      (['--max-memory', 'much'], 'invalid int value'),
+                      (['--host', '192.0.2.1', '--port', 0], 'no address of this machine')):
+        done = run([*PAGE, *known, *more], ROOT)
+        assert done.returncode in (1, 2) and why in done.stderr, done.stderr
+
+
 # ---- nothing left behind
 
 
@@ -939,8 +949,8 @@ def test_taken_port_and_lost_server(browser, tmp_path):
 def small(tmp_path_factory):
     "A page for three visitors, with little patience and no process ahead of them."
     folder = tmp_path_factory.mktemp('small')
-    command = [*PAGE, '--port', free_port(), '--no_browser']
-    command += ['--max_kernels', 3, '--patience', 8, '--spares', 0]
+    command = [*PAGE, '--port', free_port(), '--no-browser']
+    command += ['--max-kernels', 3, '--patience', 8, '--spares', 0]
     server = Served(command, folder, folder / 'log', wait=180)
     yield server
     server.stop()
