@@ -441,6 +441,20 @@ def test_refused_picture(visit, files, dark, axe):
     assert len(rows) == 2 and all('<img' in row for row in rows) and 'dark.png' in rows[1]
 
 
+def messages_follow_the_language(page, lines):
+    "Messages that are still open are said anew in each language, with the names in them, and back."
+    choice = page.locator('.controls .language select')
+    for name, wait in (('Deutsch', 'Schon da'), ('Français', 'Déjà ici'), ('Español', 'Ya están')):
+        choice.select_option(label=name)
+        page.wait_for_selector(f'#note >> text={wait}')
+        said = page.locator('#note p').all_inner_texts()
+        assert len(said) == 2 and 'whole slide.tif' in said[0] and 'left shoulder' in said[1]
+        assert not any(words in lines for words in said) and 'Save it' not in said[0]
+    choice.select_option(label='English')
+    page.wait_for_selector('#note >> text=Already here')
+    assert page.locator('#note p').all_inner_texts() == lines
+
+
 def test_messages_gather(visit, files, tmp_path):
     """A message does not take the place of one that was not closed yet; all are closed at once, and
     a later one stands alone."""
@@ -455,6 +469,7 @@ def test_messages_gather(visit, files, tmp_path):
     page.wait_for_selector('#note >> text=Already here')
     lines = page.locator('#note p').all_inner_texts()
     assert len(lines) == 2 and 'whole slide.tif' in lines[0] and 'left shoulder' in lines[1]
+    messages_follow_the_language(page, lines)
     page.click('#note button')
     assert page.locator('#note').is_hidden()
     choose(page, files[:1])

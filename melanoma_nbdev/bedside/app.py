@@ -477,6 +477,8 @@ def _speak(self: MelanomaPage):
         field.description = self._words(f'patient.{name}')
     self.whose.value = self._words('patient')
     self.model.description = self._words('report.model')
+    for box in self.errors.children:
+        box.value = self._error_html(box.error)
     if self.refusals:
         self.refused.value = render('refused', language, refused=self.refusals)
     self.hint.value = render('hint', language, megabytes=self.max_upload, kinds=file_kinds(),
@@ -504,12 +506,20 @@ def _listen(self: MelanomaPage):
 @patch
 def _failed(self: MelanomaPage, error: Exception):
     "Show an error in a box of its own, above the answers."
-    language = self.controls.language.value
-    shown = crash_html(error, language)
-    if isinstance(error, MelanomaError):
-        shown = render('fault', language, name=self._words('this_page'), why=str(error))
+    shown = self._error_html(error)
     if shown not in [card.value for card in self.errors.children]:
-        self.errors.children = (*self.errors.children, _html(shown))
+        box = _html(shown)
+        box.error = error
+        self.errors.children = (*self.errors.children, box)
+
+
+@patch
+def _error_html(self: MelanomaPage, error: Exception) -> str:
+    "What is said of an error, in the language that was chosen."
+    language = self.controls.language.value
+    if isinstance(error, MelanomaError):
+        return render('fault', language, name=self._words('this_page'), why=str(error))
+    return crash_html(error, language)
 
 
 @patch

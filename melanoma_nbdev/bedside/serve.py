@@ -588,8 +588,8 @@ class PageServer(Voila):
 
 # %% ../../nbs/bedside/54_serve.ipynb #5e1a0014
 def _host_of(server) -> str:
-    """The host by which a browser on this machine reaches the page: one that is let in, so the first
-    of the names where only those are, and the page listens on an address of the network."""
+    """The host by which a browser on this machine reaches the page: one that is let in, so the
+    first of the names where only those are, and the page listens on a network's address."""
     for_all = {'': '127.0.0.1', '0.0.0.0': '127.0.0.1', 'localhost': '127.0.0.1', '::': '::1'}
     host = for_all.get(server.ip, server.ip)
     settings = server.tornado_settings
