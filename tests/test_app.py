@@ -218,6 +218,106 @@ def test_shares_of_others(visit):
     page.wait_for_selector('article:visible >> text=je Patient in einer Sprechstunde')
 
 
+FOCUS = """() => {
+    const element = document.activeElement;
+    const {outlineStyle, outlineWidth} = getComputedStyle(element);
+    const {top, bottom, width} = element.getBoundingClientRect();
+    return {outlined: outlineStyle !== 'none' && parseFloat(outlineWidth) > 0,
+        onScreen: width > 0 && bottom > 0 && top < innerHeight,
+        nowhere: element === document.body, what: element.outerHTML.slice(0, 120)};
+}"""
+
+
+def seen_focus(page):
+    "Whether the focus is on something; if so it shows there, in the window."
+    page.wait_for_timeout(20)
+    found = page.evaluate(FOCUS)
+    if not found['nowhere']:
+        assert found['outlined'] and found['onScreen'], found
+    return not found['nowhere']
+
+
+def tab_to(page, selector, backwards=False, most=80):
+    "Press Tab until the focus is on what the selector names; it shows at each stop on the way."
+    for _ in range(most):
+        page.keyboard.press('Shift+Tab' if backwards else 'Tab')
+        there = 'what => document.activeElement.matches(what)'
+        if seen_focus(page) and page.evaluate(there, selector):
+            return
+    raise AssertionError(f'{selector} was not reached with {most} times Tab')
+
+
+def taken_by_enter(page):
+    "The text of the download that Enter on a link begins."
+    with page.expect_download() as taken:
+        page.keyboard.press('Enter')
+    return Path(taken.value.path()).read_text()
+
+
+def choose_by_keyboard(page):
+    "An example, then files, whose answers are waited for."
+    tab_to(page, '.mel-btn.primary')
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press('Enter')
+    chooser.value.set_files(PHANTOMS[:2])
+    answered(page, 2)
+    tab_to(page, '.mel-btn.second', backwards=page.evaluate(
+        "!document.activeElement.matches('body, .mel-btn.primary')"))
+    page.keyboard.press('Space')
+    answered(page, 8)
+
+
+def controls_by_keyboard(page):
+    "Another share, another threshold; tiles and open card follow."
+    before = page.locator('article:visible').inner_text()
+    tab_to(page, '.controls > :nth-child(1) select', backwards=True)
+    page.keyboard.press('ArrowDown')
+    until(page, "before => ![...document.querySelectorAll('article')].some("
+          "card => card.innerText === before)", before)
+    assert seen_focus(page)
+    tab_to(page, '.controls > :nth-child(2) select')
+    page.keyboard.press('ArrowDown')
+    page.wait_for_selector('article:visible >> text=Where 1.8% of the lesions')
+    assert seen_focus(page)
+
+
+def clear_and_undo_by_keyboard(page):
+    "Clear hands the focus to Undo, and Undo to Clear."
+    tab_to(page, '.mel-btn.clear', backwards=True)
+    page.keyboard.press('Enter')
+    until(page, "!document.querySelector('.answers article')")
+    until(page, "document.activeElement.matches('.mel-btn.undo')", seconds=5)
+    assert seen_focus(page)
+    page.keyboard.press('Enter')
+    answered(page, 8)
+    until(page, "document.activeElement.matches('.mel-btn.clear')", seconds=5)
+    assert seen_focus(page)
+
+
+def test_by_keyboard(visit):
+    """The whole journey with keys alone: files, examples, tiles, a card, controls, table, report,
+    what is folded, Clear and Undo. At each stop it shows where the focus is."""
+    page = visit()
+    page.emulate_media(reduced_motion='reduce')
+    choose_by_keyboard(page)
+    tab_to(page, '.tile')
+    tab_to(page, '.tile')
+    name = page.evaluate("document.activeElement.querySelector('.name').textContent")
+    page.keyboard.press('Enter')
+    until(page, "document.activeElement.matches('article.answer')")
+    assert seen_focus(page) and page.locator('h3:visible').inner_text() == name
+    controls_by_keyboard(page)
+    tab_to(page, '.take a')
+    assert taken_by_enter(page).count('\n') == 9
+    tab_to(page, '.take a')
+    assert 'Not a medical device' in taken_by_enter(page)
+    for place, said in enumerate(('Fingerprint', 'The threshold')):
+        tab_to(page, 'details.more summary')
+        page.keyboard.press('Enter')
+        assert said in page.locator('details.more').nth(place).inner_text()
+    clear_and_undo_by_keyboard(page)
+
+
 AXE = """async () => {
     const {violations, incomplete} = await axe.run(document);
     const contrast = incomplete.filter(one => one.id === 'color-contrast');

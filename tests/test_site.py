@@ -479,7 +479,7 @@ def test_order_of_tiles(app_visit, files, axe):  # noqa: F811
 
 @pytest.mark.parametrize('test', [test_app.test_theme, test_app.test_forced_colours,
                                   test_app.test_what_is_read_aloud,
-                                  test_app.test_shares_of_others])
+                                  test_app.test_shares_of_others, test_app.test_by_keyboard])
 def test_looks_of_the_voila_page(app_visit, test):
     "Light, dark and forced colours, by the same tests."
     test(app_visit)
