@@ -13,6 +13,8 @@ import pytest
 from conftest import ROOT, run
 from sklearn.metrics import roc_auc_score
 
+from melanoma_nbdev.bedside.inference import load_artefact
+
 SCRIPTS = ROOT/'scripts'
 EXAMPLES = ROOT/'melanoma_nbdev'/'examples'
 RESULTS = ROOT/'results'
@@ -238,6 +240,24 @@ def test_page_load_summary():
     rounds = [dict(name='in turn', visitors=2, answered=1, full=0)]
     found = load.summary(rounds, 100., 109., 300., [0., 0.], dict(limit_mb=2048))
     assert found['lost'] == 1 and found['afterwards_to_start'] == 1.09
+
+
+def test_page_redraw():
+    "Median and most of what was timed; what is kept was measured with twelve lesions, in time."
+    redraw = script('page_redraw')
+    found = redraw.median_and_most([dict(tiles=t) for t in (30., 50., 90.)])
+    assert found == dict(tiles=dict(n=3, median_ms=50., max_ms=90.))
+    kept = json.loads((ROOT/'results/page/redraw.json').read_text())
+    assert kept['lesions'] == redraw.LESIONS and list(kept['faces']) == ['voila', 'static']
+    assert all(face['tiles']['median_ms'] <= 200 for face in kept['faces'].values())
+
+
+def test_page_screens(tmp_path):
+    "Of the files that are to be refused three get no answer, and the one after them has one."
+    screens = script('page_screens')
+    files = screens.refused_files(tmp_path)
+    answers = load_artefact().predict(files)
+    assert [answer['p_melanoma'] is None for answer in answers] == [True, True, True, False]
 
 
 def test_page_memory(monkeypatch):

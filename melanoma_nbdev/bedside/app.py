@@ -619,8 +619,8 @@ def redraw(self: MelanomaPage):
     "Tiles and cards at another operating point or prevalence; no image is looked at again."
     self._speak()
     self._show_cards()
+    self._draw_tiles()  # first: they are what is looked at
     self._draw_cards(self.answers.children)
-    self._draw_tiles()
     self._take_away()
     if self.lesions and not self.working:
         self._say_how_many()
