@@ -12,7 +12,7 @@ __all__ = ['pd', 'DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'NO_ANSWER', 'TARGET_O
            'without_answer', 'norm_site', 'norm_sex', 'not_understood', 'how_to_name', 'find_columns', 'parse_pairs',
            'read_csv', 'as_manifest', 'data_home', 'package_dir', 'seed_everything', 'atomic_path', 'write_text',
            'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax', 'log_odds', 'sigmoid',
-           'return_freed_memory', 'share_freed_memory', 'sha256', 'wrong_use', 'friendly']
+           'return_freed_memory', 'share_freed_memory', 'sha256', 'wrong_use', 'underscored', 'friendly']
 
 # %% ../nbs/00_core.ipynb #0330c12e
 import ctypes
@@ -676,11 +676,30 @@ def _sentence_of(error: MelanomaError | OSError) -> str | None:
     return (f"{place}{error.strerror}; see that the place is there and that you may read and write "
             "in it, or name another")
 
+# %% ../nbs/00_core.ipynb #13bbd455
+def underscored(
+    words: list,  # Of a command line
+) -> list:
+    "Options as they are named: `--a-b` as `--a_b`; values, and all that follows `--`, stay."
+    end = words.index('--') if '--' in words else len(words)
+    named = [re.sub('^--[^=]+', lambda name: '--' + name[0][2:].replace('-', '_'), word)
+             for word in words[:end]]
+    return named + words[end:]
+
+
+def _take_hyphens(command):
+    "Where this process is a command, let its options be written with hyphens as well."
+    is_script = Path(sys.argv[0]).stem.removesuffix('-script') == command.__name__
+    is_module = command.__module__ == '__main__' and hasattr(sys.modules['__main__'], '__file__')
+    if is_script or is_module:
+        sys.argv[1:] = underscored(sys.argv[1:])
+
 # %% ../nbs/00_core.ipynb #94852119
 def friendly(command):
     """Decorate a command: a `MelanomaError`, or a file that cannot be read or written, becomes one
     sentence on stderr and exit status 1 (2 out of a block of `wrong_use`), Ctrl-C exit status 130,
-    a warning one line."""
+    a warning one line. Its options may be written with hyphens in the place of underscores."""
+    _take_hyphens(command)
 
     @wraps(command)
     def _inner(*args, **kwargs):

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd, psutil, pytest
-from conftest import PAGE, ROOT, Served, free_port, until
+from conftest import PAGE, ROOT, Served, free_port, run, until
 from PIL import Image
 
 from melanoma_nbdev.bedside.answer import PAGE_FOLDER
@@ -205,6 +205,129 @@ def check_downloads(page):
     report = Path(taken.value.path()).read_text()
     assert report.count('<tr') == 7 and 'Not a medical device' in report
     assert not re.search('<script|https?:', report)
+
+
+def test_shares_of_others(visit):
+    """Both published shares are offered beside the study's; each moves the open card, which says
+    whose share it is, and stays chosen in another language."""
+    page = visit()
+    page.click('.thumb >> nth=0')
+    answered(page, 1)
+    places = page.locator('.controls select').nth(1)
+    shown = [choice.inner_text() for choice in places.locator('option').all()]
+    assert [words.replace('\xa0', ' ') for words in shown[2:]] == [
+        'primary care: 2.5%', 'pigmented-lesion clinic: 2.2%', 'your own figure']
+    places.select_option(index=2)
+    page.wait_for_selector('article:visible >> text=Where 2.5% of the lesions are melanomas, as')
+    places.select_option(index=3)
+    page.wait_for_selector('article:visible >> text=as was counted per patient in a clinic')
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=0')
+    table = pd.read_csv(taken.value.path())
+    assert set(table.prevalence_percent) == {2.18} and set(table.counted_on) == {'study'}
+    assert table.prevalence_from[0].startswith('lesion_clinic: 96 of 4399, counted per patient')
+    page.locator('.controls select').last.select_option(label='Deutsch')
+    page.wait_for_selector('article:visible >> text=je Patient in einer Sprechstunde')
+
+
+FOCUS = """() => {
+    const element = document.activeElement;
+    const {outlineStyle, outlineWidth} = getComputedStyle(element);
+    const {top, bottom, width} = element.getBoundingClientRect();
+    return {outlined: outlineStyle !== 'none' && parseFloat(outlineWidth) > 0,
+        onScreen: width > 0 && bottom > 0 && top < innerHeight,
+        nowhere: element === document.body, what: element.outerHTML.slice(0, 120)};
+}"""
+
+
+def seen_focus(page):
+    "Whether the focus is on something; if so it shows there, in the window."
+    page.wait_for_timeout(20)
+    found = page.evaluate(FOCUS)
+    if not found['nowhere']:
+        assert found['outlined'] and found['onScreen'], found
+    return not found['nowhere']
+
+
+def tab_to(page, selector, backwards=False, most=80):
+    "Press Tab until the focus is on what the selector names; it shows at each stop on the way."
+    for _ in range(most):
+        page.keyboard.press('Shift+Tab' if backwards else 'Tab')
+        there = 'what => document.activeElement.matches(what)'
+        if seen_focus(page) and page.evaluate(there, selector):
+            return
+    raise AssertionError(f'{selector} was not reached with {most} times Tab')
+
+
+def taken_by_enter(page):
+    "The text of the download that Enter on a link begins."
+    with page.expect_download() as taken:
+        page.keyboard.press('Enter')
+    return Path(taken.value.path()).read_text()
+
+
+def choose_by_keyboard(page):
+    "An example, then files, whose answers are waited for."
+    tab_to(page, '.mel-btn.primary')
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press('Enter')
+    chooser.value.set_files(PHANTOMS[:2])
+    answered(page, 2)
+    tab_to(page, '.mel-btn.second', backwards=page.evaluate(
+        "!document.activeElement.matches('body, .mel-btn.primary')"))
+    page.keyboard.press('Space')
+    answered(page, 8)
+
+
+def controls_by_keyboard(page):
+    "Another share, another threshold; tiles and open card follow."
+    before = page.locator('article:visible').inner_text()
+    tab_to(page, '.controls > :nth-child(1) select', backwards=True)
+    page.keyboard.press('ArrowDown')
+    until(page, "before => ![...document.querySelectorAll('article')].some("
+          "card => card.innerText === before)", before)
+    assert seen_focus(page)
+    tab_to(page, '.controls > :nth-child(2) select')
+    page.keyboard.press('ArrowDown')
+    page.wait_for_selector('article:visible >> text=Where 1.8% of the lesions')
+    assert seen_focus(page)
+
+
+def clear_and_undo_by_keyboard(page):
+    "Clear hands the focus to Undo, and Undo to Clear."
+    tab_to(page, '.mel-btn.clear', backwards=True)
+    page.keyboard.press('Enter')
+    until(page, "!document.querySelector('.answers article')")
+    until(page, "document.activeElement.matches('.mel-btn.undo')", seconds=5)
+    assert seen_focus(page)
+    page.keyboard.press('Enter')
+    answered(page, 8)
+    until(page, "document.activeElement.matches('.mel-btn.clear')", seconds=5)
+    assert seen_focus(page)
+
+
+def test_by_keyboard(visit):
+    """The whole journey with keys alone: files, examples, tiles, a card, controls, table, report,
+    what is folded, Clear and Undo. At each stop it shows where the focus is."""
+    page = visit()
+    page.emulate_media(reduced_motion='reduce')
+    choose_by_keyboard(page)
+    tab_to(page, '.tile')
+    tab_to(page, '.tile')
+    name = page.evaluate("document.activeElement.querySelector('.name').textContent")
+    page.keyboard.press('Enter')
+    until(page, "document.activeElement.matches('article.answer')")
+    assert seen_focus(page) and page.locator('h3:visible').inner_text() == name
+    controls_by_keyboard(page)
+    tab_to(page, '.take a')
+    assert taken_by_enter(page).count('\n') == 9
+    tab_to(page, '.take a')
+    assert 'Not a medical device' in taken_by_enter(page)
+    for place, said in enumerate(('Fingerprint', 'The threshold')):
+        tab_to(page, 'details.more summary')
+        page.keyboard.press('Enter')
+        assert said in page.locator('details.more').nth(place).inner_text()
+    clear_and_undo_by_keyboard(page)
 
 
 AXE = """async () => {
@@ -451,6 +574,20 @@ def test_training_image(visit, learnt, axe):
     assert Path(taken.value.path()).read_text().count(remark) == 1
 
 
+def messages_follow_the_language(page, lines):
+    "Messages that are still open are said anew in each language, with the names in them, and back."
+    choice = page.locator('.controls .language select')
+    for name, wait in (('Deutsch', 'Schon da'), ('Français', 'Déjà ici'), ('Español', 'Ya están')):
+        choice.select_option(label=name)
+        page.wait_for_selector(f'#note >> text={wait}')
+        said = page.locator('#note p').all_inner_texts()
+        assert len(said) == 2 and 'whole slide.tif' in said[0] and 'left shoulder' in said[1]
+        assert not any(words in lines for words in said) and 'Save it' not in said[0]
+    choice.select_option(label='English')
+    page.wait_for_selector('#note >> text=Already here')
+    assert page.locator('#note p').all_inner_texts() == lines
+
+
 def test_messages_gather(visit, files, tmp_path):
     """A message does not take the place of one that was not closed yet; all are closed at once, and
     a later one stands alone."""
@@ -465,6 +602,7 @@ def test_messages_gather(visit, files, tmp_path):
     page.wait_for_selector('#note >> text=Already here')
     lines = page.locator('#note p').all_inner_texts()
     assert len(lines) == 2 and 'whole slide.tif' in lines[0] and 'left shoulder' in lines[1]
+    messages_follow_the_language(page, lines)
     page.click('#note button')
     assert page.locator('#note').is_hidden()
     choose(page, files[:1])
@@ -942,6 +1080,16 @@ def test_taken_port_and_lost_server(browser, tmp_path):
     assert 'Traceback' not in srv.log(), srv.log()[-2000:]
 
 
+def test_options_with_hyphens(tmp_path):
+    "Options may be written with hyphens as well; another one is an error, and so is a bad value."
+    known = ['--no-browser', '--max-upload', 20, '--max-kernels', 4, '--idle-timeout=600']
+    for more, why in ((['--max-files', 3], 'unrecognized arguments'),
+                      (['--max-memory', 'much'], 'invalid int value'),
+                      (['--host', '192.0.2.1', '--port', 0], 'no address of this machine')):
+        done = run([*PAGE, *known, *more], ROOT)
+        assert done.returncode in (1, 2) and why in done.stderr, done.stderr
+
+
 # ---- nothing left behind
 
 
@@ -949,8 +1097,8 @@ def test_taken_port_and_lost_server(browser, tmp_path):
 def small(tmp_path_factory):
     "A page for three visitors, with little patience and no process ahead of them."
     folder = tmp_path_factory.mktemp('small')
-    command = [*PAGE, '--port', free_port(), '--no_browser']
-    command += ['--max_kernels', 3, '--patience', 8, '--spares', 0]
+    command = [*PAGE, '--port', free_port(), '--no-browser']
+    command += ['--max-kernels', 3, '--patience', 8, '--spares', 0]
     server = Served(command, folder, folder / 'log', wait=180)
     yield server
     server.stop()

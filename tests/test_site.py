@@ -27,7 +27,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 from test_app import dark, files, learnt  # noqa: F401 (fixtures)
 from test_texts import all_sentences
 
-from melanoma_nbdev.bedside.answer import Lesion, card_html, cohorts, operating_points
+from melanoma_nbdev.bedside.answer import (
+    Lesion, card_html, cohorts, operating_points, provenance, published, share_from)
 from melanoma_nbdev.bedside.app import examples
 from melanoma_nbdev.bedside.inference import _card_fault, load_artefact
 from melanoma_nbdev.bedside.seen import TRAINED_ON, fingerprints
@@ -509,7 +510,8 @@ def test_order_of_tiles(app_visit, files, axe):  # noqa: F811
 
 
 @pytest.mark.parametrize('test', [test_app.test_theme, test_app.test_forced_colours,
-                                  test_app.test_what_is_read_aloud])
+                                  test_app.test_what_is_read_aloud,
+                                  test_app.test_shares_of_others, test_app.test_by_keyboard])
 def test_looks_of_the_voila_page(app_visit, test):
     "Light, dark and forced colours, by the same tests."
     test(app_visit)
@@ -592,7 +594,7 @@ def lesions_to_read(card):
                                 'hardly any structure: is this a photo of a lesion?', '<i>'])
         lesion = Lesion('a <b> & "c"', 'drawn', answer, 'data:,seen', 'data:,map', 'data:,thumb')
         sensitivity = float(random.choice(list(operating_points(card))))
-        places = [None, .0176, *cohorts(card), float(random.uniform(.001, .9))]
+        places = [None, .0176, *cohorts(card), *published(card), float(random.uniform(.001, .9))]
         yield lesion, sensitivity, places[number % len(places)]
         yield lesion, sensitivity, float(random.uniform(.001, .6))
     refused = dict(answer, p_melanoma=None, probs={}, error='the file is empty (0 bytes); copy or '
@@ -616,6 +618,27 @@ def test_cards_are_those_of_python(engine, predictor, language):
         lesion, sensitivity, prevalence = case
         expected = card_html(predictor.card, lesion, number, sensitivity, prevalence, language)
         assert unescape(html).split() == unescape(expected).split()
+
+
+FROM = """async ([places, language]) => {
+    const reading = await import(new URL('reading.js', location).href);
+    reading.speak(window.melanoma.texts, language);
+    const [facts, card] = await Promise.all(['facts.json', 'card.json'].map(
+        async name => (await fetch(new URL(name, location))).json()));
+    return places.map(prevalence => [reading.shareFrom(facts, prevalence),
+        reading.provenance(facts, card, {sensitivity: .95, prevalence})]);
+}"""
+
+
+@pytest.mark.parametrize('language', LANGUAGES)
+def test_where_a_share_is_from_as_python_says_it(engine, predictor, language):
+    "Report and table name the place of each share, its counts and its source, as Python does."
+    card = predictor.card
+    places = [None, .07, *cohorts(card), *published(card)]
+    found = engine.evaluate(FROM, [places, language])
+    for place, (sentence, row) in zip(places, found, strict=True):
+        assert sentence == share_from(card, place, language)
+        assert {**row, 'date': ''} == {**provenance(card, .95, place), 'date': ''}
 
 
 REASONS = """async ([sentences, language]) => {

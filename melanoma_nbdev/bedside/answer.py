@@ -7,12 +7,12 @@ from __future__ import annotations
 
 # %% auto #0
 __all__ = ['WIDTH', 'WARM', 'COLD', 'QUIET', 'SHOWN', 'DRAWN', 'PATIENT', 'Risk', 'percent', 'whole_percent', 'risk_in_words',
-           'risk_in_short', 'risk_curve', 'share_in', 'study_share', 'cohorts', 'short_title', 'share_at', 'risk_of',
-           'one_in', 'operating_points', 'Decision', 'decide', 'is_unsure', 'most_released', 'unsure_sentence',
-           'standing', 'density_of', 'measured_elsewhere', 'elsewhere_key', 'elsewhere_sentence', 'evidence_map',
-           'overlay', 'data_uri', 'render', 'Lesion', 'lesion_of', 'reading', 'card_html', 'in_order', 'tiles_html',
-           'tile_html', 'patient_words', 'safe_cell', 'table_row', 'provenance', 'table_csv', 'intended_use',
-           'report_html', 'about_html']
+           'risk_in_short', 'risk_curve', 'share_in', 'study_share', 'cohorts', 'short_title', 'published', 'share_at',
+           'risk_of', 'one_in', 'operating_points', 'Decision', 'decide', 'is_unsure', 'most_released',
+           'unsure_sentence', 'standing', 'density_of', 'measured_elsewhere', 'elsewhere_key', 'elsewhere_sentence',
+           'evidence_map', 'overlay', 'data_uri', 'render', 'Lesion', 'lesion_of', 'reading', 'card_html', 'in_order',
+           'tiles_html', 'tile_html', 'patient_words', 'safe_cell', 'table_row', 'share_from', 'provenance',
+           'table_csv', 'intended_use', 'report_html', 'about_html']
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00004
 import base64
@@ -30,7 +30,7 @@ from PIL import Image
 from .texts import (
     PAGE_FOLDER, decimals, reason, text, thousands, with_percent)
 from ..core import pd
-from ..evidence.calibration import prior_shift
+from ..evidence.calibration import PUBLISHED, prior_shift
 from ..evidence.decisions import conformal_sets, set_words
 from ..images import read_image, square
 
@@ -148,19 +148,28 @@ def short_title(row: dict) -> str:
     return title.replace('SIIM-ISIC Melanoma Classification', 'SIIM-ISIC')
 
 
+def published(card: dict) -> dict:
+    """The shares of `PUBLISHED` that are offered beside the card's own, by place: that of SIIM-ISIC
+    2020 only where the card has no `cohorts`."""
+    own = {'siim'} if cohorts(card) else set()
+    return {place: one for place, one in PUBLISHED.items() if place not in own}
+
+
 def share_at(card: dict, place: float | str | None) -> float | None:
-    "The share of melanomas at a place: a share, one of `cohorts`, or None for the study."
+    """The share of melanomas at a place: a share, one of `cohorts` or of `published`, or None for
+    the study."""
     if isinstance(place, str):
-        return cohorts(card)[place]['prevalence']
+        cohort = cohorts(card).get(place)
+        return cohort['prevalence'] if cohort else PUBLISHED[place].share
     return study_share(card) if place is None else place
 
 # %% ../../nbs/bedside/51_answer.ipynb #180e0f53
 def _counts_at(card: dict, place: float | str | None) -> tuple:
     "What was counted for a place, and the share to move it to (None: as it was counted)."
-    if isinstance(place, str):
-        source = cohorts(card)[place]
+    source = cohorts(card).get(place)
+    if source:
         return source['reliability'], source['prevalence']
-    return card.get('reliability'), place
+    return card.get('reliability'), place if place is None else share_at(card, place)
 
 
 def risk_of(
@@ -545,8 +554,10 @@ def reading(
 # %% ../../nbs/bedside/51_answer.ipynb #99628fd9
 def _where(card: dict, place: float | str | None) -> dict:
     "Where a risk holds: the share of melanomas there, and whose counts it is from."
-    cohort = short_title(cohorts(card)[place]) if isinstance(place, str) else None
-    return dict(share=share_at(card, place), in_study=place is None, cohort=cohort)
+    cohort = cohorts(card).get(place)
+    said = place if isinstance(place, str) and not cohort else None
+    return dict(share=share_at(card, place), in_study=place is None,
+                cohort=cohort and short_title(cohort), published=said)
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00048
 def card_html(
@@ -664,6 +675,37 @@ def table_row(
     row |= dict(warning='; '.join(lesion.answer['warnings']), note=lesion.note)
     return {name: safe_cell(value) for name, value in row.items()}
 
+# %% ../../nbs/bedside/51_answer.ipynb #5ca4e21e
+def share_from(
+    card: dict,  # The model's card
+    place: float | str | None,  # As `share_at` takes it
+    language: str = 'en',  # One of `LANGUAGES`
+) -> str:
+    "Where a share of melanomas was counted, and how the risks came to it."
+    say, cohort = partial(text, language=language), cohorts(card).get(place)
+    if place is None:
+        return say('from.study')
+    if cohort:
+        return say('from.cohort', short_title(cohort))
+    if not isinstance(place, str):
+        return f"{say('from.own')}. {say('from.moved')}"
+    counted = PUBLISHED[place]
+    numbers = (thousands(n, language) for n in (counted.n_melanoma, counted.n))
+    return f"{say(f'from.{place}', *numbers, counted.source)}. {say('from.moved')}"
+
+
+def _share_source(card: dict, place: float | str | None) -> str:
+    "Where a share of melanomas was counted, as the table says it."
+    if place is None:
+        return 'study'
+    if not isinstance(place, str):
+        return 'own'
+    if place in cohorts(card):
+        return place
+    counted = PUBLISHED[place]
+    return (f'{place}: {counted.n_melanoma} of {counted.n}, counted per {counted.unit}, '
+            f'{counted.source}')
+
 # %% ../../nbs/bedside/51_answer.ipynb #51a00057
 def provenance(
     card: dict,  # The model's card
@@ -679,7 +721,8 @@ def provenance(
         sha256=card['sha256'],
         date=date.today().isoformat(),
         prevalence_percent=share and round(100 * share, 2),
-        counted_on=prevalence if isinstance(prevalence, str) else 'study',
+        prevalence_from=_share_source(card, prevalence),
+        counted_on=prevalence if prevalence in cohorts(card) else 'study',
         sensitivity_percent=100 * sensitivity,
         threshold=point.get('threshold') and round(point['threshold'], 4),
     )
@@ -734,6 +777,7 @@ def report_html(
         by=provenance(card, sensitivity, prevalence),
         measured=_measured(point, language) if point else '',
         elsewhere=elsewhere_sentence(card, language, sensitivity),
+        share_from=share_from(card, prevalence, language),
         intended=intended_use(card, language),
     )
 
@@ -754,6 +798,7 @@ def about_html(
         language,
         card=card,
         share=study_share(card),
+        published=published(card),
         elsewhere=card.get('elsewhere') or _of_its_sources(card, _SAFE),
         left_out=card.get('left_out') or [],
         points=operating_points(card),

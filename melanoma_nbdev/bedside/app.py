@@ -28,12 +28,11 @@ from traitlets import Bool, Dict, Int, List, Unicode
 
 from .answer import (
     PATIENT, Lesion, about_html, card_html, cohorts, data_uri, lesion_of,
-    operating_points, percent, render, report_html, short_title, study_share, table_csv,
-    tile_html, tiles_html, whole_percent)
+    operating_points, percent, published, render, report_html, short_title, study_share,
+    table_csv, tile_html, tiles_html, whole_percent)
 from .inference import Predictor, load_artefact
 from .texts import LANGUAGES, PAGE_FOLDER, TEXTS, text
 from ..core import ArtefactError, ImageError, MelanomaError, package_dir, sha256
-from ..evidence.calibration import SIIM_PREVALENCE
 from ..images import read_image, square
 
 # %% ../../nbs/bedside/52_app.ipynb #89c5da94
@@ -260,15 +259,16 @@ def _show(widget, visible: bool):
 def place_choices(
     card: dict,  # The model's card
     language: str = 'en',  # One of `LANGUAGES`
-) -> list:  # (words, value): a share, one of `cohorts`, `study` or `own`
+) -> list:  # (words, value): one of `cohorts` or of `published`, `study` or `own`
     "The shares of melanomas among lesions that the page offers."
     say, share = partial(text, language=language), study_share(card)
     written = partial(percent, language=language)
     study = [(say('place.study', written(share)), 'study')] if share else []
     seen = [(f"{short_title(row)}: {written(row['prevalence'])}", name)
             for name, row in cohorts(card).items()]
-    siim = (say('place.siim', written(SIIM_PREVALENCE)), SIIM_PREVALENCE)
-    return [*study, *(seen or [siim]), (say('place.own'), 'own')]
+    told = [(say(f'place.{name}', written(one.share)), name)
+            for name, one in published(card).items()]
+    return [*study, *seen, *told, (say('place.own'), 'own')]
 
 
 class Controls:
@@ -477,6 +477,8 @@ def _speak(self: MelanomaPage):
         field.description = self._words(f'patient.{name}')
     self.whose.value = self._words('patient')
     self.model.description = self._words('report.model')
+    for box in self.errors.children:
+        box.value = self._error_html(box.error)
     if self.refusals:
         self.refused.value = render('refused', language, refused=self.refusals)
     self.hint.value = render('hint', language, megabytes=self.max_upload, kinds=file_kinds(),
@@ -504,12 +506,20 @@ def _listen(self: MelanomaPage):
 @patch
 def _failed(self: MelanomaPage, error: Exception):
     "Show an error in a box of its own, above the answers."
-    language = self.controls.language.value
-    shown = crash_html(error, language)
-    if isinstance(error, MelanomaError):
-        shown = render('fault', language, name=self._words('this_page'), why=str(error))
+    shown = self._error_html(error)
     if shown not in [card.value for card in self.errors.children]:
-        self.errors.children = (*self.errors.children, _html(shown))
+        box = _html(shown)
+        box.error = error
+        self.errors.children = (*self.errors.children, box)
+
+
+@patch
+def _error_html(self: MelanomaPage, error: Exception) -> str:
+    "What is said of an error, in the language that was chosen."
+    language = self.controls.language.value
+    if isinstance(error, MelanomaError):
+        return render('fault', language, name=self._words('this_page'), why=str(error))
+    return crash_html(error, language)
 
 
 @patch
@@ -609,8 +619,8 @@ def redraw(self: MelanomaPage):
     "Tiles and cards at another operating point or prevalence; no image is looked at again."
     self._speak()
     self._show_cards()
+    self._draw_tiles()  # first: they are what is looked at
     self._draw_cards(self.answers.children)
-    self._draw_tiles()
     self._take_away()
     if self.lesions and not self.working:
         self._say_how_many()

@@ -24,6 +24,7 @@ import webbrowser
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from queue import Empty
 
@@ -587,9 +588,14 @@ class PageServer(Voila):
 
 # %% ../../nbs/bedside/54_serve.ipynb #5e1a0014
 def _host_of(server) -> str:
-    "The host by which a browser on this machine reaches the page."
+    """The host by which a browser on this machine reaches the page: one that is let in, so the
+    first of the names where only those are, and the page listens on a network's address."""
     for_all = {'': '127.0.0.1', '0.0.0.0': '127.0.0.1', 'localhost': '127.0.0.1', '::': '::1'}
     host = for_all.get(server.ip, server.ip)
+    settings = server.tornado_settings
+    named = [name for name in settings.get('local_hostnames', ()) if name != 'localhost']
+    if host not in LOCAL and named and not settings.get('allow_remote_access'):
+        host = named[0]
     return f'[{host}]' if ':' in host else host
 
 
@@ -634,12 +640,22 @@ def make_server(
     return server
 
 # %% ../../nbs/bedside/54_serve.ipynb #5e1a0015
+def _is_address(name: str) -> bool:
+    "Whether a name is the address of a machine in a network."
+    with suppress(ValueError):
+        return not ip_address(name).is_loopback
+    return False
+
+
 def _serving(host: str, token: str, names: str, limits: dict) -> dict:
     "The options of a server, from what was typed."
     local = host in LOCAL
     if token is None:
         token = os.environ.get('MELANOMA_TOKEN') or ('' if local else secrets.token_urlsafe(16))
     named = tuple(name for name in names.replace(',', ' ').split() if name)
+    if addresses := [name for name in named if _is_address(name)]:
+        raise MelanomaError(f"--names holds {addresses[0]}, and an address is never let in by its "
+                            "name; say a host name, or leave --names out for any")
     for name, value in limits.items():
         if not 0 < value < math.inf:
             raise MelanomaError(f"--{name} is {value}; it has to be a number, and more than 0")

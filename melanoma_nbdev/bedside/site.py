@@ -23,8 +23,8 @@ from markupsafe import Markup
 
 from melanoma_nbdev.bedside.answer import (
     PATIENT, QUIET, about_html, cohorts, decide, density_of, elsewhere_key, intended_use,
-    measured_elsewhere, most_released, operating_points, risk_curve, share_in, short_title,
-    study_share)
+    measured_elsewhere, most_released, operating_points, published, risk_curve, share_in,
+    short_title, study_share)
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
 from .refusal import NO_STRUCTURE, NOT_DERMOSCOPY, QUALITY_ADVICE
@@ -32,7 +32,6 @@ from .seen import SEEN_FILE, TRAINED_ON
 from .texts import LANGUAGES, PAGE_FOLDER, text
 from ..core import (
     DX, MelanomaError, friendly, package_dir, pd, read_json, sha256, write_json, write_text)
-from ..evidence.calibration import SIIM_PREVALENCE
 from ..images import (
     INNER, MAX_PIXELS, MIN_SIDE, SIGNATURES, SMALL_SIDE, what_is_it)
 
@@ -106,7 +105,8 @@ def reading_facts(
         cohorts={name: _cohort(row) for name, row in cohorts(card).items()},
         released=most_released(card),
         points=[_point(card, wanted) for wanted in operating_points(card)],
-        share=study_share(card), siim=SIIM_PREVALENCE, quiet=QUIET,
+        share=study_share(card), quiet=QUIET,
+        published={place: one._asdict() for place, one in published(card).items()},
         curve=None if curve is None else curve.to_dict('list'),
         elsewhere=_elsewhere(card, .95), density=density_of(card, 0.5),
         kept=1 - limits['alpha'] if limits else None, **_standing_facts(card))

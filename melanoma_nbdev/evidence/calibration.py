@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 # %% auto #0
-__all__ = ['RECALIBRATIONS', 'SIIM_PREVALENCE', 'weights_or_ones', 'fit_temperature', 'check_risks', 'brier_parts',
+__all__ = ['RECALIBRATIONS', 'PUBLISHED', 'SIIM_PREVALENCE', 'weights_or_ones', 'fit_temperature', 'check_risks', 'brier_parts',
            'calibration_error', 'calibration_line', 'reliability', 'plot_reliability', 'fit_platt', 'fit_recalibration',
-           'recalibrate', 'calibration_table', 'prior_shift', 'at_prevalence']
+           'recalibrate', 'calibration_table', 'Counted', 'prior_shift', 'at_prevalence']
 
 # %% ../../nbs/evidence/33_calibration.ipynb #4ea47431
+from typing import NamedTuple
+
 import numpy as np
 
 from ..core import RunError, log_odds, pd, sigmoid, softmax
@@ -494,7 +496,30 @@ def calibration_table(
     return pd.DataFrame([_calibration_row(oof, method) for method in ('none', *methods)])
 
 # %% ../../nbs/evidence/33_calibration.ipynb #f9c07b1f
-SIIM_PREVALENCE = 584 / 33126
+class Counted(NamedTuple):
+    "Melanomas that were counted somewhere: among how many, of what, and where that is written."
+
+    n_melanoma: int
+    n: int
+    unit: str  # image, lesion or patient
+    source: str
+
+    @property
+    def share(self) -> float:
+        "The melanomas as a part of all."
+        return self.n_melanoma / self.n
+
+
+PUBLISHED = dict(
+    siim=Counted(584, 33126, 'image', 'SIIM-ISIC 2020, training set, doi 10.34970/2020-ds01'),
+    primary_care=Counted(36, 1436, 'lesion', 'Walter et al., Br J Gen Pract 2013;63(610):e345-53, '
+                         'doi 10.3399/bjgp13X667213'),
+    lesion_clinic=Counted(96, 4399, 'patient', 'Pacifico, Pearl and Grover, Ann R Coll Surg Engl '
+                          '2007;89(6):609-615, doi 10.1308/003588407X205459'),
+)
+"""Melanomas that others counted, by place: a challenge; pigmented lesions that a family doctor
+could not at once call benign; patients of a rapid-access clinic for pigmented lesions"""
+SIIM_PREVALENCE = PUBLISHED['siim'].share
 "Share of melanomas among the images of SIIM-ISIC 2020 (584 of 33,126)"
 
 # %% ../../nbs/evidence/33_calibration.ipynb #f014b46c

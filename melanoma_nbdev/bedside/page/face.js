@@ -36,9 +36,35 @@ window.melanoma = (() => {
     return texts[key][language].replace(/\{(\d)\}/g, (_, place) => values[place]);
   }
 
+  /* Messages stay while the language changes: then they are found again by what they say. Two keys
+   * stand for two sentences. */
+  const MESSAGES = ['wait', 'stopped', 'again', 'not_kept', 'replaced', 'too_much too_much.smaller', 'too_much',
+    'unreadable', 'broken', 'lost', 'and_more'];
+  const sentence = (keys, code) => keys.split(' ').map(key => texts[key][code]).join(' ');
+
+  /* What stands in the places of a sentence, if these words are that sentence; else nothing. */
+  function valuesIn(words, shape) {
+    const places = [...shape.matchAll(/\{(\d)\}/g)].map(([, place]) => place);
+    const parts = shape.split(/\{\d\}/).map(part => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+    const found = words.match(new RegExp(`^${parts.join('(.*)')}$`, 's'));
+    return found && Object.fromEntries(places.map((place, at) => [place, found[at + 1]]));
+  }
+
+  /* A message of the table in the language of now, whichever it was in; other words as they are. */
+  function inLanguage(words) {
+    for (const keys of MESSAGES) {
+      for (const code of Object.keys(texts.choose)) {
+        const values = valuesIn(words, sentence(keys, code));
+        if (values) return sentence(keys, language).replace(/\{(\d)\}/g, (_, place) => inLanguage(values[place]));
+      }
+    }
+    return words;
+  }
+
   /* The frame in a language: `data-say` names the sentence of an element, `data-say-label` its name. */
   function speak(code) {
     language = code;
+    for (const line of all('#note p')) line.textContent = inLanguage(line.textContent);
     root.lang = code;
     for (const element of all('[data-say]')) {
       const values = element.dataset.sayWith?.split('|') ?? [];

@@ -32,7 +32,10 @@
   function reveal(number, go) {
     if (number !== shown) sheet.textContent = '@media screen { .mel .answers #lesion-' + number + ' { display: block; } .mel .tile[data-lesion="' + number + '"] { outline: 3px solid var(--teal); outline-offset: -1px; } }';
     shown = number;
-    all('.tile').forEach(t => t.dataset.lesion === number ? t.setAttribute('aria-current', 'true') : t.removeAttribute('aria-current'));
+    all('.tile').forEach(t => {
+      const open = t.dataset.lesion === number;
+      if (open !== t.hasAttribute('aria-current')) open ? t.setAttribute('aria-current', 'true') : t.removeAttribute('aria-current');
+    });
     if (!go) return;
     const card = by('lesion-' + number);
     card?.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'nearest' });

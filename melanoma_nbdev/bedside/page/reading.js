@@ -102,14 +102,21 @@ function priorShift(risk, old, now) {
   return melanoma/(melanoma + benign);
 }
 
+/* One of `answer.cohorts`; nothing for another place. */
+const cohortAt = ({cohorts}, place) => (typeof place === 'string' ? cohorts[place] : undefined);
+
+/* The share of what somebody counted. */
+export const shareOf = counted => counted.n_melanoma/counted.n;
+
 /* `answer.share_at`: the share of melanomas at a place. */
-function shareAt({share, cohorts}, place) {
-  return typeof place === 'string' ? cohorts[place].prevalence : place ?? share;
+function shareAt(facts, place) {
+  if (typeof place !== 'string') return place ?? facts.share;
+  return cohortAt(facts, place)?.prevalence ?? shareOf(facts.published[place]);
 }
 
 /* `answer.risk_of`: value, low and high; null where the card does not know. */
 export function riskOf(facts, score, place = null) {
-  const ofCohort = typeof place === 'string', {curve, share} = ofCohort ? facts.cohorts[place] : facts;
+  const {curve, share} = cohortAt(facts, place) ?? facts;
   if (!curve) return null;
   const places = curve.score.map(logOdds);
   const at = name => interp(logOdds(score), places, curve[name]);
@@ -191,8 +198,28 @@ export function reading(facts, answer, {sensitivity, prevalence}) {
 
 /* `answer._where`: the share of melanomas where a risk holds, and whose counts it is from. */
 function where(facts, place) {
-  const cohort = typeof place === 'string' ? facts.cohorts[place].title : null;
-  return {share: shareAt(facts, place), in_study: place === null, cohort};
+  const cohort = cohortAt(facts, place)?.title ?? null;
+  return {share: shareAt(facts, place), in_study: place === null, cohort,
+    published: typeof place === 'string' && !cohort ? place : null};
+}
+
+/* `answer.share_from`: where a share was counted, and how the risks came to it. */
+export function shareFrom(facts, place) {
+  if (place === null) return say('from.study');
+  const cohort = cohortAt(facts, place), counted = facts.published[place];
+  if (cohort) return say('from.cohort', cohort.title);
+  if (!counted) return `${say('from.own')}. ${say('from.moved')}`;
+  const told = say(`from.${place}`, thousands(counted.n_melanoma), thousands(counted.n), counted.source);
+  return `${told}. ${say('from.moved')}`;
+}
+
+/* `answer._share_source`: the same as the table says it. */
+function shareSource(facts, place) {
+  if (place === null) return 'study';
+  if (typeof place !== 'string') return 'own';
+  if (cohortAt(facts, place)) return place;
+  const {n_melanoma, n, unit, source} = facts.published[place];
+  return `${place}: ${n_melanoma} of ${n}, counted per ${unit}, ${source}`;
 }
 
 /* What the template of a card asks for. */
@@ -229,7 +256,8 @@ export function provenance(facts, card, {sensitivity, prevalence}) {
   const rounded = (x, digits) => (x ? Number(fixed(x, digits)) : x);
   return {model: card.name, version: String(card.version ?? ''), sha256: card.sha256,
     date: today(), prevalence_percent: share && rounded(100*share, 2),
-    counted_on: typeof prevalence === 'string' ? prevalence : 'study',
+    prevalence_from: shareSource(facts, prevalence),
+    counted_on: cohortAt(facts, prevalence) ? prevalence : 'study',
     sensitivity_percent: 100*sensitivity, threshold: rounded(point?.threshold ?? null, 4)};
 }
 

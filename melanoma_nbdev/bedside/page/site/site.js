@@ -29,8 +29,7 @@ function ownPercent() {
 /* What the reader chose: operating point and share of melanomas (null: as in the study). */
 function chosen() {
   const place = $('#place').value, share = {study: null, own: ownPercent()/100};
-  const known = place in page.facts.cohorts ? place : Number(place);
-  return {sensitivity: Number($('#point').value), prevalence: place in share ? share[place] : known};
+  return {sensitivity: Number($('#point').value), prevalence: place in share ? share[place] : place};
 }
 
 // ---- cards and tiles
@@ -117,6 +116,7 @@ function reportHtml() {
   return render('report', {rows: reading.rowsOf(facts, lesions, read), pictures: $('#pictures').checked,
     patient: reading.patientWords(typed()),
     by: reading.provenance(facts, card, read), measured: point ? reading.measured(point) : '', elsewhere: reading.elsewhere(facts, read.sensitivity),
+    share_from: reading.shareFrom(facts, read.prevalence),
     intended: facts.intended[melanoma.language]});
 }
 
@@ -317,12 +317,12 @@ function option(value, shown) {
 
 /* The choices in the language of the page; what was chosen stays. */
 function fillChoices() {
-  const {points, share, siim, cohorts} = page.facts, wanted = points.length ? points.map(one => one.sensitivity) : [.95];
+  const {points, share, published, cohorts} = page.facts, wanted = points.length ? points.map(one => one.sensitivity) : [.95];
   const finds = wanted.map(one => option(one, words('point.finds', reading.whole(one))));
   const study = share ? [option('study', words('place.study', reading.percent(share)))] : [];
   const seen = Object.entries(cohorts).map(([name, one]) => option(name, `${one.title}: ${reading.percent(one.prevalence)}`));
-  const rare = seen.length ? seen : [option(siim, words('place.siim', reading.percent(siim)))];
-  const chosen = [[$('#point'), finds, .95], [$('#place'), [...study, ...rare, option('own', words('place.own'))], 'study']];
+  const told = Object.entries(published).map(([name, one]) => option(name, words(`place.${name}`, reading.percent(reading.shareOf(one)))));
+  const chosen = [[$('#point'), finds, .95], [$('#place'), [...study, ...seen, ...told, option('own', words('place.own'))], 'study']];
   for (const [choice, options, usual] of chosen) {
     const before = choice.value || String(usual);
     choice.replaceChildren(...options);
