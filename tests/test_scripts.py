@@ -252,13 +252,262 @@ def test_page_redraw():
     assert all(face['tiles']['median_ms'] <= 200 for face in kept['faces'].values())
 
 
-def test_page_screens(monkeypatch, tmp_path, chromium):
-    "Four states in light and in dark, three pictures each."
-    monkeypatch.setenv('CHROMIUM', str(chromium))
-    words = [tmp_path, '--face', 'voila', '--width', 360, '--port', 8931]
-    done = run([sys.executable, SCRIPTS/'page_screens.py', *words], tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob('voila-360-*.png'))) == 4*2*3
+def test_page_screens(tmp_path):
+    "Of the files that are to be refused three get no answer, and the one after them has one."
+    screens = script('page_screens')
+    files = screens.refused_files(tmp_path)
+    answers = load_artefact().predict(files)
+    assert [answer['p_melanoma'] is None for answer in answers] == [True, True, True, False]
+
+
+def test_page_memory(monkeypatch):
+    "What a kernel inherits, and what it held with all measures and without."
+    memory = script('page_memory')
+    monkeypatch.setenv('MALLOC_ARENA_MAX', '1')
+    assert not [name for name in memory.environment(False) if name.startswith('MALLOC_')]
+    assert memory.environment(True)['MALLOC_MMAP_THRESHOLD_'] == str(memory.LARGE_BLOCK)
+    kinds = json.loads((ROOT/'results/page/memory.json').read_text())['kinds']
+    assert list(kinds) == list(memory.KINDS) and kinds['with_all']['batch']['rss_mb'] < 220
+
+
+def test_read_memory(tmp_path):
+    image = sorted((EXAMPLES/'jpeg'/'train').glob('*.jpg'))[0]
+    done = run([sys.executable, SCRIPTS/'read_memory.py', image], ROOT)
+    assert done.returncode == 0 and ' MB ' in done.stdout, done.stderr
+
+
+# ---- imbalance
+
+def test_imbalance_compare(monkeypatch, tmp_path):
+    "The stored tables' values; the intervals have fewer resamples here."
+    call(monkeypatch, 'imbalance_compare', '--sets', 'phantom', '--n_boot', 20, '--dest', tmp_path)
+    for what in ('ranking', 'calibration', 'threshold'):
+        ours = pd.read_csv(tmp_path/f'phantom-{what}.csv')
+        stored = pd.read_csv(RESULTS/'imbalance'/f'phantom-{what}.csv')
+        assert list(ours.columns) == list(stored.columns)
+        assert list(ours.arm) == list(stored.arm)
+    assert np.allclose(ours.sensitivity, stored.sensitivity)
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    "Weights of a MobileNetV2 that has learnt nothing."
+    from melanoma_nbdev.training.models import DermModel, save_model
+    path = tmp_path_factory.mktemp('weights')/'model.safetensors'
+    save_model(DermModel('mobilenetv2_100', 1, pad_type='same'), path)
+    return path
+
+
+def test_imbalance_train(monkeypatch, tmp_path, weights):
+    words = f'--size 32 --epochs 1 --folds 2 --bs 16 --seeds 0 --limit 80 --weights {weights}'
+    words = [*words.split(), '--arms', 'bce,balanced sampler', '--out', tmp_path/'runs',
+             '--dest', tmp_path]
+    call(monkeypatch, 'imbalance_train', 'phantom', *words)
+    table = pd.read_csv(tmp_path/'phantom.csv.gz')
+    risks = table[['bce|0', 'balanced sampler|0']].to_numpy()
+    assert ((risks >= 0) & (risks <= 1)).all()
+    assert json.loads((tmp_path/'phantom.json').read_text())['n'] == len(table) == 80
+    before = (tmp_path/'phantom.csv.gz').read_bytes()
+    call(monkeypatch, 'imbalance_train', 'phantom', *words)  # all is there: nothing is trained
+    assert (tmp_path/'phantom.csv.gz').read_bytes() == before
+
+
+# ---- models and pipeline
+
+def test_model_costs(monkeypatch, capsys):
+    "What a process of its own says of one model."
+    words = ['--models', 'test_efficientnet:32:2', '--seconds', .1]
+    call(monkeypatch, 'model_costs', 'one', *words)
+    record = json.loads(capsys.readouterr().out)
+    assert set(record) | {'machine'} == set(pd.read_csv(RESULTS/'models'/'cost.csv').columns)
+    assert min(record[name] for name in ('parameters', 'gflops', 'train_images_per_s')) > 0
+
+
+def test_int8(monkeypatch, tmp_path, capsys):
+    "Eight bits take less room, and on the pictures shown the answers stay near."
+    from melanoma_nbdev.training.run import train_run
+
+    train_run(tmp_path/'run', **SMALL_RUN | dict(only=[0]))
+    words = '--source phantom --n 40 --calibration 16 --rounds 3'.split()
+    call(monkeypatch, 'int8', tmp_path/'run', *words, '--dest', tmp_path/'int8.json')
+    found = json.loads((tmp_path/'int8.json').read_text())
+    assert set(found) == set(json.loads((RESULTS/'models'/'int8.json').read_text()))
+    assert found['megabytes']['int8'] < found['megabytes']['float32']
+    assert 0 < found['largest'] < .5 and found['n'] == 40
+
+
+def test_pipeline_speed(monkeypatch, tmp_path):
+    dest = tmp_path/'efficiency.json'
+    words = f'--data phantom --preset nano --n 60 --rounds 1 --dest {dest}'.split()
+    call(monkeypatch, 'pipeline_speed', *words)
+    found = json.loads(dest.read_text())
+    stored = json.loads((RESULTS/'pipeline'/'efficiency.json').read_text())
+    assert set(found) == set(stored) and found['images'] == 60
+
+
+def test_memory_between_folds(monkeypatch, tmp_path):
+    dest = tmp_path/'memory.json'
+    words = f'--data phantom --preset nano --size 32 --folds 2 --dest {dest}'.split()
+    call(monkeypatch, 'memory_between_folds', *words)
+    assert len(json.loads(dest.read_text())['memory_mb']) == 2
+
+
+def test_planted_leak(monkeypatch, tmp_path):
+    words = ['--n', 90, '--epochs', 1, '--out', tmp_path/'runs', '--dest', tmp_path]
+    call(monkeypatch, 'planted_leak', *words)
+    found = json.loads((tmp_path/'leak.json').read_text())
+    stored = json.loads((RESULTS/'pipeline'/'leak.json').read_text())
+    assert {name: set(record) for name, record in found.items()} == {
+        name: set(record) for name, record in stored.items()}
+
+
+def test_ray_side_by_side_trains(tmp_path):
+    "One of the three runs: seconds and hashes."
+    words = '--data phantom --preset nano --size 32 --folds 2 --epochs 1 --threads 1'.split()
+    record = script('ray_side_by_side').run(tmp_path/'run', words)
+    assert set(record) == {'seconds', 'oof_sha256', 'oof_best_sha256'}
+
+
+# ---- the truth of a synthetic set
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+    "A run on the example images, evaluated."
+    from melanoma_nbdev.core import write_json
+    from melanoma_nbdev.evidence.oof import read_oof
+    from melanoma_nbdev.report.measures import evaluate
+    from melanoma_nbdev.training.run import train_run
+    folder = tmp_path_factory.mktemp('study')/'run'
+    train_run(folder, **SMALL_RUN, meta='age,sex,site')
+    write_json(folder/'metrics.json', evaluate(read_oof(folder), folder, n_boot=20)[0])
+    return folder
+
+
+def test_distance_to_truth(monkeypatch, tmp_path, study):
+    out = tmp_path/'truth.json'
+    words = [EXAMPLES, study/'oof.csv', '--out', out, '--n_boot', 20]
+    call(monkeypatch, 'distance_to_truth', *words)
+    found = json.loads(out.read_text())
+    assert found['z']['auc'] > found['model'] and 'make_phantom' in found['commands'][0]
+    assert abs(found['picture']['auc'] - found['model'] - found['picture']['distance']) < .1
+
+
+def test_taught_backbone(monkeypatch, tmp_path, study, weights):
+    "Criteria are taught, read, and summed up beside the run."
+    taught, kept = tmp_path/'criteria', tmp_path/'kept'
+    lessons = f'--epochs 1 --size 32 --bs 16 --tta 1 --weights {weights}'.split()
+    call(monkeypatch, 'teach_criteria', '--phantom', EXAMPLES, '--out', taught, *lessons)
+    assert set(json.loads((taught/'criteria.json').read_text())['r2']) == {
+        'asymmetry', 'border', 'colours', 'structures', 'diameter'}
+    config = json.loads((study/'config.json').read_text())
+    run_folder = tmp_path/'run'
+    shutil.copytree(study, run_folder)
+    config['arch_kwargs'] = dict(pad_type='same')
+    (run_folder/'config.json').write_text(json.dumps(config))
+    call(monkeypatch, 'summarise_run', run_folder, '--phantom', EXAMPLES, '--taught', taught,
+         '--to', kept)
+    assert json.loads((kept/'summary.json').read_text())['folds'] == 2
+    assert json.loads((kept/'truth.json').read_text())['commands'][-1].startswith('python scripts/')
+    call(monkeypatch, 'criteria_readings', '--taught', taught, '--run', run_folder, '--phantom',
+         EXAMPLES, '--out', kept/'readings.json', '--tta', 1)
+    assert len(pd.read_csv(kept/'readings_oof.csv')) == json.loads(
+        (kept/'readings.json').read_text())['n']
+
+
+def test_truth_summary(monkeypatch, tmp_path):
+    "The stored table; the intervals of the gain have fewer resamples here."
+    call(monkeypatch, 'truth_summary', '--n_boot', 20, '--dest', tmp_path)
+    ours, stored = (pd.read_csv(folder/'summary.csv') for folder in (tmp_path, RESULTS/'truth'))
+    bounds = ['gain_lo', 'gain_hi']
+    pd.testing.assert_frame_equal(ours.drop(columns=bounds), stored.drop(columns=bounds))
+
+
+def test_evaluate_embedded(monkeypatch, tmp_path, study):
+    "metrics.json again from out-of-fold file and source; `optimism` is taken over."
+    folder = tmp_path/'kept'
+    folder.mkdir()
+    for name in ('config.json', 'oof.csv', 'metrics.json'): shutil.copyfile(study/name, folder/name)
+    before = json.loads((folder/'metrics.json').read_text())
+    call(monkeypatch, 'evaluate_embedded', folder, '--data', 'phantom')
+    after = json.loads((folder/'metrics.json').read_text())
+    assert after['optimism'] == before['optimism'] and after['auc'] == before['auc']
+
+
+def test_evaluate_embedded_of_two_sources(monkeypatch, tmp_path, study):
+    "Each source gets its figures; the main one is that which config.json names first."
+    for name in ('config.json', 'metrics.json'): shutil.copyfile(study/name, tmp_path/name)
+    table = pd.read_csv(study/'oof.csv')
+    table['source'] = np.where(table['group'].rank(method='dense') % 2 == 0, 'other', 'phantom')
+    table.to_csv(tmp_path/'oof.csv', index=False)
+    call(monkeypatch, 'evaluate_embedded', tmp_path, '--data', 'phantom')
+    for source, file in dict(phantom='metrics.json', other='metrics_other.json').items():
+        own = table[table.source == source]
+        figures = json.loads((tmp_path/file).read_text())
+        assert (figures['n'], figures['n_pos']) == (len(own), own.target.sum())
+        expected = roc_auc_score(own.target, own.p_melanoma)
+        assert figures['auc']['value'] == pytest.approx(expected)
+
+
+# ---- speed and memory
+
+def test_predict_speed(monkeypatch, tmp_path):
+    "The command and the usual loop answer for the same files; both are timed."
+    dest = tmp_path/'speed.json'
+    call(monkeypatch, 'predict_speed', '--data', 'phantom', '--n', 3, '--large', 1, '--rounds', 1,
+         '--ways', 'predict', 'loop', '--dest', dest)
+    found = json.loads(dest.read_text())
+    assert found['files'] == 4 and found['symmetries'] == 8
+    for way in ('predict', 'loop'):
+        assert 0 < found[way]['first_s'] < found[way]['seconds'] and found[way]['peak_mb'] > 50
+    assert found['times_loop']['median'] == pytest.approx(
+        found['loop']['seconds']/found['predict']['seconds'], rel=1e-2)
+
+
+def test_memory_in_epochs(monkeypatch, tmp_path):
+    "A learner gives memory back after each epoch; what each epoch leaves is written down."
+    dest = tmp_path/'memory.json'
+    call(monkeypatch, 'memory_in_epochs', '--data', 'phantom', '--preset', 'nano', '--size', 32,
+         '--epochs', 3, '--threads', 1, '--ways', 'kept', '--dest', dest)
+    found = json.loads(dest.read_text())['kept']
+    assert len(found['memory_mb']) == 3 and found['peak_mb'] > 100
+    growth = found['memory_mb'][2]/found['memory_mb'][1] - 1
+    assert found['growth'] == pytest.approx(growth, abs=1e-3)
+
+
+# ---- colour constancy
+
+def test_colour_constancy(monkeypatch, tmp_path):
+    "Copies lie where the pictures lay, their channels are as bright as each other."
+    from melanoma_nbdev.data.manifest import load_manifest
+    from melanoma_nbdev.images import read_image
+
+    call(monkeypatch, 'colour_constancy', tmp_path, '--sources', EXAMPLES, '--limit', 3)
+    copies = sorted(tmp_path.rglob('*.jpg'))
+    assert len(copies) == 3 and list(tmp_path.rglob('train.csv'))
+    originals = {str(path).rsplit('/', 1)[-1]: path for path in load_manifest(EXAMPLES)['path']}
+
+    def colour_of_light(path):
+        "The largest Minkowski mean of a channel over the smallest."
+        pixels = np.asarray(read_image(path)[0], dtype=float)
+        means = (pixels**6).mean((0, 1))**(1/6)
+        return means.max()/means.min()
+
+    for path in copies:
+        assert colour_of_light(path) < 1.05 < colour_of_light(originals[path.name])
+
+
+def test_rows_across_sources_from_kept_logits(monkeypatch, tmp_path):
+    "The published rows of a run follow from the logits that are kept, without model and images."
+    across = script('across_sources')
+    published = pd.read_csv(across.OUT)
+    shutil.copytree(across.OUT.parent/'without_ham10000', tmp_path/'without_ham10000')
+    monkeypatch.setattr(across, 'OUT', tmp_path/'across.csv')
+    call(monkeypatch, 'across_sources', 'without_ham10000', '--on', 'ham10000', '--parts', '0',
+         '--stored', '--n_boot', '20')
+    made = pd.read_csv(tmp_path/'across.csv').set_index('on')
+    before = published[published['run'] == 'without_ham10000'].set_index('on')
+    for name in ('n', 'n_pos', 'auc', 'slope', 'oe', 'threshold', 'sensitivity', 'specificity'):
+        np.testing.assert_allclose(made[name], before.loc[made.index, name], atol=2e-6)
 
 
 def test_page_answers(monkeypatch, tmp_path):
