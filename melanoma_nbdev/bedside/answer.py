@@ -141,7 +141,7 @@ def cohorts(card: dict) -> dict:
         if row.get('n_represented') and row.get('reliability')
     }
 
-
+# %% ../../nbs/bedside/51_answer.ipynb #e832ef46
 def short_title(row: dict) -> str:
     "How a source of a card is called where there is little room: without the remark in brackets."
     title = (row.get('title') or row['source']).partition(' (')[0]

@@ -184,7 +184,7 @@ def _left_out_shares(rows: list) -> str:
     ]
     return f" Fitted without the source it is {_shares(known, 'source')}." if known else ''
 
-
+# %% ../../nbs/report/42_card.ipynb #e3b9d249
 def _shown_words(rows: list) -> str:
     "How many pictures that are none of a lesion got no answer, by kind."
     by_kind = {row['kind']: row for row in rows}

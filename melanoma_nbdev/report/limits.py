@@ -76,7 +76,7 @@ def run_images(
     parts = [own.sample(min(n, len(own)), random_state=seed) for _, own in rows.groupby('source')]
     return pd.concat([*parts, *_auxiliary(recorded, n, seed)], ignore_index=True)
 
-
+# %% ../../nbs/report/45_limits.ipynb #e6f09b7f
 def _not_found(run: Path, why) -> RunError:
     "What is said where a run's images are not found."
     return RunError(f"the images of {run.name} are not found ({why}); name them with --data PATH")
@@ -121,7 +121,7 @@ def familiar_inputs(
             image = ways[number // 3 % len(ways)](image, rng)
         yield preprocess(image, card)
 
-
+# %% ../../nbs/report/45_limits.ipynb #b504e216
 def strange_pictures(
     paths: Iterable,  # Image files that decoys are made of
     n: int = 600,  # Decoys
@@ -158,7 +158,7 @@ def means_of(
             bar.update(len(batch))
     return np.concatenate(parts)
 
-
+# %% ../../nbs/report/45_limits.ipynb #c011b19a
 def fit_to_sources(
     familiar: dict,  # Source -> (n, d) means of its images; `AUXILIARY` may be among them
     strange: np.ndarray,  # (m, d) means of what is none
@@ -189,7 +189,7 @@ def _judge_outside(content: bytes, fit: dict, outside: pd.DataFrame, card, plan,
     shown = means_of(content, plain_inputs(made, card), bar)
     return outside.assign(distance=distances(fit, plain)), distances(fit, shown)
 
-
+# %% ../../nbs/report/45_limits.ipynb #df2af6df
 def judged_images(
     run: str | Path,  # A run folder with the models of its folds
     rows: pd.DataFrame,  # Of `run_images`
@@ -241,7 +241,7 @@ SHARE = 0.01
 DECOYS = 'decoys'
 "The kind of pictures that a run's own limit is shown: other drawings of the kinds it was fitted to"
 
-
+# %% ../../nbs/report/45_limits.ipynb #7eb8798d
 def refused_share(
     refused: np.ndarray,  # Which pictures get no answer
 ) -> dict:  # n, refused, share, lo, hi
@@ -250,7 +250,7 @@ def refused_share(
     lo, hi = wilson(count, n)
     return dict(n=n, refused=count, share=count / n, lo=float(lo), hi=float(hi))
 
-
+# %% ../../nbs/report/45_limits.ipynb #c8051d30
 def _refusal_of(held: pd.DataFrame, decoy: np.ndarray, card: dict, plan: dict):
     "What the card says of refusal."
     by_source = {name: own['distance'].to_numpy() for name, own in held.groupby('source')}
