@@ -566,6 +566,7 @@ def test_training_image(visit, learnt, axe):
     assert card.locator('.mark.learnt').inner_text() == said
     assert remark[1:] in card.locator('.warn').inner_text()
     assert page.locator('.learnt').all_text_contents() == [said] * 2
+    page.locator('.tile .learnt').evaluate("one => one.scrollIntoView({block: 'center'})")
     assert faults(page, axe) == [] and too_wide(page) == []
     table = table_of(page).set_index('file').warning.fillna('')
     assert TRAINED_ON in table[learnt.name] and TRAINED_ON not in table[PHANTOMS[3].name]
