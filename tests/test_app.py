@@ -495,6 +495,7 @@ def test_patient_fields(visit, files):
 def clear_and_undo(page):
     "Clear takes the patient's words along, and Undo brings them back; by keyboard alone."
     words = "document.querySelector('.patient input').value"
+    until(page, "!document.querySelector('.mel-btn.clear').disabled")
     page.focus('.mel-btn.clear')
     page.keyboard.press('Enter')
     until(page, f"!{words} && !document.querySelector('.answers article')")

@@ -17,7 +17,8 @@
   let held = null;
   addEventListener('focusin', ev => { held = ev.target; });
   function keepFocus() {
-    if (!held || document.activeElement !== document.body || usable(held)) return;
+    const elsewhere = ![document.body, held].includes(document.activeElement);  /* what was disabled may still have it */
+    if (!held || elsewhere || usable(held)) return;
     const next = ['stop', 'undo', 'clear'].map(name => document.querySelector('.mel-btn.' + name));
     next.find(el => el && usable(el))?.focus({ preventScroll: true });
   }
