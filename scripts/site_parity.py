@@ -325,7 +325,8 @@ def options():
     parser.add_argument('--n', type=int, default=300, help='images of each source')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--rounds', type=int, default=10, help='of 60 images, for the memory')
-    parser.add_argument('--only', choices=[*MEASURES, 'sizes'], help='this part of a file that is there')
+    parser.add_argument('--only', choices=[*MEASURES, 'sizes'],
+                        help='this part of a file that is there')
     parser.add_argument('--dest', type=Path, help='file that is written')
     given = parser.parse_args()
     name = 'parity.json' if given.browser == 'chromium' else f'parity_{given.browser}.json'
