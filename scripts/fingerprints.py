@@ -12,8 +12,9 @@ False matches: each training image against those of other lesions, patients and 
 eight ways. Pairs that `find_duplicates` takes for one photograph count as one lesion: to find them
 is right. Then pictures that the model was not trained on: those of another copy of SIIM-ISIC 2020
 (--copy), photographs of other things, and the package's examples. The limit is the largest number
-of differing bits at which no more than --share of each of these have a match; kinds with too few
-pictures to tell have no say. So these shares are those that the limit was chosen by.
+of differing bits at which no more than --share of each of these have a match; beside the training
+images, kinds with too few pictures to tell have no say. So these shares are those that the limit
+was chosen by.
 
 Found again: the same file; the picture saved anew as JPEG of quality 75; half as large; both;
 turned or mirrored; and the images of --copy that were trained on, there at another size."""
@@ -176,8 +177,8 @@ def share_row(kind, hits):
 
 def chosen_limit(apart, share):
     """The most bits that may differ so that no more than a share of any kind of pictures has a
-    false match; kinds with fewer than 1/share pictures have no say."""
-    large = [bits for bits in apart.values() if len(bits)*share >= 1]
+    false match; beside the training images, kinds with fewer than 1/share have no say."""
+    large = [bits for kind, bits in apart.items() if kind == SAME or len(bits)*share >= 1]
     limits = range(BITS//2)
     fine = [limit for limit in limits if all(np.mean(bits <= limit) <= share for bits in large)]
     return max(fine, default=0)

@@ -311,7 +311,7 @@ def refused(browser, site, name):
 
 def manners(browser, site):
     "Without a network, and with a changed file."
-    parts = 'model.onnx', 'card.json'
+    parts = 'model.onnx', 'seen.bin', 'card.json'
     return dict(offline_answers=offline(browser, site),
                 flipped_bit={name: refused(browser, site, name) for name in parts})
 
@@ -325,7 +325,8 @@ def options():
     parser.add_argument('--n', type=int, default=300, help='images of each source')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--rounds', type=int, default=10, help='of 60 images, for the memory')
-    parser.add_argument('--only', choices=MEASURES, help='this part of a file that is there')
+    parser.add_argument('--only', choices=[*MEASURES, 'sizes'],
+                        help='this part of a file that is there')
     parser.add_argument('--dest', type=Path, help='file that is written')
     given = parser.parse_args()
     name = 'parity.json' if given.browser == 'chromium' else f'parity_{given.browser}.json'
@@ -366,7 +367,9 @@ def one_part(browser, site, given):
     "The file with one part measured anew."
     old, today = read_json(given.dest), datetime.date.today().isoformat()
     anew = old.get('anew', {}) | {given.only: today}
-    return old | measured(browser, site, given) | dict(anew=anew)
+    found = (dict(sizes=sizes(site)) if given.only == 'sizes'
+             else measured(browser, site, given))
+    return old | found | dict(anew=anew)
 
 
 def main():

@@ -524,3 +524,35 @@ def test_page_answers(monkeypatch, tmp_path):
     safe = answers.operating_points(card)[.95]
     safe['threshold'] = .001  # beside the point for 98%, which still calls it lying under
     assert answers.is_calming(card, .002)
+
+
+def test_fingerprints(monkeypatch, tmp_path):
+    """Of drawn lesions, each is found again and none is taken for another; images that the card
+    does not count are refused."""
+    model, dest = tmp_path/'model', tmp_path/'seen.json'
+    shutil.copytree(ROOT/'melanoma_nbdev'/'weights', model)
+    words = [model, '--sources', 'phantom', '--n', 12, '--workers', 1, '--dest', dest]
+    with pytest.raises(Exception, match='240 images are here, and the card names 19,267'):
+        call(monkeypatch, 'fingerprints', *words)
+    card = json.loads((model/'card.json').read_text())
+    script('fingerprints').write_card(model/'card.json', card | dict(data=[dict(n=240)]))
+    call(monkeypatch, 'fingerprints', *words)
+    found = json.loads(dest.read_text())
+    assert found['n'] == 240 and (model/'seen.bin').stat().st_size == 240*32
+    assert found['false_matches'][0]['matched'] == 0 == len(found['pairs'])
+    assert [row['matched'] for row in found['found_again']] == [12]*5
+    kept = json.loads((model/'card.json').read_text())
+    assert {name: found[name] for name in kept['seen']} == kept['seen']
+    example = sorted((EXAMPLES/'jpeg'/'train').glob('*.jpg'))[0]
+    assert script('pin_answers').load_artefact(model).predict(example)['trained_on']
+
+
+def test_chosen_limit():
+    "The most bits with few false matches of each kind that is large enough to tell."
+    scripted = script('fingerprints')
+    same = scripted.SAME
+    many = np.r_[3, np.full(99, 60)]
+    few = np.array([1])
+    assert scripted.chosen_limit({same: many, 'few': few}, .01) == 59
+    assert scripted.chosen_limit({same: many, 'more': np.r_[5, 7, many]}, .01) == 4
+    assert scripted.chosen_limit({same: np.array([9, 8])}, .01) == 7
