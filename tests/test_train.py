@@ -202,7 +202,7 @@ def refusal(folder, *words):
     (('--preset', 'nano,b9'), 'use one of b3_384'),
     (('--seed', 'first'), '--seed is'),
     (('--only', '7'), 'there is no fold 7'),
-    (('--engine', 'spark'), 'use one of sequential'),
+    (('--engine', 'spark'), 'use sequential or ray'),
     (('--workers', '0'), 'workers is 0'),
     (('--columns', 'image_id'), 'image_id'),
 ])
