@@ -448,6 +448,19 @@ def test_evaluate_embedded_of_two_sources(monkeypatch, tmp_path, study):
         assert figures['auc']['value'] == pytest.approx(expected)
 
 
+def test_renewed_card_keeps_the_rest(tmp_path, study):
+    "Refusal, fingerprints and hashes of an artefact stay; what is decided is of the new table."
+    from melanoma_nbdev.bedside.inference import load_artefact
+    from melanoma_nbdev.evidence.oof import read_oof
+
+    artefact = shutil.copytree(ROOT/'melanoma_nbdev'/'weights', tmp_path/'weights')
+    before = json.loads((artefact/'card.json').read_text())
+    script('evaluate_embedded').renew_card(artefact, study, read_oof(study))
+    after = load_artefact(artefact).card
+    assert all(after[name] == before[name] for name in ('seen', 'ood', 'sha256', 'calibration'))
+    assert after['operating_points'] != before['operating_points']
+
+
 # ---- speed and memory
 
 def test_predict_speed(monkeypatch, tmp_path):
