@@ -8,7 +8,6 @@ A page with twelve answers, in Chromium; share and threshold are changed in turn
 time to the last change among the tiles, `page` to the last one of tiles, cards, status and links.
 The load before and after is written. Needs npm, Chromium (CHROMIUM names another one) and
 Playwright."""
-import json
 import os
 import statistics
 import tempfile
@@ -19,6 +18,7 @@ from page_timing import FLAGS, PHANTOMS, READY, answer, server, wait_until_still
 from site_parity import served, stop
 
 from melanoma_nbdev.bedside.site import write_site
+from melanoma_nbdev.core import write_json
 
 LESIONS = 12
 CHANGE = """([place, quiet]) => new Promise(done => {
@@ -60,9 +60,12 @@ def changes_of(browser, url, number, quiet=700):
 
 def median_and_most(found):
     "Of what was timed: how often, the median and the most, in milliseconds."
-    return {what: dict(n=len(found), median_ms=round(statistics.median(values), 1),
-                       max_ms=round(max(values), 1))
-            for what in found[0] for values in [[one[what] for one in found]]}
+    rows = {}
+    for what in found[0]:
+        values = [one[what] for one in found]
+        rows[what] = dict(n=len(values), median_ms=round(statistics.median(values), 1),
+                          max_ms=round(max(values), 1))
+    return rows
 
 
 def options():
@@ -98,10 +101,8 @@ def main():
         browser.close()
     said = dict(lesions=LESIONS, faces=faces, cores=os.cpu_count(),
                 load=[*load, os.getloadavg()[0]], machine=machine('voila', 'onnxruntime'))
-    found = json.dumps(said, indent=1)
-    given.dest.parent.mkdir(parents=True, exist_ok=True)
-    given.dest.write_text(found + '\n')
-    print(found)
+    write_json(given.dest, said)
+    print(said)
 
 
 if __name__ == '__main__':

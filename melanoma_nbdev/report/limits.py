@@ -164,9 +164,10 @@ def fit_to_sources(
     strange: np.ndarray,  # (m, d) means of what is none
     k: int = 256,  # Principal components, at most
     seed: int = 51,  # Which images of the larger sources are taken
+    least: int = 100,  # Images of each source, where it has them, however small another one is
 ) -> dict:  # Of `fit_distance`
     "A fit to equal numbers of images of each source, and to no more drawn lesions."
-    n = min(len(means) for name, means in familiar.items() if name != AUXILIARY)
+    n = max(least, min(len(means) for name, means in familiar.items() if name != AUXILIARY))
     rng = np.random.default_rng(seed)
     parts = [means[rng.permutation(len(means))[:n]] for means in familiar.values()]
     return fit_distance(np.concatenate(parts), strange, k)
@@ -185,7 +186,8 @@ def _fit_inside(content: bytes, inside: pd.DataFrame, pictures: list, card, plan
 def _judge_outside(content: bytes, fit: dict, outside: pd.DataFrame, card, plan, bar) -> tuple:
     "Held-out images with their distance, and the distances of decoys that are made of them."
     plain = means_of(content, plain_inputs(outside['path'], card), bar)
-    made = strange_pictures(outside['path'][:50], plan['n_decoys'] // 10, 0, plan['seed'] + 1)
+    n = max(1, plan['n_decoys'] // 10)
+    made = strange_pictures(outside['path'][:50], n, 0, plan['seed'] + 1)
     shown = means_of(content, plain_inputs(made, card), bar)
     return outside.assign(distance=distances(fit, plain)), distances(fit, shown)
 
