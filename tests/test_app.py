@@ -2,6 +2,7 @@
 a phone, and nothing leaves the machine."""
 
 import base64, http.client, json, os, re, shutil, socket, subprocess, sys, time, urllib.request
+from html import unescape
 from importlib.metadata import version
 from pathlib import Path
 
@@ -172,7 +173,7 @@ def test_journey(visit, files):
     before = page.inner_text('.tiles')
     page.locator('.controls select').nth(1).select_option(index=1)
     until(page, 't => document.querySelector(".tiles").innerText !== t', before)
-    assert 'Where 1.8% of the lesions' in page.locator('article:visible').inner_text()
+    page.wait_for_selector('article:visible >> text=Where 1.8% of the lesions')
     page.click('.mel-btn.clear')
     until(page, "!document.querySelector('.answers article')")
     page.click('.mel-btn.undo')
@@ -471,16 +472,18 @@ def test_patient_fields(visit, files):
     page = visit()
     choose(page, files[:1])
     answered(page, 1)
-    typed = ['=1+1', '71', '', '<script>document.title = "caught"</script>']
-    for field, words in zip(page.locator('.patient input').all(), typed, strict=True):
+    for field, words in zip(page.locator('.patient input').all(), ['=1+1', '71', ''], strict=True):
         field.fill(words)
-    page.locator('.patient input').last.press('Tab')
+    site = page.locator('article:visible .body-site input')
+    site.fill('<script>document.title = "caught"</script>')
+    site.press('Tab')
     page.wait_for_timeout(500)
     with page.expect_download() as taken:
         page.click('.take a >> nth=0')
     table = pd.read_csv(taken.value.path())
     assert taken.value.suggested_filename == 'risks.csv'
     assert table[['patient', 'age']].iloc[0].tolist() == ["'=1+1", 71]
+    assert table.site[0].startswith('<script>')
     with page.expect_download() as taken:
         page.click('.take a >> nth=1')
     report = Path(taken.value.path()).read_text()
@@ -496,6 +499,7 @@ def test_patient_fields(visit, files):
 def clear_and_undo(page):
     "Clear takes the patient's words along, and Undo brings them back; by keyboard alone."
     words = "document.querySelector('.patient input').value"
+    site = "document.querySelector('.body-site input').value"
     until(page, "!document.querySelector('.mel-btn.clear').disabled")
     page.focus('.mel-btn.clear')
     page.keyboard.press('Enter')
@@ -504,6 +508,38 @@ def clear_and_undo(page):
     page.keyboard.press('Enter')
     answered(page, 1)
     until(page, f"{words} === '=1+1' && document.activeElement.matches('.clear')")
+    assert page.evaluate(site).startswith('<script>')
+
+
+def test_site_of_each_lesion(visit, files):
+    """Each card takes the site of its lesion, typed or chosen; tile, table and report have it, and a
+    change of language or a further image takes none of it away."""
+    page = visit()
+    choose(page, files[:2])
+    answered(page, 2)
+    offered = page.locator('#sites option').evaluate_all('all => all.map(one => one.value)')
+    assert 'palms/soles' in offered and len(offered) == 8
+    for number, site in ((1, 'palms/soles'), (2, 'left arm')):
+        page.click(f'.tile[data-lesion="{number}"]')
+        page.fill(f'#lesion-{number} .body-site input', site)
+    page.click('.tile[data-lesion="1"]')  # leaves the field by a click on another tile
+    page.wait_for_selector('.tile[data-lesion="2"] >> text=left arm')
+    page.wait_for_selector('.tile[data-lesion="1"][aria-current]')
+    choose(page, files[2:3])  # no picture
+    answered(page, 3)
+    page.click('.tile[data-lesion="1"]')
+    page.locator('.controls .language select, #language').last.select_option(label='Deutsch')
+    page.wait_for_selector(f"article:visible >> text={text('site', language='de')}")
+    written = "[...document.querySelectorAll('.body-site input')].map(one => one.value).join()"
+    assert page.evaluate(written) == 'palms/soles,left arm'
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=0')
+    table = pd.read_csv(taken.value.path())
+    assert table.site.fillna('').tolist() == ['palms/soles', 'left arm', '']
+    with page.expect_download() as taken:
+        page.click('.take a >> nth=1')
+    report = unescape(Path(taken.value.path()).read_text())
+    assert 'left arm' in report and 'palms/soles' in report
 
 
 def test_clear_twice(visit, files):

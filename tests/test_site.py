@@ -474,7 +474,7 @@ def test_upload(app_visit, files, size, tmp_path_factory):  # noqa: F811
     test_app.test_journey, test_app.test_drop, test_app.test_nothing_is_taken_meanwhile,
     test_app.test_progress, test_app.test_stop_in_the_middle, test_app.test_camera,
     test_app.test_two_visitors, test_app.test_patient_fields, test_app.test_leaving_asks_first,
-    test_app.test_clear_twice])
+    test_app.test_clear_twice, test_app.test_site_of_each_lesion])
 def test_journeys_of_the_voila_page(app_visit, files, test):  # noqa: F811
     "What the Voila page does, the static page does by the same test."
     test(app_visit, files)

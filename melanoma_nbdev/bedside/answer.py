@@ -11,7 +11,7 @@ __all__ = ['WIDTH', 'WARM', 'COLD', 'QUIET', 'SHOWN', 'DRAWN', 'PATIENT', 'Risk'
            'risk_of', 'one_in', 'operating_points', 'Decision', 'decide', 'is_unsure', 'most_released',
            'unsure_sentence', 'standing', 'density_of', 'measured_elsewhere', 'elsewhere_key', 'elsewhere_sentence',
            'evidence_map', 'overlay', 'data_uri', 'render', 'Lesion', 'lesion_of', 'reading', 'card_html', 'in_order',
-           'tiles_html', 'tile_html', 'patient_words', 'safe_cell', 'table_row', 'share_from', 'provenance',
+           'tiles_html', 'tile_html', 'one_line', 'patient_words', 'safe_cell', 'table_row', 'share_from', 'provenance',
            'table_csv', 'intended_use', 'report_html', 'about_html']
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00004
@@ -484,6 +484,7 @@ class Lesion(NamedTuple):
     seen: str | None = None  # Data URI of the square that the model saw
     map: str | None = None  # Data URI of its map; None: nothing speaks for melanoma
     thumb: str | None = None  # Data URI, small
+    site: str = ''  # Where on the body, as the reader wrote it
 
     @property
     def score(self):
@@ -633,19 +634,24 @@ def tile_html(
     return render('tiles', language, tiles=[tile])
 
 # %% ../../nbs/bedside/51_answer.ipynb #de53d919
-PATIENT = ('patient', 'age', 'sex', 'site')
-"What a reader may write into table and report; the model uses none of it"
+PATIENT = ('patient', 'age', 'sex')
+"""What a reader may write of the patient into table and report, beside the site of each lesion; the
+model uses none of it"""
+
+
+def one_line(
+    typed,  # Whatever was typed into a field
+) -> str:  # At most 80 letters
+    "What was typed, on one line, without characters that cannot be seen."
+    letters = (letter if letter.isprintable() else ' ' for letter in str(typed or ''))
+    return ' '.join(''.join(letters).split())[:80]
 
 
 def patient_words(
     said: dict | None = None,  # Field -> what was typed; other fields are left out
 ) -> dict:  # Each of `PATIENT`, '' where nothing was said
-    "What was typed, on one line, without characters that cannot be seen, 80 of them at most."
-    return {
-        name: ' '.join(''.join(letter if letter.isprintable() else ' '
-                               for letter in str((said or {}).get(name) or '')).split())[:80]
-        for name in PATIENT
-    }
+    "What was typed of the patient, each field as `one_line`."
+    return {name: one_line((said or {}).get(name)) for name in PATIENT}
 
 # %% ../../nbs/bedside/51_answer.ipynb #51a00056
 def safe_cell(value):
@@ -662,8 +668,9 @@ def table_row(
     prevalence: float | str | None = None,  # As `share_at` takes it
 ) -> dict:
     "The answer to one file as a row of the table."
-    row = dict(file=lesion.name, risk_percent=None, low_percent=None, high_percent=None,
-               decision='', not_sure='', score=None, error=lesion.answer['error'] or '')
+    row = dict(file=lesion.name, site=lesion.site, risk_percent=None, low_percent=None,
+               high_percent=None, decision='', not_sure='', score=None,
+               error=lesion.answer['error'] or '')
     if lesion.score is not None:
         read = reading(card, lesion.score, sensitivity, prevalence)
         names = ('risk_percent', 'low_percent', 'high_percent')

@@ -27,7 +27,7 @@ from fastcore.basics import patch
 from traitlets import Bool, Dict, Int, List, Unicode
 
 from .answer import (
-    PATIENT, Lesion, about_html, card_html, cohorts, data_uri, lesion_of,
+    PATIENT, Lesion, about_html, card_html, cohorts, data_uri, lesion_of, one_line,
     operating_points, percent, published, render, report_html, short_title, study_share,
     table_csv, tile_html, tiles_html, whole_percent)
 from .inference import Predictor, load_artefact
@@ -121,9 +121,8 @@ def own_fault(
     return text('reason.page', *_kind_and_place(error))
 
 # %% ../../nbs/bedside/52_app.ipynb #a7d10002
-UPLOADER_SAYS = ('choose camera wait too_much too_much.smaller and_more sending unreadable lost'
-                 ).split()
-"Sentences of the table that the uploader needs"
+UPLOADER_SAYS = ('choose', 'camera', 'sending')
+"Words of the table that the uploader writes itself; its messages are written by the page"
 
 
 class Uploader(anywidget.AnyWidget):
@@ -139,7 +138,8 @@ class Uploader(anywidget.AnyWidget):
 
 class Tiles(anywidget.AnyWidget):
     """All lesions at a glance, in the order that the reader chooses in the browser. While images
-    are answered, only the new tiles are sent."""
+    are answered, only the new tiles are sent. It also hears where a lesion is: a card is HTML,
+    which cannot tell the kernel."""
 
     _esm = PAGE_FOLDER / 'tiles.js'
     value = Unicode().tag(sync=True)  # From `tiles_html`
@@ -448,7 +448,7 @@ class MelanomaPage:
         self.batch = None  # what is counted while it sends: total, looked_at, again
         self.working = False  # images are being looked at
         self.stopped = False  # what still waits to be looked at is passed over
-        self.messages = []  # (number, words) of the last ones
+        self.messages = []  # (number, sentences) of the last ones
         self.spoken = None  # the language that the widgets are in
         _make_widgets(self, refused, language)
         self._speak()
@@ -491,6 +491,7 @@ def _speak(self: MelanomaPage):
 def _listen(self: MelanomaPage):
     "Say what each widget does."
     self.upload.on_msg(self.guarded(self._received))
+    self.tiles.on_msg(self.guarded(self._site_written))
     self.model.observe(self.guarded(lambda change: self.change_model(change['new'])), 'value')
     for control in (self.pictures, *self.patient.values()):
         control.observe(self.guarded(lambda _: self._take_away()), 'value')
@@ -545,10 +546,14 @@ def _say(self: MelanomaPage, words: str, working: bool = False):
 
 
 @patch
-def _notify(self: MelanomaPage, words: str):
-    "A message that stays in view, below those before it, until they are closed; '' closes them."
+def _notify(
+    self: MelanomaPage,
+    *sentences,  # (key, what stands in its places: words, numbers, or a sentence again)
+):
+    """A message that stays in view, below those before it, until they are closed; no sentence closes
+    them. The page's scripts write it, in the language of the moment."""
     number = self.messages[-1][0] + 1 if self.messages else 1
-    self.messages = [*self.messages, (number, words)][-20:]
+    self.messages = [*self.messages, (number, sentences)][-20:]
     self.notice.value = render('notice', messages=self.messages)
 
 
@@ -627,6 +632,18 @@ def redraw(self: MelanomaPage):
     elif self.removed:
         self._say(self._words('cleared'))
 
+# %% ../../nbs/bedside/52_app.ipynb #85a1ee66
+@patch
+def _site_written(self: MelanomaPage, _, word, __):
+    "Keep the site of a lesion; a word that fits to none is passed over."
+    number = word.get('lesion') if isinstance(word, dict) else None
+    if type(number) is not int or not 0 < number <= len(self.lesions):
+        return
+    lesion = self.lesions[number - 1]
+    self.lesions[number - 1] = lesion._replace(site=one_line(word.get('site')))
+    self._draw_tiles()
+    self._take_away()
+
 # %% ../../nbs/bedside/52_app.ipynb #5e1b0008
 def _download(content: str, kind: str) -> str:
     "A text as the address of a download."
@@ -683,7 +700,7 @@ def forget(self: MelanomaPage):
     self._start_anew()
     for field in self.patient.values():  # they are of whoever the answers were of
         field.value = ''
-    self._notify('')
+    self._notify()
     self._say(self._words('cleared'))
     self._busy(False)
 
@@ -708,7 +725,7 @@ def restore(self: MelanomaPage):
     self.answers.children = removed['cards']
     for name, field in self.patient.items():
         field.value = removed['typed'][name]
-    self._notify('')
+    self._notify()
     self._finish()
 
 # %% ../../nbs/bedside/52_app.ipynb #e0fa1c67
@@ -741,6 +758,7 @@ def _one(
     name: str,
     source,  # A path or bytes
     note: str,
+    site: str = '',  # Where on the body, if that is known
 ) -> bool:  # False: the same file was answered before
     "Answer one image, or say why not."
     try:
@@ -748,10 +766,10 @@ def _one(
         fingerprint = sha256(content)
         if fingerprint in self.answered_files:
             return False
-        self._add(self._lesion(name, content, note))
+        self._add(self._lesion(name, content, note)._replace(site=site))
         self.answered_files.add(fingerprint)
     except Exception as error:
-        self._add(_without_answer(name, note, own_fault(error)))
+        self._add(_without_answer(name, note, own_fault(error))._replace(site=site))
     self._keep(name, source, note)
     return True
 
@@ -771,7 +789,7 @@ def _keep(self: MelanomaPage, name: str, source, note: str):
 def _look(
     self: MelanomaPage,
     at: tuple,  # Its place, from 1, and how many there are
-    item: tuple,  # (name, path or bytes, remark)
+    item: tuple,  # As `answer` takes it
     again: list,  # Gets the name of a file that was answered before
 ):
     "Answer one of several images; tiles and cards follow now and then."
@@ -783,20 +801,19 @@ def _look(
         self.shown_at = time.monotonic()
 
 # %% ../../nbs/bedside/52_app.ipynb #102a971d
-@patch
-def _few(self: MelanomaPage, names: list) -> str:
-    "The first three names, and how many more there are."
+def _few(names: list) -> str | tuple:
+    "The first three names, and how many more there are: words, or a sentence as `_notify` has them."
     named = ', '.join(names[:3])
-    return self._words('and_more', named, len(names) - 3) if names[3:] else named
+    return ('and_more', named, len(names) - 3) if names[3:] else named
 
 
 @patch
 def _sum_up(self: MelanomaPage, left: int, total: int, again: list):
     "Say which files were not looked at, after a stop or a second time, and give the page back."
     if left:
-        self._notify(self._words('stopped', left, total))
+        self._notify(('stopped', left, total))
     if again:
-        self._notify(self._words('again', self._few(again)))
+        self._notify(('again', _few(again)))
     self._finish()
 
 
@@ -849,7 +866,7 @@ async def _in_turns(self: MelanomaPage, steps):
 @patch
 def answer(
     self: MelanomaPage,
-    items: list,  # (name, path or bytes, remark)
+    items: list,  # (name, path or bytes, remark), and the site where it is known
 ):
     "Answer several images, one after the other, and sum up."
     self._let_go()
@@ -873,7 +890,7 @@ def change_model(
         return
     if self.working:
         self.model.value = self.model_in_use
-        self._notify(self._words('wait'))
+        self._notify(('wait',))
         return
     try:
         self.predictor = load_artefact(self.offered[name], lean=True)
@@ -889,7 +906,9 @@ def change_model(
 def _ask_again(self: MelanomaPage):
     "Answer all files that were kept; those that were let go are named."
     self._let_go()
-    files, old = self.files_to_ask_again, self.answers.children
+    files = [(*file, lesion.site) for file, lesion in
+             zip(self.files_to_ask_again, self.lesions, strict=True)]
+    old = self.answers.children
     self._start_anew()
     for card in old:
         card.close()
@@ -897,8 +916,8 @@ def _ask_again(self: MelanomaPage):
     self.spoken = None
     self._speak()
     self._busy(False)
-    if let_go := [name for name, source, _ in files if source is None]:
-        self._notify(self._words('not_kept', self._few(let_go)))
+    if let_go := [name for name, source, *_ in files if source is None]:
+        self._notify(('not_kept', _few(let_go)))
     if again := [item for item in files if item[1] is not None]:
         self.answer(again)
 
@@ -908,7 +927,7 @@ def _begin(self: MelanomaPage, word: dict, _):
     "Files are about to come."
     total = word.get('files')
     if self.working or type(total) is not int or total < 1:
-        self._notify(self._words('wait'))
+        self._notify(('wait',))
         return
     self._let_go()
     self.stopped, self.batch = False, dict(total=total, looked_at=0, again=[])
@@ -927,7 +946,7 @@ def _piece(self: MelanomaPage, word: dict, buffers: list):
             self._look(at, (*whole, ''), self.batch['again'])
     except NotTaken as error:
         refused = True
-        self._notify(self._words(error.key, *error.values))
+        self._notify((error.key, *error.values))
     finally:
         self.upload.send(dict(kind='got', place=word.get('place'), refused=refused))
 
@@ -960,7 +979,7 @@ def example(
 ):
     "Answer the drawn examples, or one of them."
     if self.working:
-        self._notify(self._words('wait'))
+        self._notify(('wait',))
         return
     drawn = examples(language=self.controls.language.value)
     if not drawn:

@@ -181,7 +181,7 @@ POLICY = '; '.join([
 "The content policy of the static page"
 _SHARED = 'engine.js reading.js face.js look.js tiles.js upload.js page.css'
 _COPIED = 'site.js pool.js worker.js site.css icon.svg LICENSES.txt APACHE.txt'
-_PARTS = 'answer problem tiles report status take thumbs'
+_PARTS = 'answer problem site tiles report status take thumbs'
 "Templates that the browser fills in"
 
 # %% ../../nbs/bedside/53_site.ipynb #38da64be

@@ -36,40 +36,17 @@ window.melanoma = (() => {
     return texts[key][language].replace(/\{(\d)\}/g, (_, place) => values[place]);
   }
 
-  /* Messages stay while the language changes: then they are found again by what they say. Two keys
-   * stand for two sentences. */
-  const MESSAGES = ['wait', 'stopped', 'again', 'not_kept', 'replaced', 'too_much too_much.smaller', 'too_much',
-    'unreadable', 'broken', 'lost', 'and_more'];
-  const sentence = (keys, code) => keys.split(' ').map(key => texts[key][code]).join(' ');
-
-  /* What stands in the places of a sentence, if these words are that sentence; else nothing. */
-  function valuesIn(words, shape) {
-    const places = [...shape.matchAll(/\{(\d)\}/g)].map(([, place]) => place);
-    const parts = shape.split(/\{\d\}/).map(part => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-    const found = words.match(new RegExp(`^${parts.join('(.*)')}$`, 's'));
-    return found && Object.fromEntries(places.map((place, at) => [place, found[at + 1]]));
-  }
-
-  /* A message of the table in the language of now, whichever it was in; other words as they are. */
-  function inLanguage(words) {
-    for (const keys of MESSAGES) {
-      for (const code of Object.keys(texts.choose)) {
-        const values = valuesIn(words, sentence(keys, code));
-        if (values) return sentence(keys, language).replace(/\{(\d)\}/g, (_, place) => inLanguage(values[place]));
-      }
-    }
-    return words;
-  }
-
   /* The frame in a language: `data-say` names the sentence of an element, `data-say-label` its name. */
   function speak(code) {
     language = code;
-    for (const line of all('#note p')) line.textContent = inLanguage(line.textContent);
     root.lang = code;
+    messages.forEach((message, place) => { lines().children[place].textContent = told(message); });
     for (const element of all('[data-say]')) {
       const values = element.dataset.sayWith?.split('|') ?? [];
       element.textContent = say(element.dataset.say, ...values);
     }
+    const sites = Object.keys(texts).filter(key => key.startsWith('site.'));
+    document.getElementById('sites').replaceChildren(...sites.map(key => new Option(say(key))));
     for (const element of all('[data-say-label]')) {
       const name = say(element.dataset.sayLabel);
       element.setAttribute('aria-label', name);
@@ -84,18 +61,29 @@ window.melanoma = (() => {
 
   // ---- messages, and what a screen reader says
 
-  /* A message below those before it; they stay in view until they are closed. No words close them. */
-  function note(words) {
-    const box = document.getElementById('note'), lines = box.querySelector('.lines');
-    const known = [...lines.children].some(line => line.textContent === words);
-    if (!words) lines.replaceChildren();
-    else if (!known) lines.append(Object.assign(document.createElement('p'), {textContent: words}));
-    box.hidden = !lines.childElementCount;
+  /* A sentence is a list: its key, and what stands in its places, which may be a sentence again. A
+   * message is a list of sentences; so it follows the language. */
+  const sentence = ([key, ...values]) => say(key, ...values.map(one => (Array.isArray(one) ? sentence(one) : one)));
+  const told = message => message.map(sentence).join(' ');
+  const lines = () => document.querySelector('#note .lines');
+  let messages = [];
+
+  /* A message below those before it; they stay in view until they are closed. No sentence closes them. */
+  function note(...message) {
+    const words = told(message);
+    if (!words) {
+      messages = [];
+      lines().replaceChildren();
+    } else if (messages.every(one => told(one) !== words)) {
+      messages.push(message);
+      lines().append(Object.assign(document.createElement('p'), {textContent: words}));
+    }
+    document.getElementById('note').hidden = !messages.length;
   }
 
-  addEventListener('click', event => { if (event.target.closest('#note button')) note(''); });
+  addEventListener('click', event => { if (event.target.closest('#note button')) note(); });
   addEventListener('keydown', ({key}) => {
-    if (key === 'Escape' && !document.querySelector('dialog[open]')) note('');
+    if (key === 'Escape' && !document.querySelector('dialog[open]')) note();
   });
 
   const PAUSE = 10_000;  // milliseconds between two words on how far the work is

@@ -4,7 +4,7 @@
   const all = (selector, root) => [...(root || document).querySelectorAll(selector)];
   const working = () => !!document.querySelector('.mel-btn.primary:disabled, .status .work');
 
-  addEventListener('note', ev => melanoma.note(ev.detail));  /* from the uploader */
+  addEventListener('note', ev => melanoma.note(...ev.detail));  /* from the uploader */
   addEventListener('click', ev => {
     const thumb = ev.target.closest('.thumb'), tile = ev.target.closest('.tile');
     if (thumb) all('.mel-example')[+thumb.dataset.example]?.click();
@@ -63,7 +63,7 @@
   function told() {
     all('.notice [data-note]').filter(el => +el.dataset.number > lastTold).forEach(el => {
       lastTold = +el.dataset.number;
-      melanoma.note(el.dataset.note);
+      melanoma.note(...JSON.parse(el.dataset.note));
     });
     const status = document.querySelector('.status span');
     if (!status || status.textContent === lastStatus) return;

@@ -268,9 +268,9 @@ const cell = value => {
 };
 
 /* `answer.table_row` */
-function tableRow(facts, {name, note, answer}, chosen) {
+function tableRow(facts, {name, note, site, answer}, chosen) {
   const empty = {risk_percent: null, low_percent: null, high_percent: null, decision: '', not_sure: '', score: null};
-  const row = {file: name, ...empty, error: answer.error ?? ''};
+  const row = {file: name, site, ...empty, error: answer.error ?? ''};
   if (answer.p_melanoma !== null) {
     const {risk, decision, unsure} = reading(facts, answer, chosen);
     const parts = risk ? [risk.value, risk.low, risk.high].map(part => Number(fixed(100*part, 2))) : [];
@@ -281,11 +281,15 @@ function tableRow(facts, {name, note, answer}, chosen) {
   return {...row, warning: answer.warnings.join('; '), note};
 }
 
+/* `answer.one_line` */
+export function oneLine(typed) {
+  const words = (typed ?? '').replace(/[\p{C}\p{Z}]+/gu, ' ').trim();
+  return [...words].slice(0, 80).join('');
+}
+
 /* `answer.patient_words` */
 export function patientWords(said) {
-  const words = text => (text ?? '').replace(/[\p{C}\p{Z}]+/gu, ' ').trim();
-  const names = ['patient', 'age', 'sex', 'site'];
-  return Object.fromEntries(names.map(name => [name, [...words(said[name])].slice(0, 80).join('')]));
+  return Object.fromEntries(['patient', 'age', 'sex'].map(name => [name, oneLine(said[name])]));
 }
 
 /* `answer.table_csv` */

@@ -63,8 +63,8 @@ export function insertTile(host, html) {
   sayNone(host);
 }
 
-/* Show this HTML; of as many tiles as before, only those that changed are replaced. */
-function drawTiles(host, html) {
+/* Show this HTML, '' for none; of as many tiles as before, only those that changed are replaced. */
+export function drawTiles(host, html) {
   const focused = host.querySelector('.tile:focus')?.dataset.lesion;
   const fresh = parsed(html);
   arrange(fresh);
@@ -81,12 +81,18 @@ function render({model, el}) {
   const add = () => {
     if (el.querySelector('.tiles')) for (const html of model.get('added')) insertTile(el, html);
   };
+  const tellSite = ({target}) => {
+    if (!target.closest('.answers .body-site')) return;
+    model.send({kind: 'site', lesion: Number(target.dataset.lesion), site: target.value});
+  };
   const deaf = listenToReader(el);
+  document.addEventListener('change', tellSite);
   model.on('change:value', draw);
   model.on('change:added', add);
   draw();
   return () => {
     deaf();
+    document.removeEventListener('change', tellSite);
     model.off('change:value', draw);
     model.off('change:added', add);
   };

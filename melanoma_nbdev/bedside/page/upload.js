@@ -66,32 +66,31 @@ function listenForFiles(host, take, signal) {
   hear('paste', event => take([...event.clipboardData?.files ?? []]));
 }
 
-/* The first three names, and how many more there are. */
-export function few(names, say) {
+/* The first three names, and how many more there are: words, or a sentence as `face.js` has them. */
+export function few(names) {
   const first = names.slice(0, 3).join(', ');
-  return names.length > 3 ? say('and_more', first, names.length - 3) : first;
+  return names.length > 3 ? ['and_more', first, names.length - 3] : first;
 }
 
 /* The files that are not too large, in their order; the others are named. */
-function fitting(files, {limit, say, tell}) {
+function fitting(files, {limit, tell}) {
   const most = limit()*MEGABYTE, large = files.filter(file => file.size > most);
   const names = large.map(file => `${file.name.slice(0, 80)} (${written(file.size)})`);
-  const why = () => say('too_much', `${limit()} MB`, few(names, say));
-  if (large.length) tell(`${why()} ${say('too_much.smaller')}`);
+  if (large.length) tell(['too_much', `${limit()} MB`, few(names)], ['too_much.smaller']);
   return files.filter(file => file.size <= most);
 }
 
 /* Buttons in `host`, and ears for files. What they need:
  *   say(key, ...values)  a sentence of the page      accept    kinds of file, as an input has them
- *   limit()              megabytes of a file         tell(text)  show a message that stays
+ *   limit()              megabytes of a file         tell(...sentences)  a message that stays
  *   isBusy()             whether files are refused   take(files) what is done with them
  * What comes back: `speak()` after a change of language, `disable(on)`, `progress`, `close()`. */
 export function intake(host, {say, accept, limit, isBusy, tell, take}) {
   const ears = new AbortController(), progress = progressRow(host);
   const given = files => {
     if (!files.length) return;
-    if (isBusy()) return tell(say('wait'));
-    const kept = fitting(files, {limit, say, tell});
+    if (isBusy()) return tell(['wait']);
+    const kept = fitting(files, {limit, tell});
     if (kept.length) take(kept);
   };
   const buttons = {};
@@ -191,7 +190,7 @@ class Sender {
       if (!await this.file(file, place, files.length)) unread.push(file.name.slice(0, 80));
     }
     await this.fewer(1);
-    if (unread.length) this.tell(this.say('unreadable', few(unread, this.say)));
+    if (unread.length) this.tell(['unreadable', few(unread)]);
   }
 
   /* Where nobody is left to hear it, there is nobody who waits for it. */
@@ -206,7 +205,7 @@ class Sender {
       heard: Date.now()});
     try { await this.files(files); } catch (error) {
       if (!(error instanceof Lost)) throw error;
-      this.tell(this.say('lost'));
+      this.tell(['lost']);
     } finally {
       this.sending = false;
       this.progress.hide();
@@ -220,7 +219,7 @@ const filled = (sentence, values) => sentence.replace(/\{(\d)\}/g, (_, place) =>
 
 function render({model, el}) {
   const say = (key, ...values) => filled(model.get('words')[key] ?? key, values);
-  const tell = detail => el.dispatchEvent(new CustomEvent('note', {detail, bubbles: true}));
+  const tell = (...detail) => el.dispatchEvent(new CustomEvent('note', {detail, bubbles: true}));
   const isLost = () => document.body.classList.contains('is-gone');
   let sender = null;
   const isBusy = () => sender.sending || model.get('disabled') || isLost();

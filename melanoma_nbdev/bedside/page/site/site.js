@@ -2,7 +2,7 @@
 import init, {Environment} from './lib/minijinja.js';
 import {LOST, Pool, inTurn, workersFor} from './pool.js';
 import * as reading from './reading.js';
-import {arrange, insertTile, listenToReader} from './tiles.js';
+import {drawTiles, insertTile, listenToReader} from './tiles.js';
 import {few, intake} from './upload.js';
 
 const VERSION = document.documentElement.dataset.version;
@@ -51,28 +51,27 @@ function redraw() {
   show('#own', $('#place').value === 'own');
   const cards = page.lesions.map((lesion, i) => holder(cardHtml(lesion, i + 1)));
   $('.answers').replaceChildren(...cards);
-  drawTiles();
+  showTiles();
   reveal(page.open);
   takeAway();
 }
 
 /* What the template of a tile reads, without the large pictures of the lesion. */
-function tileRow({lesion: {name, thumb, answer}, ...row}) {
+function tileRow({lesion: {name, thumb, site, answer}, ...row}) {
   const {p_melanoma: score, trained_on: trainedOn} = answer;
-  return {...row, lesion: {name, thumb, answer: {p_melanoma: score, trained_on: trainedOn}}};
+  return {...row, lesion: {name, thumb, site, answer: {p_melanoma: score, trained_on: trainedOn}}};
 }
 
-function drawTiles() {
+function showTiles() {
   const tiles = reading.rowsOf(page.facts, page.lesions, chosen()).map(tileRow);
-  $('.overview').innerHTML = tiles.length > 1 ? render('tiles', {tiles}) : '';
-  arrange($('.overview'));
+  drawTiles($('.overview'), tiles.length > 1 ? render('tiles', {tiles}) : '');
 }
 
 /* The tile of the last lesion, put in its place among the others, which stay as they are. */
 function addTile() {
   const tiles = reading.rowsOf(page.facts, page.lesions, chosen());
   if (tiles.length <= 2) {
-    drawTiles();
+    showTiles();
     return;
   }
   const last = tiles.find(({number}) => number === tiles.length);
@@ -108,6 +107,14 @@ const typed = () => Object.fromEntries(patientFields().map(input => [input.name,
 
 function write(patient) {
   for (const input of patientFields()) input.value = patient[input.name] ?? '';
+}
+
+/* Where a lesion is, as the reader writes it on its card. */
+function writeSite(field) {
+  page.lesions[field.dataset.lesion - 1].site = reading.oneLine(field.value);
+  showTiles();
+  reveal(page.open);
+  takeAway();
 }
 
 function reportHtml() {
@@ -183,7 +190,7 @@ async function look({read}) {
 function add({name, note: remark}, {hash, found}) {
   if (page.known.has(hash)) return false;
   const {answer, seen = null, map = null, thumb = null} = found;
-  const lesion = {name, note: remark, answer, seen, map, thumb};
+  const lesion = {name, note: remark, answer, seen, map, thumb, site: ''};
   $('.answers').append(holder(cardHtml(lesion, page.lesions.length + 1)));
   page.lesions.push(lesion);
   if (hash) page.known.set(hash, name);
@@ -199,7 +206,7 @@ function addFound(item, said) {
 async function take(items) {
   if (!items.length) return;
   if (page.working) {
-    note(words('wait'));
+    note(['wait']);
     return;
   }
   Object.assign(page, {removed: null, stopped: false});
@@ -228,8 +235,8 @@ function report(name, place, total) {
 /* Say which files were not looked at, after a stop or a second time, and give the page back. */
 function sumUp(left, total, again) {
   page.intake.progress.hide();
-  if (left) note(words('stopped', left, total));
-  if (again.length) note(words('again', few(again, words)));
+  if (left) note(['stopped', left, total]);
+  if (again.length) note(['again', few(again)]);
   finish();
 }
 
@@ -261,7 +268,7 @@ function forget() {
   if (lesions.length) page.removed = {lesions, known, open, patient: typed()};
   Object.assign(page, {lesions: [], known: new Map(), open: 0});
   write({});
-  note('');
+  note();
   redraw();
   say(words('cleared'));
   busy(false);
@@ -272,7 +279,7 @@ function restore() {
   const {patient, ...answers} = page.removed;
   Object.assign(page, answers, {removed: null});
   write(patient);
-  note('');
+  note();
   redraw();
   finish();
 }
@@ -282,7 +289,7 @@ function restore() {
 /* What the workers tell of themselves. */
 function told(said) {
   const acts = {progress: showProgress, ready: begin, refused: ({why}) => refuse(why),
-    replaced: () => note(words('replaced'))};
+    replaced: () => note(['replaced'])};
   return acts[said.type](said);
 }
 
@@ -367,6 +374,7 @@ function listen() {
   $('#own input').addEventListener('change', event => { event.target.value = ownPercent(); });
   $('#language').addEventListener('input', event => speak(event.target.value));
   for (const input of document.querySelectorAll('.kept input, .patient input')) input.addEventListener('input', takeAway);
+  $('.answers').addEventListener('change', ({target}) => { if (target.closest('.body-site')) writeSite(target); });
   listenToReader($('.overview'));
   addEventListener('click', pressed);
 }
