@@ -511,9 +511,19 @@ def clear_and_undo(page):
     assert page.evaluate(site).startswith('<script>')
 
 
+def taken_away(page):
+    "Table and report, as they are downloaded."
+    paths = []
+    for link in range(2):
+        with page.expect_download() as taken:
+            page.click(f'.take a >> nth={link}')
+        paths.append(Path(taken.value.path()))
+    return pd.read_csv(paths[0]), unescape(paths[1].read_text())
+
+
 def test_site_of_each_lesion(visit, files):
-    """Each card takes the site of its lesion, typed or chosen; tile, table and report have it, and a
-    change of language or a further image takes none of it away."""
+    """Each card takes the site of its lesion, typed or chosen. Tile, table and report have it, and
+    neither a change of language nor a further image takes it away."""
     page = visit()
     choose(page, files[:2])
     answered(page, 2)
@@ -532,13 +542,8 @@ def test_site_of_each_lesion(visit, files):
     page.wait_for_selector(f"article:visible >> text={text('site', language='de')}")
     written = "[...document.querySelectorAll('.body-site input')].map(one => one.value).join()"
     assert page.evaluate(written) == 'palms/soles,left arm'
-    with page.expect_download() as taken:
-        page.click('.take a >> nth=0')
-    table = pd.read_csv(taken.value.path())
+    table, report = taken_away(page)
     assert table.site.fillna('').tolist() == ['palms/soles', 'left arm', '']
-    with page.expect_download() as taken:
-        page.click('.take a >> nth=1')
-    report = unescape(Path(taken.value.path()).read_text())
     assert 'left arm' in report and 'palms/soles' in report
 
 

@@ -550,8 +550,8 @@ def _notify(
     self: MelanomaPage,
     *sentences,  # (key, what stands in its places: words, numbers, or a sentence again)
 ):
-    """A message that stays in view, below those before it, until they are closed; no sentence closes
-    them. The page's scripts write it, in the language of the moment."""
+    """A message that stays in view, below those before it, until they are closed; no sentence
+    closes them. The page's scripts write it, in the language of the moment."""
     number = self.messages[-1][0] + 1 if self.messages else 1
     self.messages = [*self.messages, (number, sentences)][-20:]
     self.notice.value = render('notice', messages=self.messages)
@@ -802,7 +802,7 @@ def _look(
 
 # %% ../../nbs/bedside/52_app.ipynb #102a971d
 def _few(names: list) -> str | tuple:
-    "The first three names, and how many more there are: words, or a sentence as `_notify` has them."
+    "The first three names, and how many more: words, or a sentence as `_notify` takes it."
     named = ', '.join(names[:3])
     return ('and_more', named, len(names) - 3) if names[3:] else named
 
