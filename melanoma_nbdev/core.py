@@ -7,12 +7,13 @@ from __future__ import annotations
 
 # %% auto #0
 __all__ = ['pd', 'DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'NO_ANSWER', 'TARGET_OF', 'SITES', 'SITE_OF', 'SEX_OF', 'COLUMN_NAMES',
-           'WEAK_NAMES', 'PREDICTION_COLUMNS', 'MANIFEST_COLS', 'OOF_COLS', 'LateModule', 'MelanomaError',
-           'ManifestError', 'LeakError', 'RunError', 'ArtefactError', 'ImageError', 'norm_dx', 'read_labels',
-           'without_answer', 'norm_site', 'norm_sex', 'not_understood', 'how_to_name', 'find_columns', 'parse_pairs',
-           'read_csv', 'as_manifest', 'data_home', 'package_dir', 'seed_everything', 'atomic_path', 'write_text',
-           'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax', 'log_odds', 'sigmoid',
-           'return_freed_memory', 'share_freed_memory', 'sha256', 'wrong_use', 'underscored', 'friendly']
+           'WEAK_NAMES', 'PREDICTION_COLUMNS', 'MANIFEST_COLS', 'OOF_COLS', 'train_command', 'export_command',
+           'LateModule', 'MelanomaError', 'ManifestError', 'LeakError', 'RunError', 'ArtefactError', 'ImageError',
+           'norm_dx', 'read_labels', 'without_answer', 'norm_site', 'norm_sex', 'not_understood', 'how_to_name',
+           'find_columns', 'parse_pairs', 'read_csv', 'as_manifest', 'data_home', 'package_dir', 'seed_everything',
+           'atomic_path', 'write_text', 'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax',
+           'log_odds', 'sigmoid', 'return_freed_memory', 'share_freed_memory', 'sha256', 'wrong_use', 'underscored',
+           'friendly', 'run_command']
 
 # %% ../nbs/00_core.ipynb #0330c12e
 import ctypes
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import warnings
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -695,16 +696,30 @@ def _take_hyphens(command):
         sys.argv[1:] = underscored(sys.argv[1:])
 
 # %% ../nbs/00_core.ipynb #94852119
+@contextmanager
+def _needing_training(name: str):
+    "A block of a command that may need more than the page does; where that is missing, say so."
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or 'melanoma_nbdev').startswith('melanoma_nbdev'):
+            raise
+        print(f"{name} needs {error.name} and what else belongs to training, and that is not "
+              "installed here: pip install 'melanoma_nbdev[train]'", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
 def friendly(command):
     """Decorate a command: a `MelanomaError`, or a file that cannot be read or written, becomes one
     sentence on stderr and exit status 1 (2 out of a block of `wrong_use`), Ctrl-C exit status 130,
-    a warning one line. Its options may be written with hyphens in the place of underscores."""
+    a warning one line; a package that is not installed, how to get it. Its options may be written
+    with hyphens in the place of underscores."""
     _take_hyphens(command)
 
     @wraps(command)
     def _inner(*args, **kwargs):
         try:
-            with _plain_warnings():
+            with _plain_warnings(), _needing_training(command.__name__):
                 return command(*args, **kwargs)
         except (MelanomaError, OSError) as error:
             sentence = _sentence_of(error)
@@ -718,3 +733,17 @@ def friendly(command):
             raise SystemExit(130) from None
 
     return _inner
+
+# %% ../nbs/00_core.ipynb #7ec8c1b1
+def run_command(
+    module: str,  # In which the command is
+    name: str,  # Of the command
+):
+    "Run a command whose module needs the packages of training, or say how to get them."
+    with _needing_training(name):
+        command = getattr(import_module(module), name)
+    return command()
+
+
+train_command = partial(run_command, 'melanoma_nbdev.training.command', 'melanoma_train')
+export_command = partial(run_command, 'melanoma_nbdev.report.limits', 'melanoma_export')

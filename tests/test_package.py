@@ -107,6 +107,14 @@ def test_light_env_has_no_torch(light_env, tmp_path):
     assert done.stdout.startswith('[] ') and str(ROOT) not in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize('command', ['melanoma_train', 'melanoma_export'])
+def test_light_env_says_what_training_needs(light_env, tmp_path, command):
+    "Where the packages of training are missing, a command that needs them says how to get them."
+    done = run([light_env/command, '--help'], tmp_path)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert done.stderr.startswith(f'{command} needs ') and 'melanoma_nbdev[train]' in done.stderr
+
+
 def shipped_images(python, tmp_path):
     "Four of the images that came with the wheel."
     code = 'from melanoma_nbdev.core import package_dir; print(package_dir())'
