@@ -1428,11 +1428,17 @@ def test_memory_of_a_visitor(visit, files, small):
 
 
 def test_full(visit, small):
-    "The fourth visitor of a page for three is told so, and gets in when one has left."
+    """The fourth visitor of a page for three is told so, in a language of theirs, and gets in when
+    one has left."""
     wait_for_kernels(small, 0, 90)
     pages = [visit(url=small.url) for _ in range(3)]
-    status, headers, text = ask(small)
-    assert status == 503 and headers['Retry-After'] and 'full for the moment' in text
+    status, headers, told = ask(small)
+    assert status == 503 and headers['Retry-After'] and 'full for the moment' in told
+    language = {'Accept-Language': 'pt-BR, de-AT;q=0.8, en;q=0.5'}
+    for path, code in (('/', 'de'), ('/?lang=es', 'es'), ('/?lang=<b>', 'de')):
+        told = ask(small, path, **language)[2]
+        assert f'lang="{code}"' in told and text('full', language=code) in told, path
+        assert text('not_device.lead', language=code) in told
     pages[0].close()
     wait_for_kernels(small, 2)
     assert visit(url=small.url).locator('.mel-btn.primary').is_visible()

@@ -46,10 +46,11 @@ from voila.utils import get_voila_labextensions_path
 from voila.voila_identity_provider import VoilaIdentityProvider
 
 # %% ../../nbs/bedside/54_serve.ipynb #6eb44eb9
-from .answer import PAGE_FOLDER
+from .answer import PAGE_FOLDER, render
 from .app import MAX_UPLOAD, PIECE, find_models
 from .inference import load_artefact
 from .site import make_site
+from .texts import asked_language
 from ..core import (
     MelanomaError, friendly, read_json, return_freed_memory, share_freed_memory)
 
@@ -496,7 +497,8 @@ def say_full(self: PageHandler):
     "Answer that there is no room, and when to come again."
     self.set_status(503)
     self.set_header('Retry-After', '60')
-    self.write((PAGE_FOLDER / 'full.html').read_text(encoding='utf-8'))
+    wanted = self.get_argument('lang', ''), self.request.headers.get('Accept-Language', '')
+    self.write(render('full', asked_language(*wanted)))
 
 # %% ../../nbs/bedside/54_serve.ipynb #5e1a0013
 class PageSocket(VoilaKernelWebsocketHandler):
