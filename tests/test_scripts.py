@@ -312,6 +312,26 @@ def test_imbalance_train(monkeypatch, tmp_path, weights):
     assert (tmp_path/'phantom.csv.gz').read_bytes() == before
 
 
+def test_unknown_benign(monkeypatch, tmp_path):
+    "Three arms on images half of whose benign diagnoses are hidden; resumed, the same comes out."
+    from melanoma_nbdev.core import package_dir, read_json
+
+    words = '--folds 2 --preset nano --size 32 --epochs 1 --hide .5 --n_boot 50'.split()
+    words += ['--sources', package_dir()/'examples', '--out', tmp_path/'runs']
+    call(monkeypatch, 'unknown_benign', *words, '--dest', tmp_path/'first.json')
+    call(monkeypatch, 'unknown_benign', *words, '--dest', tmp_path/'again.json')
+    assert (tmp_path/'first.json').read_bytes() == (tmp_path/'again.json').read_bytes()
+    found = read_json(tmp_path/'first.json')
+    rows = {row['arm']: row for row in found['rows']}
+    assert list(rows) == ['partial', 'binary', 'nevi'] and found['unknown'] > 0
+    assert 'macro' in rows['nevi'] and 'macro' not in rows['binary']
+    gain = rows['binary']['auc']['value'] - rows['partial']['auc']['value']
+    assert abs(rows['binary']['minus_partial']['diff'] - gain) < 1e-9
+    classes = {arm: read_json(tmp_path/'runs'/arm/'config.json')['classes'] for arm in rows}
+    assert classes['binary'] == ['MEL'] and 'NOT_MELANOMA' not in classes['nevi']
+    assert 'UNK' not in classes['partial'] + classes['nevi']
+
+
 # ---- models and pipeline
 
 def test_model_costs(monkeypatch, capsys):
