@@ -322,10 +322,11 @@ function crc32(bytes) {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/* Size, depth and number of frames of a PNG; a chunk whose sum is wrong is refused. */
+/* Size, depth and number of frames of a PNG; a chunk whose sum is wrong is refused. What stands
+ * behind its end is not looked at. */
 function pngFacts(bytes) {
   const found = {frames: 1, whole: false};
-  for (let at = 8; at + 12 <= bytes.length;) {
+  for (let at = 8; !found.whole && at + 12 <= bytes.length;) {
     const length = big(bytes, at, 4), name = text(bytes, at + 4, at + 8), body = at + 8;
     if (body + length + 4 > bytes.length) throw CUT();
     const sum = crc32(bytes.subarray(at + 4, body + length));
