@@ -12,7 +12,7 @@ are `metrics.json` in each folder, and beside the folders:
     facts.csv     what sex, age, site and images of the patient add to the base's score
     study.json    counts, the reference's figures, and the differences that can be told apart
 
-The rank averages of the plan are made here, too (`rank2`, `rank3`), by melanoma_ensemble's rule."""
+The rank averages of the plan are made here, too (`rank2` to `rank4`), by melanoma_ensemble's rule."""
 from pathlib import Path
 
 import pandas as pd
@@ -35,7 +35,9 @@ from melanoma_nbdev.report.measures import FACTS, evaluate, with_facts
 
 BASE = 'lite0_192-0'
 RANKS = dict(rank2=['lite0_192-0', 'lite0_192-1'],
-             rank3=['lite0_192-0', 'lite0_192-1', 'joint_lite0_160-0'])
+             rank2_aux=['lite0_192-0', 'lite0_192-1', 'lite0_192_aux-0'],
+             rank3=['lite0_192-0', 'lite0_192-1', 'joint_lite0_160-0'],
+             rank4=['lite0_192-0', 'lite0_192-1', 'lite0_192_aux-0', 'joint_lite0_160-0'])
 "Rank averages of the plan: all finished runs, none chosen"
 OF_THE_FILE = {'bytes, JPEG squares, light of the corners': 'file'}
 MEASURES = ('auc', 'pauc80', 'sens_at_spec95', 'spec_at_sens95')
