@@ -12,7 +12,7 @@ are `metrics.json` in each folder, and beside the folders:
     facts.csv     what sex, age, site and images of the patient add to the base's score
     study.json    counts, the reference's figures, and the differences that can be told apart
 
-The rank averages of the plan are made here, too (`rank2` to `rank4`), by melanoma_ensemble's rule."""
+The plan's rank averages (`rank2` to `rank4`) are made here, too, by melanoma_ensemble's rule."""
 from pathlib import Path
 
 import pandas as pd

@@ -332,6 +332,8 @@ def test_by_keyboard(visit):
     clear_and_undo_by_keyboard(page)
 
 
+SETTLED = """Promise.allSettled(document.getAnimations()
+    .filter(one => one.effect.getComputedTiming().endTime < Infinity).map(one => one.finished))"""
 AXE = """async () => {
     const {violations, incomplete} = await axe.run(document);
     const contrast = incomplete.filter(one => one.id === 'color-contrast');
@@ -341,8 +343,10 @@ AXE = """async () => {
 
 
 def faults(page, axe):
-    "What axe-core finds: violations of any severity, and contrasts that it could not measure."
+    """What axe-core finds: violations of any severity, and contrasts that it could not measure. A
+    colour that is just changing has not the contrast that it will have."""
     page.evaluate(axe)
+    page.evaluate(SETTLED)
     return page.evaluate(AXE)
 
 
