@@ -6,7 +6,7 @@
 __all__ = ['MAX_UPLOAD', 'PIECE', 'NAME_LENGTH', 'ACCEPTED_FILES', 'UPLOADER_SAYS', 'KEPT', 'examples', 'thumbs_html',
            'crash_html', 'own_fault', 'Uploader', 'Tiles', 'accepted_files', 'file_kinds', 'NotTaken', 'shown_name',
            'Arriving', 'place_choices', 'Controls', 'own_model', 'find_models', 'MelanomaPage', 'send_files',
-           'chosen_options', 'show_page', 'warm_up']
+           'chosen_options', 'warm_up']
 
 # %% ../../nbs/bedside/52_app.ipynb #b3e01b66
 import asyncio
@@ -1007,17 +1007,6 @@ def chosen_options() -> dict:  # models, max_upload
     "What the server was told, as its processes inherit it."
     return dict(models=os.environ.get('MELANOMA_MODELS') or None,
                 max_upload=int(os.environ.get('MELANOMA_MAX_UPLOAD') or MAX_UPLOAD))
-
-# %% ../../nbs/bedside/52_app.ipynb #d19c0210
-def show_page():
-    "The page's widget; where the model cannot be opened, the reason instead of an empty page."
-    try:
-        return MelanomaPage(in_background=True, **chosen_options()).box
-    except MelanomaError as error:
-        fault = render('fault', name=text('cannot_start.name'), why=str(error))
-        return _html(f'<div class="mel">{fault}</div>')
-    except Exception as error:
-        return _html(f'<div class="mel">{crash_html(error)}</div>')
 
 # %% ../../nbs/bedside/52_app.ipynb #0ba053de
 def warm_up(

@@ -631,7 +631,8 @@ def make_server(
     os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'
     os.environ.setdefault('MALLOC_MMAP_THRESHOLD_', str(LARGE_BLOCK))
     share_freed_memory()
-    for name in ('models', 'max_upload'):  # the processes inherit them, see `chosen_options`
+    os.environ['MELANOMA_FRAME'] = 'own'  # the processes inherit it, and the next two
+    for name in ('models', 'max_upload'):  # see `chosen_options`
         os.environ[f'MELANOMA_{name.upper()}'] = str((SERVING | options)[name])
     config = page_config(port, **options)
     config.Voila.identity_provider_class = Visitor

@@ -228,7 +228,8 @@ def file_hashes(
 # %% ../../nbs/bedside/53_site.ipynb #3d8b0709
 def _rendered(name:str, **values)->str:
     "A template of the static page, filled in."
-    environment = Environment(loader=FileSystemLoader(SITE_FOLDER), undefined=StrictUndefined,
+    loader = FileSystemLoader([SITE_FOLDER, PAGE_FOLDER])
+    environment = Environment(loader=loader, undefined=StrictUndefined,
                               autoescape=name.endswith('.html.j2'))
     return environment.get_template(name).render(**values)
 

@@ -12,11 +12,14 @@
   }
 
   addEventListener('input', event => { if (event.target.closest('.fade')) fade(event.target.value); });
-  addEventListener('DOMContentLoaded', () => {
+  /* Cards that come later. */
+  function watchCards() {
     const set = node => node.querySelectorAll?.('.fade input').forEach(slider => { slider.value = strength; });
     const watch = new MutationObserver(changes => changes.forEach(change => change.addedNodes.forEach(set)));
     watch.observe(document.body, { childList: true, subtree: true });
-  });
+  }
+  if (document.readyState === 'loading') addEventListener('DOMContentLoaded', watchCards);
+  else watchCards();
 
   /* An element with a class and what it holds. */
   function made(tag, name, ...parts) {
@@ -41,7 +44,7 @@
     shut.type = 'button';
     dialog.addEventListener('click', event => { if (event.target === dialog || event.target === shut) dialog.close(); });
     dialog.addEventListener('close', () => dialog.remove());
-    document.body.append(dialog);
+    (button.closest('.framed') ?? document.body).append(dialog);
     fade(strength);
     dialog.showModal();
   }

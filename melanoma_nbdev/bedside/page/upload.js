@@ -50,13 +50,15 @@ function progressRow(host) {
   };
 }
 
-/* Files that are dropped anywhere on the page, or pasted. */
+/* Files that are dropped anywhere on the page, or pasted; in a notebook, what is dropped beside the
+ * page is not meant for it. */
 function listenForFiles(host, take, signal) {
+  const isOurs = ({target}) => host.closest('.framed')?.contains(target) ?? true;
   const over = (event, on) => {
     event.preventDefault();
     host.closest('.drop')?.classList.toggle('over', on);
   };
-  const hear = (name, act) => addEventListener(name, act, {signal});
+  const hear = (name, act) => addEventListener(name, event => isOurs(event) && act(event), {signal});
   hear('dragover', event => over(event, true));
   hear('dragleave', event => { if (!event.relatedTarget) over(event, false); });
   hear('drop', event => {
