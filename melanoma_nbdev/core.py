@@ -7,13 +7,12 @@ from __future__ import annotations
 
 # %% auto #0
 __all__ = ['pd', 'DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'NO_ANSWER', 'TARGET_OF', 'SITES', 'SITE_OF', 'SEX_OF', 'COLUMN_NAMES',
-           'WEAK_NAMES', 'PREDICTION_COLUMNS', 'MANIFEST_COLS', 'OOF_COLS', 'train_command', 'export_command',
-           'LateModule', 'MelanomaError', 'ManifestError', 'LeakError', 'RunError', 'ArtefactError', 'ImageError',
-           'norm_dx', 'read_labels', 'without_answer', 'norm_site', 'norm_sex', 'not_understood', 'how_to_name',
-           'find_columns', 'parse_pairs', 'read_csv', 'as_manifest', 'data_home', 'package_dir', 'seed_everything',
-           'atomic_path', 'write_text', 'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax',
-           'log_odds', 'sigmoid', 'return_freed_memory', 'share_freed_memory', 'sha256', 'wrong_use', 'underscored',
-           'friendly', 'run_command']
+           'WEAK_NAMES', 'PREDICTION_COLUMNS', 'MANIFEST_COLS', 'OOF_COLS', 'LateModule', 'MelanomaError',
+           'ManifestError', 'LeakError', 'RunError', 'ArtefactError', 'ImageError', 'norm_dx', 'read_labels',
+           'without_answer', 'norm_site', 'norm_sex', 'not_understood', 'how_to_name', 'find_columns', 'parse_pairs',
+           'read_csv', 'as_manifest', 'data_home', 'package_dir', 'seed_everything', 'atomic_path', 'write_text',
+           'write_csv', 'write_json', 'read_json', 'seal_of', 'write_card', 'softmax', 'log_odds', 'sigmoid',
+           'return_freed_memory', 'share_freed_memory', 'sha256', 'wrong_use', 'underscored', 'friendly']
 
 # %% ../nbs/00_core.ipynb #0330c12e
 import ctypes
@@ -27,7 +26,7 @@ import sys
 import tempfile
 import warnings
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -735,15 +734,14 @@ def friendly(command):
     return _inner
 
 # %% ../nbs/00_core.ipynb #7ec8c1b1
-def run_command(
-    module: str,  # In which the command is
-    name: str,  # Of the command
-):
-    "Run a command whose module needs the packages of training, or say how to get them."
+_COMMANDS_OF_TRAINING = dict(melanoma_train='melanoma_nbdev.training.command',
+                             melanoma_export='melanoma_nbdev.report.limits')
+"Command -> the module that it is in"
+
+
+def __getattr__(name):
+    "A command that needs the packages of training, imported when it is asked for."
+    if name not in _COMMANDS_OF_TRAINING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with _needing_training(name):
-        command = getattr(import_module(module), name)
-    return command()
-
-
-train_command = partial(run_command, 'melanoma_nbdev.training.command', 'melanoma_train')
-export_command = partial(run_command, 'melanoma_nbdev.report.limits', 'melanoma_export')
+        return getattr(import_module(_COMMANDS_OF_TRAINING[name]), name)
