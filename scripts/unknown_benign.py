@@ -95,7 +95,7 @@ def diagnoses_auc(answers, given):
 
 
 def row_of(answers, partial, given):
-    "What an arm is worth on the images of one source."
+    "What an arm is worth on the images of one source, beside `partial`."
     answers = answers.drop(columns='sampling_weight', errors='ignore')
     area = auc_ci(answers['target'].to_numpy(), answers['p_melanoma'].to_numpy(),
                   clusters(answers, warn=False), given.n_boot, given.seed)
@@ -111,18 +111,19 @@ def main():
     "Train what is not trained yet, and judge every arm on every source."
     given = options()
     manifest = images(given)
-    rows, partial = [], None
+    found, partial = {}, None
     for arm in given.arms:
         answers = trained(manifest, arm, given)
+        found[arm] = {}
         for source, own in answers.groupby('source'):
             beside = partial[partial['source'] == source] if partial is not None else None
-            rows.append(dict(arm=arm, on=source, **row_of(own, beside, given)))
-            print(rows[-1], flush=True)
+            found[arm][source] = row_of(own, beside, given)
+            print(arm, source, found[arm][source], flush=True)
         if arm == 'partial': partial = answers
     names = 'sources only folds preset weights size epochs tta hide seed n_boot'.split()
     settings = {name: getattr(given, name) for name in names}
     unknown = int((manifest['dx'] == UNKNOWN).sum())
-    write_json(given.dest, dict(settings=settings, n=len(manifest), unknown=unknown, rows=rows))
+    write_json(given.dest, dict(settings=settings, n=len(manifest), unknown=unknown, arms=found))
 
 
 if __name__ == '__main__':

@@ -322,7 +322,7 @@ def test_unknown_benign(monkeypatch, tmp_path):
     call(monkeypatch, 'unknown_benign', *words, '--dest', tmp_path/'again.json')
     assert (tmp_path/'first.json').read_bytes() == (tmp_path/'again.json').read_bytes()
     found = read_json(tmp_path/'first.json')
-    rows = {row['arm']: row for row in found['rows']}
+    rows = {arm: next(iter(of_source.values())) for arm, of_source in found['arms'].items()}
     assert list(rows) == ['partial', 'binary', 'nevi'] and found['unknown'] > 0
     assert 'macro' in rows['nevi'] and 'macro' not in rows['binary']
     gain = rows['binary']['auc']['value'] - rows['partial']['auc']['value']
