@@ -641,6 +641,7 @@ def _site_written(self: MelanomaPage, _, word, __):
         return
     lesion = self.lesions[number - 1]
     self.lesions[number - 1] = lesion._replace(site=one_line(word.get('site')))
+    self._show_cards()  # else a tile that is drawn now would come once more with its card
     self._draw_tiles()
     self._take_away()
 
