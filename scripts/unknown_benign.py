@@ -91,7 +91,9 @@ def diagnoses_auc(answers, given):
     known = answers[answers['dx'] != UNKNOWN]
     if known['dx'].nunique() < 3: return {}
     found = summarise_dx(known, given.n_boot, given.seed)
-    return {} if found is None else dict(diagnoses=len(found['classes']), macro=found['macro_auc'])
+    if found is None: return {}
+    occurring = [code for code, row in found['classes'].items() if row['n']]
+    return dict(diagnoses=len(occurring), macro=found['macro_auc'])
 
 
 def row_of(answers, partial, given):
