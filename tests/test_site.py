@@ -562,7 +562,7 @@ def test_under_its_policy(visit, tmp_path, width):
     assert page.evaluate('document.documentElement.scrollWidth - innerWidth') <= 0
     with page.expect_download() as download: page.click('.take a >> nth=0')
     table = Path(download.value.path()).read_text()
-    assert table.startswith('file,risk_percent') and len(table.splitlines()) == 9
+    assert table.startswith('file,site,risk_percent') and len(table.splitlines()) == 9
 
 
 RENDER = """async ([cases, language]) => {
@@ -699,7 +699,10 @@ def test_tiles_stay_while_more_come(visit):
     assert page.evaluate('() => window.before.every(tile => tile.isConnected)')
     assert page.evaluate("() => window.before[1].contains(document.activeElement)")
     one_by_one = page.evaluate(TILES)
-    page.dispatch_event('#point', 'input')
+    page.dispatch_event('#point', 'input')  # the same tiles: they stay
+    assert page.evaluate('() => window.before.every(tile => tile.isConnected)')
+    page.evaluate("() => document.querySelector('.overview').replaceChildren()")
+    page.dispatch_event('#point', 'input')  # all are drawn anew
     assert not page.evaluate('() => window.before[0].isConnected')
     assert one_by_one == page.evaluate(TILES) and len(one_by_one) == 12
 
