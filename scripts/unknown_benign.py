@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Three ways to learn from images of which only "not melanoma" is known.
 
-    MELANOMA_DATA=... python scripts/unknown_benign.py
-    python scripts/unknown_benign.py --sources data/phantom --hide .7 --size 32 --preset nano
+    MELANOMA_DATA=... python scripts/unknown_benign.py --weights package
+    python scripts/unknown_benign.py --sources data/phantom --folds 2 --hide .7 --size 32 \\
+        --preset nano --dest try.json
 
 Most benign images of SIIM-ISIC 2020 have no diagnosis, those of HAM10000 all have one. One network
 learns from both, with the same images, folds, steps and seed:

@@ -902,7 +902,7 @@ def change_model(
     self.card = self.controls.card = self.predictor.card
     self._ask_again()
 
-
+# %% ../../nbs/bedside/52_app.ipynb #4a85fc32
 @patch
 def _ask_again(self: MelanomaPage):
     "Answer all files that were kept; those that were let go are named."
