@@ -27,8 +27,9 @@ import pandas as pd
 from common import RESULTS, machine, parser_of
 from PIL import Image
 
-from melanoma_nbdev.bedside.seen import (
-    BITS, RECORD, SEEN_FILE, fingerprints, seen_content, seen_distance)
+from melanoma_nbdev.report.seen import (
+    BITS, SEEN_FILE, as_words, file_fingerprints, fingerprints, nearest_of_others, seen_content,
+    seen_distance)
 from melanoma_nbdev.core import (
     RunError, atomic_path, data_home, package_dir, read_json, sha256, write_card, write_json)
 from melanoma_nbdev.data.duplicates import find_duplicates, official_duplicates
@@ -96,11 +97,6 @@ def ways_of(picture, card):
     return fingerprints(np.asarray(first))
 
 
-def ways_of_file(path, card):
-    "The same of a file."
-    return ways_of(open_image(path), card)
-
-
 def ways_of_copies(numbered, card):
     "Those of each kind of copy of a file; its number says how it is turned."
     number, path = numbered
@@ -108,27 +104,16 @@ def ways_of_copies(numbered, card):
     return [ways_of(change(picture, number), card) for change in COPIES.values()]
 
 
-def all_ways(paths, card, given, function=ways_of_file):
+def all_ways(paths, card, given, function=file_fingerprints):
     "The fingerprints of files, (n, 8, RECORD); of copies (n, kinds, 8, RECORD)."
     found = pool_map(partial(function, card=card), paths, workers=given.workers)
     return np.stack(list(found))
 
 
-def as_words(records):
-    "Fingerprints as `seen_distance` compares them, (n, RECORD/8)."
-    return np.ascontiguousarray(records).view(np.uint64).reshape(len(records), RECORD//8)
-
-
 def nearest(ways, groups, known, known_groups):
-    "For each picture the fewest bits that differ from one of another group, and its row."
-    found = np.zeros((len(ways), 2), int)
+    "The same as `nearest_of_others`, with a bar."
     bar = progress_bar(len(ways), 'held against each other')
-    for place, (eight, group) in enumerate(zip(ways, groups, strict=True)):
-        asked = as_words(eight)
-        apart = np.min([np.bitwise_count(known ^ one).sum(1) for one in asked], axis=0)
-        apart = np.where(known_groups == group, BITS, apart.astype(int))
-        found[place] = apart.min(), apart.argmin()
-        bar.update()
+    found = nearest_of_others(ways, groups, known, known_groups, bar)
     bar.close()
     return found
 

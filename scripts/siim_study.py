@@ -10,6 +10,7 @@ are `metrics.json` in each folder, and beside the folders:
     runs.csv      a row a run: discrimination, floor and gain, difference to the base
     floors.csv    what is known of the same images without a pixel
     facts.csv     what sex, age, site and images of the patient add to the base's score
+    parts.csv     runs that have some of the folds alone, beside the base's scores of these images
     study.json    counts, the reference's figures, and the differences that can be told apart
 
 The plan's rank averages (`rank2` to `rank4`) are made here, too, by melanoma_ensemble's rule."""
@@ -19,7 +20,7 @@ import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.data.manifest import load_manifest
-from melanoma_nbdev.evidence.auc import hanley_mcneil
+from melanoma_nbdev.evidence.auc import auc_ci, hanley_mcneil
 from melanoma_nbdev.evidence.discrimination import auc_within, compare_models
 from melanoma_nbdev.evidence.ensemble import ensemble
 from melanoma_nbdev.evidence.floor import (
@@ -97,6 +98,29 @@ def interval_columns(name, found):
     return {name: value, f'{name}_lo': found['lo'], f'{name}_hi': found['hi']}
 
 
+def part_of(name, run, base, given):
+    """One row of parts.csv: a run that has some folds alone, and the paired difference to the base
+    on the same images."""
+    same = base[base.image_id.isin(run.image_id)]
+    run, same = (table.drop(columns='sampling_weight', errors='ignore') for table in (run, same))
+    found = compare_models(run, same, MEASURES, given.n_boot, given.seed)
+    row = dict(run=name, folds=' '.join(map(str, sorted(run.fold.unique()))))
+    row |= {count: found[count] for count in ('n', 'n_pos', 'n_clusters')}
+    for measure in MEASURES:
+        row |= {measure: found[measure]['a'], f'{measure}_base': found[measure]['b']}
+        row |= interval_columns(f'{measure}_minus_base', found[measure])
+    area = auc_ci(run.target.to_numpy(), run.p_melanoma.to_numpy(), clusters(run, warn=False),
+                  given.n_boot, given.seed)
+    return row | dict(auc_lo=area['lo'], auc_hi=area['hi'],
+                      auc_detectable=found['auc']['detectable'])
+
+
+def write_parts(runs, base, given):
+    "parts.csv of the runs that have not all images of the base; nothing where there are none."
+    rows = [part_of(name, run, base, given) for name, run in sorted(runs.items())]
+    if rows: write_csv(given.folder/'parts.csv', pd.DataFrame(rows).round(6))
+
+
 def facts_beside(base, known, given):
     "What is known of a patient beside the base's score: each alone, both, and the gains."
     facts = floor_auc(known, 'metadata+images', seed=given.seed, n_boot=0)[0]
@@ -112,21 +136,24 @@ def of_the_task(oof):
 
 
 def members_of(folder):
-    "Every run of the folder, and the rank averages whose members are all there."
-    runs = {path.parent.name: of_the_task(read_oof(path))
-            for path in sorted(folder.glob('*/oof.csv')) if path.parent.name not in RANKS}
+    """Every run of the folder, and the rank averages whose members are all there; and the runs that
+    have not all images of the base."""
+    found = {path.parent.name: of_the_task(read_oof(path))
+             for path in sorted(folder.glob('*/oof.csv')) if path.parent.name not in RANKS}
+    parts = {name: run for name, run in found.items() if len(run) < len(found[BASE])}
+    runs = {name: run for name, run in found.items() if name not in parts}
     bare = {name: run.drop(columns='sampling_weight', errors='ignore')
             for name, run in runs.items()}
     for name, members in RANKS.items():
         if set(members) <= set(runs):
             runs[name] = ensemble([bare[run] for run in members], 'rank')
-    return runs
+    return runs, parts
 
 
 def main():
     "Evaluate every run and write the tables."
     given = options()
-    runs = members_of(given.folder)
+    runs, parts = members_of(given.folder)
     known = known_of_images(given.data, runs[BASE])
     rows, base = [], None
     for name in sorted(runs, key=lambda name: (name != BASE, name)):
@@ -142,6 +169,7 @@ def main():
     floors.insert(0, 'set', floors.features.map(sets))
     write_csv(given.folder/'floors.csv', floors.round(6))
     write_csv(given.folder/'facts.csv', facts_beside(base, known, given))
+    write_parts(parts, base, given)
     write_json(given.folder/'study.json', study(known, pd.DataFrame(rows), given))
     print(pd.DataFrame(rows)[['run', 'auc', 'auc_lo', 'auc_hi', 'floor', 'image_adds']])
 

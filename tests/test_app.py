@@ -11,7 +11,7 @@ from conftest import PAGE, ROOT, Served, free_port, run, until
 from PIL import Image
 
 from melanoma_nbdev.bedside.answer import PAGE_FOLDER
-from melanoma_nbdev.bedside.seen import TRAINED_ON
+from melanoma_nbdev.report.seen import TRAINED_ON
 from melanoma_nbdev.bedside.serve import SCRIPTS
 from melanoma_nbdev.bedside.texts import reason, text
 from melanoma_nbdev.core import read_json, write_card

@@ -172,23 +172,30 @@ def test_ugly_duckling(monkeypatch, tmp_path, planted):
     assert (found.gain_lo['together'] > .2) == planted
 
 
-def test_siim_study(monkeypatch, tmp_path):
-    "Two runs and no third: their rank average, paired differences, a floor; measured twice, equal."
+def siim_runs(folder):
+    "Two invented runs on the embedded phantoms, and one that has a single fold; their folds."
     from melanoma_nbdev.core import package_dir, write_json
     from melanoma_nbdev.data.manifest import load_manifest
 
-    source = package_dir()/'examples'
-    manifest = load_manifest(source, images=False)
+    manifest = load_manifest(package_dir()/'examples', images=False)
     folds = pd.factorize(manifest.patient_id)[0] % 3
-    for name, noise in (('lite0_192-0', .5), ('lite0_192-1', 1.)):
+    for name, noise in (('lite0_192-0', .5), ('lite0_192-1', 1.), ('one_fold', 2.)):
         errors = np.random.default_rng(int(noise*2)).normal(0, noise, len(manifest))
         risks = 1/(1 + np.exp(-2*manifest.target.astype(float) + 1 - errors))
         columns = dict(group=manifest.patient_id, fold=folds, p_melanoma=risks)
         oof = manifest[['image_id', 'patient_id', 'target']].assign(**columns)
-        (tmp_path/name).mkdir()
-        oof.to_csv(tmp_path/name/'oof.csv', index=False)
-        write_json(tmp_path/name/'config.json', dict(data='examples', seed=0))
-    words = ['--data', source, '--folder', tmp_path, '--n_boot', 50]
+        if name == 'one_fold': oof = oof[oof.fold == 1]
+        (folder/name).mkdir()
+        oof.to_csv(folder/name/'oof.csv', index=False)
+        write_json(folder/name/'config.json', dict(data='examples', seed=0))
+    return folds
+
+
+def test_siim_study(monkeypatch, tmp_path):
+    """Two runs and no third: their rank average, paired differences, a floor; measured twice,
+    equal. A run of one fold is held against the base there, and is in no average."""
+    folds = siim_runs(tmp_path)
+    words = ['--data', EXAMPLES, '--folder', tmp_path, '--n_boot', 50]
     call(monkeypatch, 'siim_study', *words)
     first = pd.read_csv(tmp_path/'runs.csv').set_index('run')
     call(monkeypatch, 'siim_study', *words)
@@ -197,6 +204,10 @@ def test_siim_study(monkeypatch, tmp_path):
     difference = first.auc['lite0_192-1'] - first.auc['lite0_192-0']
     assert abs(first.minus_base['lite0_192-1'] - difference) < 1e-5
     assert (pd.read_csv(tmp_path/'floors.csv')['set'] == 'all').any()
+    part, = pd.read_csv(tmp_path/'parts.csv').to_dict('records')
+    assert (part['run'], part['folds'], part['n']) == ('one_fold', 1, (folds == 1).sum())
+    assert abs(part['auc'] - part['auc_base'] - part['auc_minus_base']) < 1e-5
+    assert part['auc_lo'] < part['auc'] < part['auc_hi']
 
 
 def test_bootstrap_speed(monkeypatch, tmp_path):

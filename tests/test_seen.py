@@ -9,7 +9,7 @@ from PIL import Image
 from test_app import learnt  # noqa: F401 (fixture)
 
 from melanoma_nbdev.bedside.inference import load_artefact
-from melanoma_nbdev.bedside.seen import TRAINED_ON
+from melanoma_nbdev.report.seen import TRAINED_ON
 from melanoma_nbdev.core import read_json, write_card
 
 WEIGHTS = ROOT/'melanoma_nbdev/weights'

@@ -31,7 +31,7 @@ from melanoma_nbdev.bedside.answer import (
     Lesion, card_html, cohorts, operating_points, provenance, published, share_from)
 from melanoma_nbdev.bedside.app import examples
 from melanoma_nbdev.bedside.inference import _card_fault, load_artefact
-from melanoma_nbdev.bedside.seen import TRAINED_ON, fingerprints
+from melanoma_nbdev.report.seen import TRAINED_ON, fingerprints
 from melanoma_nbdev.bedside.site import write_site
 from melanoma_nbdev.bedside.texts import LANGUAGES, reason
 from melanoma_nbdev.core import ImageError, MelanomaError, write_card

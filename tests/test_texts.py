@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from melanoma_nbdev.bedside.answer import Lesion, card_html, report_html, tiles_html
-from melanoma_nbdev.bedside.seen import TRAINED_ON
+from melanoma_nbdev.report.seen import TRAINED_ON
 from melanoma_nbdev.bedside.texts import LANGUAGES, TEXTS, reason
 from melanoma_nbdev.core import package_dir, read_json
 from melanoma_nbdev.report.export import INTENDED

@@ -25,7 +25,7 @@ from ..core import (
 from .files import PartTable, check_table, list_files, write_table
 from .refusal import (
     QUALITY_ADVICE, quality_remarks, refusal_limits, refusal_reason)
-from .seen import (
+from ..report.seen import (
     SEEN_FILE, TRAINED_ON, read_seen, seen_fault, was_trained_on)
 from ..engine import core_count, progress_bar, thread_map
 from ..images import (

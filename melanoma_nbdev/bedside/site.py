@@ -28,7 +28,7 @@ from melanoma_nbdev.bedside.answer import (
 from .app import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
 from .refusal import NO_STRUCTURE, NOT_DERMOSCOPY, QUALITY_ADVICE
-from .seen import SEEN_FILE, TRAINED_ON
+from ..report.seen import SEEN_FILE, TRAINED_ON
 from .texts import LANGUAGES, PAGE_FOLDER, text
 from ..core import (
     DX, MelanomaError, friendly, package_dir, pd, read_json, sha256, write_json, write_text)
