@@ -560,3 +560,42 @@ def test_large_files_take_little_memory(tmp_path):
         'deep.png', 'grey.png', 'photo.jpg', 'side.jpg'}
     assert 'save it as JPEG' in found['rgb.png'][1]
     assert 'MB of memory' in found['progressive.jpg'][1]
+
+
+# ---- a submission to Kaggle
+
+def test_submission(tmp_path):
+    """Rows in the sample's order, the median where there is no answer; the second run does not read
+    the first one's files as images."""
+    (tmp_path/'test').mkdir()
+    for number, path in enumerate(PHANTOMS[:3]):
+        shutil.copy(path, tmp_path/'test'/f'ISIC_{number}.jpg')
+    (tmp_path/'test'/'ISIC_3.jpg').write_text('no picture')
+    sample = tmp_path/'sample_submission.csv'
+    sample.write_text('image_name,target\nISIC_2,0\nISIC_3,0\nISIC_0,0\nISIC_1,0\n')
+    for _ in range(2):
+        done = predict('test', '--out', 'test/risks.csv', '--submission', sample, cwd=tmp_path)
+        assert done.returncode == 1 and '4 rows for Kaggle, 1 of them without' in done.stdout
+    with open(tmp_path/'test'/'risks_submission.csv', encoding='utf-8', newline='') as file:
+        given = {row['image_name']: float(row['target']) for row in csv.DictReader(file)}
+    found = rows(tmp_path/'test'/'risks.csv')
+    risks = {Path(name).stem: row['p_melanoma'] for name, row in found.items()}
+    assert list(given) == ['ISIC_2', 'ISIC_3', 'ISIC_0', 'ISIC_1'] and len(risks) == 4
+    answered = sorted(float(risk) for risk in risks.values() if risk)
+    assert len(answered) == 3 and given.pop('ISIC_3') == answered[1]
+    assert given == {name: float(risks[name]) for name in given}
+
+
+@pytest.mark.parametrize('sample, said', [
+    ('image_name,target\nISIC_9,0\n', '1 of 1 images of the submission were not among the files'),
+    ('file,target\na.jpg,0\n', 'give the competition'),
+])
+def test_wrong_submission(tmp_path, sample, said):
+    "Said before the first image, and no table is written."
+    shutil.copy(PHANTOMS[0], tmp_path/'ISIC_0.jpg')
+    (tmp_path/'sample.csv').write_text(sample)
+    done = predict('ISIC_0.jpg', '--submission', 'sample.csv', cwd=tmp_path)
+    assert done.returncode == 2 and said in done.stderr
+    assert not (tmp_path/'risks.csv').exists()
+    done = predict('ISIC_0.jpg', '--submission', 'risks_submission.csv', cwd=tmp_path)
+    assert done.returncode == 2 and 'would be written over' in done.stderr

@@ -21,8 +21,9 @@ from fastcore.script import Param, call_parse
 from .. import __version__
 from ..core import (
     DX, ArtefactError, ImageError, MelanomaError, friendly, package_dir, pd, read_json, seal_of,
-    sha256, softmax, wrong_use)
-from .files import PartTable, check_table, list_files, write_table
+    sha256, softmax, write_csv, wrong_use)
+from .files import (
+    PartTable, as_submission, check_table, list_files, read_sample, write_table)
 from .refusal import (
     QUALITY_ADVICE, quality_remarks, refusal_limits, refusal_reason)
 from ..report.seen import (
@@ -439,7 +440,8 @@ def _identity(path:Path)->tuple|None:
 
 def _files_to_read(named:list, out:Path)->list:
     "The files that are meant, without the table itself. `MelanomaError` where there is none."
-    own = {_identity(out), _identity(out.with_name(f'{out.name}.part'))} - {None}
+    beside = out, out.with_name(f'{out.name}.part'), _submission_path(out)
+    own = set(map(_identity, beside)) - {None}
     files = [(name, path) for name, path in list_files(named) if _identity(path) not in own]
     if files: return files
     raise MelanomaError("no file in what was named; name images or a folder that holds some")
@@ -456,6 +458,32 @@ def _to_do(named, out:Path, model:str|None, views:int|None)->tuple:
     if views: predictor.views = views
     return files, predictor
 
+# %% ../../nbs/bedside/50_inference.ipynb #13e6038b
+def _submission_path(out:Path)->Path:
+    "Where the submission stands: beside the table."
+    return out.with_name(f'{out.stem}_submission.csv')
+
+def _sample_of(submission:str|None, out:Path)->pd.DataFrame|None:
+    "The rows of a submission, read before the first image; None: none is asked for."
+    if submission is None: return None
+    with wrong_use():
+        _check_out([submission], out)
+        _check_out([submission], _submission_path(out))
+        return read_sample(submission)
+
+def _check_names(files:list, sample:pd.DataFrame|None):
+    "Wrong use, said before the first image, where files for a submission are missing."
+    if sample is None: return
+    with wrong_use():
+        as_submission(pd.DataFrame(dict(file=[name for name, _ in files], p_melanoma=0.)), sample)
+
+def _submitted(table:pd.DataFrame, sample:pd.DataFrame, path:Path)->str:
+    "Write a submission, and what is said of it."
+    rows, n_median = as_submission(table, sample)
+    write_csv(path, rows)
+    return (f"{path}: {len(rows):,} rows for Kaggle, {n_median:,} of them without an answer, "
+            "at the median of the others")
+
 # %% ../../nbs/bedside/50_inference.ipynb #394d865b
 @call_parse
 @friendly
@@ -464,6 +492,7 @@ def melanoma_predict(
     out:Param("The table to write: .csv, .jsonl or .parquet", str)='risks.csv',
     model:Param("A folder with model.onnx and card.json (default: the package's)", str)=None,
     views:Param("Symmetries averaged, 1 to 8; fewer are faster (default: the model's)", int)=None,
+    submission:Param("Kaggle's sample_submission.csv: also write one, beside --out", str)=None,
 ):
     """Risk of melanoma for image files, as a table with a row per file. Not a medical device.
 
@@ -471,7 +500,10 @@ def melanoma_predict(
     Reasons in the table (columns error and warning) are in English, whatever the language.
     Exit status: 0 every file answered, 1 some were not (see column error), 2 none was tried:
     wrong use, or a model that cannot be used."""
-    table = _answered(*_to_do(files, Path(out), model, views), Path(out))
+    sample = _sample_of(submission, Path(out))
+    named, predictor = _to_do(files, Path(out), model, views)
+    _check_names(named, sample)
+    table = _answered(named, predictor, Path(out))
     unanswered = int((table.error != '').sum())
     refused = int(((table.error != '') & table.width.notna()).sum())
     words = f' ({refused} read and refused)' if refused else ''
@@ -479,4 +511,5 @@ def melanoma_predict(
         print(f'{name}: {why}', file=sys.stderr)
     print(f"{len(table) - unanswered} of {len(table)} files answered, {unanswered} not{words}; "
           f"{out}")
+    if sample is not None: print(_submitted(table, sample, _submission_path(Path(out))))
     if unanswered: raise SystemExit(1)
