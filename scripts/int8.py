@@ -19,7 +19,8 @@ import pandas as pd
 from common import RESULTS, machine, parser_of
 from melanoma_nbdev.core import softmax, write_json
 from melanoma_nbdev.data.manifest import load_manifest
-from melanoma_nbdev.evidence.auc import delong_cov
+from melanoma_nbdev.evidence.auc import auc
+from melanoma_nbdev.evidence.discrimination import paired_delong
 from melanoma_nbdev.images import open_image, preprocess
 from melanoma_nbdev.report.export import onnx_bytes
 from melanoma_nbdev.report.limits import plain_inputs, run_images
@@ -90,11 +91,10 @@ def risks(session, rows, config):
 
 def auc_difference(truth, first, second, groups):
     "Both AUCs, and first minus second with its 95% interval."
-    aucs, covariance = delong_cov(truth, [first, second], pd.factorize(groups)[0])
-    value = float(aucs[0] - aucs[1])
-    half = 1.96*float(np.sqrt(covariance[0, 0] + covariance[1, 1] - 2*covariance[0, 1]))
-    return dict(first=float(aucs[0]), second=float(aucs[1]), value=value,
-                lo=value - half, hi=value + half)
+    found = paired_delong(truth, first, second, pd.factorize(groups)[0])
+    half = 1.96*found['se']
+    return dict(first=float(auc(truth, first)), second=float(auc(truth, second)),
+                value=found['diff'], lo=found['diff'] - half, hi=found['diff'] + half)
 
 
 def milliseconds(sessions, batch, rounds):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 # %% auto #0
 __all__ = ['METHOD', 'curve_points', 'plot_roc', 'plot_pr', 'strata_with_both', 'bootstrap_within', 'auc_within',
-           'complete_folds', 'sample_counts', 'auc_of_folds', 'summarise', 'paired_difference', 'compare_models',
-           'bootstrap_ratio', 'called_out_of_fold', 'balanced_accuracy', 'in_top_k', 'top_k', 'summarise_dx',
-           'epoch_optimism']
+           'complete_folds', 'sample_counts', 'auc_of_folds', 'summarise', 'paired_difference', 'paired_delong',
+           'compare_models', 'bootstrap_ratio', 'called_out_of_fold', 'balanced_accuracy', 'in_top_k', 'top_k',
+           'summarise_dx', 'epoch_optimism']
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #7f7f080a
 import warnings
@@ -381,7 +381,12 @@ def _same_weights(first: pd.DataFrame, second: pd.DataFrame) -> np.ndarray:
     return weights
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #baafc08d
-def _paired_delong(is_melanoma, scores_a, scores_b, cluster) -> dict:
+def paired_delong(
+    is_melanoma: np.ndarray,  # (n,) 0/1
+    scores_a: np.ndarray,  # (n,) of one model
+    scores_b: np.ndarray,  # (n,) of the other
+    cluster: np.ndarray,  # (n,) which images belong together, counted from 0
+) -> dict:  # diff, se, p, method
     "Difference of two AUCs with Obuchowski's standard error; NaN with a class in one cluster."
     if rarer_groups(is_melanoma, cluster) < 2:
         return dict(diff=float('nan'), se=float('nan'), p=float('nan'), method='Obuchowski, paired')
@@ -432,7 +437,7 @@ def compare_models(
         first.assign(sampling_weight=weights) if 'sampling_weight' in second else first
     )
     del counts['prevalence']
-    delong = _paired_delong(is_melanoma, *scores, cluster)
+    delong = paired_delong(is_melanoma, *scores, cluster)
     return dict(counts, n_boot=n_boot, seed=seed, level=level, **found, delong=delong)
 
 # %% ../../nbs/evidence/32_discrimination.ipynb #d2f22c95
