@@ -26,7 +26,7 @@ from common import RESULTS, parser_of
 from melanoma_nbdev.core import softmax, write_csv
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.data.splits import add_groups
-from melanoma_nbdev.evidence.auc import auc_ci
+from melanoma_nbdev.evidence.intervals import auc_ci
 from melanoma_nbdev.evidence.calibration import calibration_error, calibration_line, prior_shift
 from melanoma_nbdev.evidence.decisions import calling_rates, decision_card
 from melanoma_nbdev.evidence.oof import clusters, read_oof

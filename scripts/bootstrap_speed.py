@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from common import RESULTS, machine, parser_of
 from melanoma_nbdev.core import write_csv
-from melanoma_nbdev.evidence.auc import bootstrap
+from melanoma_nbdev.evidence.intervals import bootstrap
 from melanoma_nbdev.evidence.oof import clusters, simulate_oof
 from sklearn.metrics import roc_auc_score
 

@@ -52,7 +52,7 @@ def other(source, dest):
 
 def rows_of(data, theirs):
     "One row a figure: theirs and ours."
-    from melanoma_nbdev.evidence.auc import delong
+    from melanoma_nbdev.evidence.intervals import delong
     from melanoma_nbdev.evidence.decisions import net_benefit
     is_melanoma, risks = data.target.to_numpy(), data.p_melanoma.to_numpy()
     table, interval = net_benefit(is_melanoma, risks, THRESHOLDS), delong(is_melanoma, risks)

@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import read_json, write_csv, write_json
-from melanoma_nbdev.evidence.auc import (
-    bootstrap, groups_that_count, measure_interval, measure_scores, rarer_groups)
+from melanoma_nbdev.evidence.auc import measure_scores
+from melanoma_nbdev.evidence.intervals import (
+    bootstrap, groups_that_count, measure_interval, rarer_groups)
 from melanoma_nbdev.evidence.calibration import (
     brier_parts, calibration_error, prior_shift, recalibrate)
 from melanoma_nbdev.evidence.discrimination import paired_difference

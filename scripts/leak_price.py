@@ -28,7 +28,8 @@ from common import RESULTS, ROOT, options_in_words, parser_of
 from melanoma_nbdev.core import LeakError, atomic_path, read_json, sha256, write_csv, write_json
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.data.splits import add_groups, audit_folds, make_folds
-from melanoma_nbdev.evidence.auc import bootstrap, measure_scores, percentile_interval
+from melanoma_nbdev.evidence.auc import measure_scores
+from melanoma_nbdev.evidence.intervals import bootstrap, percentile_interval
 from melanoma_nbdev.evidence.shortcuts import shortcut_audit
 from melanoma_nbdev.images import to_input
 from melanoma_nbdev.phantom.dataset import draw_row, phantom_table

@@ -20,7 +20,8 @@ import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.data.manifest import load_manifest
-from melanoma_nbdev.evidence.auc import auc_ci, hanley_mcneil
+from melanoma_nbdev.evidence.auc import hanley_mcneil
+from melanoma_nbdev.evidence.intervals import auc_ci
 from melanoma_nbdev.evidence.discrimination import auc_within, compare_models
 from melanoma_nbdev.evidence.ensemble import ensemble
 from melanoma_nbdev.evidence.floor import (

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import write_csv
-from melanoma_nbdev.evidence.auc import (
-    RocSteps, auc, auc_interval, bootstrap, delong, percentile_interval)
+from melanoma_nbdev.evidence.auc import RocSteps, auc
+from melanoma_nbdev.evidence.intervals import auc_interval, bootstrap, delong, percentile_interval
 from melanoma_nbdev.evidence.oof import clusters, simulate_oof
 
 TRUE_AUC = .90

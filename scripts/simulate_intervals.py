@@ -18,10 +18,11 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 from common import RESULTS, parser_of
-from melanoma_nbdev.core import SITES, sigmoid, write_csv
-from melanoma_nbdev.evidence.auc import (
-    auc, auc_interval, bootstrap, groups_that_count, measure_interval, measure_scores,
-    percentile_interval, rarer_groups, share_interval)
+from melanoma_nbdev.core import sigmoid, write_csv
+from melanoma_nbdev.words import SITES
+from melanoma_nbdev.evidence.auc import auc, measure_scores, share_interval
+from melanoma_nbdev.evidence.intervals import (
+    auc_interval, bootstrap, groups_that_count, measure_interval, percentile_interval, rarer_groups)
 from melanoma_nbdev.evidence.discrimination import (
     bootstrap_ratio, compare_models, paired_difference)
 from melanoma_nbdev.evidence.floor import (

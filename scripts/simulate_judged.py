@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import log_odds, sigmoid, write_csv
-from melanoma_nbdev.evidence.auc import measure_scores, percentile_interval
+from melanoma_nbdev.evidence.auc import measure_scores
+from melanoma_nbdev.evidence.intervals import percentile_interval
 from melanoma_nbdev.evidence.calibration import (
     at_prevalence,
     brier_parts,

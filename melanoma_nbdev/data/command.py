@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import ManifestError, data_home, friendly, parse_pairs, write_csv
+from ..core import ManifestError, data_home, friendly, write_csv
+from ..words import parse_pairs
 from .cache import cached
 from .download import get_source
 from melanoma_nbdev.data.manifest import (

@@ -16,15 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from melanoma_nbdev.core import (
+from ..core import ImageError, ManifestError, data_home, write_csv
+from melanoma_nbdev.words import (
     COLUMN_NAMES,
     DX,
     NO_ANSWER,
     YES_OR_NO,
-    ImageError,
-    ManifestError,
     as_manifest,
-    data_home,
     find_columns,
     how_to_name,
     norm_dx,
@@ -34,7 +32,6 @@ from melanoma_nbdev.core import (
     read_csv,
     read_labels,
     without_answer,
-    write_csv,
 )
 from ..engine import pool_map
 from ..images import open_image

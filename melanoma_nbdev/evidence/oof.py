@@ -18,15 +18,13 @@ from statistics import NormalDist
 import numpy as np
 from fastcore.basics import patch
 
-from melanoma_nbdev.core import (
+from ..core import RunError, pd, sigmoid
+from melanoma_nbdev.words import (
     OOF_COLS,
     PREDICTION_COLUMNS,
-    RunError,
     find_columns,
-    pd,
     read_csv,
     read_labels,
-    sigmoid,
     without_answer,
 )
 

@@ -13,7 +13,8 @@ import time
 import warnings
 from pathlib import Path
 
-from ..core import RunError, friendly, parse_pairs, read_json
+from ..core import RunError, friendly, read_json
+from ..words import parse_pairs
 from ..data.manifest import SOURCES, load_manifests
 from ..data.splits import published_folds
 from melanoma_nbdev.training.options import (

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import DX, ManifestError, MelanomaError, RunError
+from ..core import ManifestError, MelanomaError, RunError
+from ..words import DX
 from ..engine import ENGINES
 from ..images import CROPS
 
@@ -562,7 +563,7 @@ def _words(value):
 def label_classes(
     manifest: pd.DataFrame,  # A manifest
     target: str = 'dx',  # 'dx', 'binary' or 'partial'
-) -> list:  # Codes of `core.DX` in the order of the logits; ['MEL'] for binary
+) -> list:  # Codes of `words.DX` in the order of the logits; ['MEL'] for binary
     """The classes of the logits.
 
     Raises `ManifestError` for an image without the label that `target` needs, and where melanoma

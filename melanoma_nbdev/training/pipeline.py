@@ -28,7 +28,8 @@ from fastcore.meta import delegates
 from fasttransform import DisplayedTransform
 from torch.utils.data import get_worker_info
 
-from ..core import SITES, ManifestError
+from ..core import ManifestError
+from ..words import SITES
 from ..images import open_image, square
 from .augment import derm_item_tfms, derm_tfms
 from .options import label_classes
