@@ -113,27 +113,32 @@ def with_facts_of(folder, data, config):
     return with_facts(oof, manifest)
 
 
+def interval_at(known, name):
+    "A figure of across.csv with its bounds."
+    columns = dict(value=name, lo=f'{name}_lo', hi=f'{name}_hi')
+    return {end: float(known[column]) for end, column in columns.items()}
+
+
 def left_out_of(sources):
-    """What the recipe was worth on each source when it had not seen it; most missed melanomas
-    first. Runs whose threshold is not known are passed over."""
+    """What the recipe was worth on each source when it had not seen it: rows with what a threshold
+    missed there, most missed melanomas first; and rows of runs whose threshold is not known."""
     import pandas as pd
 
     table = pd.read_csv(ACROSS).set_index(['run', 'on'])
-    found = []
+    judged, ranked = [], []
     for row in sources:
         key = LEFT_OUT.get(row['source'])
-        if key is None or key not in table.index or pd.isna(table.loc[key, 'sensitivity']):
-            continue
+        if key is None or key not in table.index: continue
         known = table.loc[key]
-        figures = {
-            name: {end: float(known[column]) for end, column in (
-                ('value', name), ('lo', f'{name}_lo'), ('hi', f'{name}_hi'))}
-            for name in ('auc', 'sensitivity', 'specificity')
-        }
-        counts = dict(n=int(known['n']), n_melanoma=int(known['n_pos']))
         title = (row.get('title') or row['source']).partition(' (')[0]
-        found.append(dict(source=title, **counts, **figures, at=0.95, run=key[0], left_out=True))
-    return sorted(found, key=lambda one: one['sensitivity']['value'])
+        figures = dict(source=title, n=int(known['n']), n_melanoma=int(known['n_pos']),
+                       auc=interval_at(known, 'auc'), run=key[0])
+        if pd.isna(known['sensitivity']):
+            ranked.append(figures)
+            continue
+        at = {name: interval_at(known, name) for name in ('sensitivity', 'specificity')}
+        judged.append(figures | at | dict(at=0.95, left_out=True))
+    return sorted(judged, key=lambda one: one['sensitivity']['value']), ranked
 
 
 def renew_card(artefact, results, oof):
@@ -151,7 +156,7 @@ def renew_card(artefact, results, oof):
     card = read_json(path)
     if several:
         judged['sources'] = sources_of(oof, decided, card['classes'])
-        judged['left_out'] = left_out_of(judged['sources'])
+        judged['left_out'], judged['left_out_ranking'] = left_out_of(judged['sources'])
     write_card(path, card | judged)
     write_cards(results, artefact)
 

@@ -390,7 +390,8 @@ def paired_delong(
     scores_b: np.ndarray,  # (n,) of the other
     cluster: np.ndarray,  # (n,) which images belong together, counted from 0
 ) -> dict:  # diff, se, p, method
-    "Difference of two AUCs with Obuchowski's standard error; NaN with a class in one cluster."
+    """Difference of two AUCs with Obuchowski's standard error; NaN with a class in one cluster.
+    Sampling weights are not known to it."""
     if rarer_groups(is_melanoma, cluster) < 2:
         return dict(diff=float('nan'), se=float('nan'), p=float('nan'), method='Obuchowski, paired')
     aucs, covariance = delong_cov(is_melanoma, [scores_a, scores_b], cluster)
@@ -412,6 +413,12 @@ def _values_and_draws(is_melanoma, scores, cluster, names, folds, options: dict)
     return values, draws
 
 # %% ../../nbs/evidence/33_discrimination.ipynb #458ff067
+def _vary_within_a_class(is_melanoma: np.ndarray, weights: np.ndarray) -> bool:
+    "Whether images of one class have different weights, so that an AUC depends on them."
+    classes = [weights[is_melanoma == truth] for truth in (0, 1)]
+    return any(len(own) and not np.allclose(own, own[0], rtol=1e-9) for own in classes)
+
+
 def compare_models(
     first: pd.DataFrame,  # Predictions of one model, as `read_oof` gives them
     second: pd.DataFrame,  # Predictions of the other
@@ -423,7 +430,8 @@ def compare_models(
     """Paired differences (a - b) between two models on their common images, clusters resampled
     alike: Student's interval for as many clusters as hold the rarer class. Where both have the same
     folds, `auc_within_folds` stands beside `auc`. Images that only one of them scored are left out
-    with a warning: where a model fails on hard images, the rest flatters it."""
+    with a warning: where a model fails on hard images, the rest flatters it. DeLong's formula knows
+    no sampling weights: its figures are NaN where they differ within a class."""
     first, second = align_tables(first, second)
     is_melanoma, cluster = first['target'].to_numpy(), clusters(first)
     scores = [table['p_melanoma'].to_numpy() for table in (first, second)]
@@ -441,6 +449,8 @@ def compare_models(
     )
     del counts['prevalence']
     delong = paired_delong(is_melanoma, *scores, cluster)
+    if _vary_within_a_class(is_melanoma, weights):
+        delong |= dict.fromkeys(('diff', 'se', 'p'), float('nan'))
     return dict(counts, n_boot=n_boot, seed=seed, level=level, **found, delong=delong)
 
 # %% ../../nbs/evidence/33_discrimination.ipynb #d2f22c95

@@ -105,16 +105,23 @@ def _of_sources(card: dict) -> dict:
     said = dict(temperature=f"{card['calibration']['temperature']:.3f}")
     released = released_in_words(dict(conformal=card.get('conformal')))
     said |= dict(released=released) if released else {}
-    rows = card.get('left_out') or []
+    rows = [*(card.get('left_out') or []), *(card.get('left_out_ranking') or [])]
     return said | (dict(external=_left_out_words(rows)) if rows else {})
+
+
+_ONE_CLINIC = {'HAM10000', 'SIIM-ISIC 2020'}
+"Sources that share a clinic, so that one is no independent test of the other"
 
 
 def _left_out_words(rows: list) -> str:
     "What the same recipe was worth on sources that it had not seen."
     found = [f"{row['source']}: AUC {in_words(row['auc'])} on {row['n']:,} images, "
              f"{row['n_melanoma']:,} melanomas" for row in rows]
+    shared = ''
+    if any(row['source'] in _ONE_CLINIC for row in rows):
+        shared = f". {' and '.join(sorted(_ONE_CLINIC))} share a clinic"
     return ("None for this network itself. A network of the same recipe that had not seen the "
-            f"source: {'; '.join(found)}")
+            f"source: {'; '.join(found)}{shared}")
 
 
 def _of_calibration(found: dict | None) -> dict:
@@ -133,9 +140,12 @@ def _of_subgroups(groups: dict | None) -> dict:
         return {}
     tests = []
     for by, group in groups.items():
-        p_value = group['test']['p']
+        p_value = group['test'].get('p_holm', group['test']['p'])
         known = p_value is not None and np.isfinite(p_value)
-        words = f'p of heterogeneity {p_value:.2g}' if known else 'too few melanomas to test'
+        adjusted = ' (Holm)' if 'p_holm' in group['test'] else ''
+        words = (
+            f'p of heterogeneity {p_value:.2g}{adjusted}' if known else 'too few melanomas to test'
+        )
         tests.append(f'{GROUPS[by]}: {words}')
     said = dict(subgroups='; '.join(tests))
     if 'skin_tone' in groups:
@@ -163,8 +173,31 @@ def _of_metrics(metrics: dict) -> dict:
     diagnoses = metrics.get('diagnoses')
     if diagnoses:
         counts = [f"{code} {row['n']:,}" for code, row in diagnoses['classes'].items()]
+        unnamed = metrics['n'] - diagnoses['n']
+        counts += [f'benign without a diagnosis of these {unnamed:,}'] if unnamed else []
         said['class_counts'] = ', '.join(counts)
     return said
+
+
+def _of_sample(metrics: dict, card: dict) -> dict:
+    "What is said of which images were taken, for judging and for training."
+    counts = f"{metrics['n']:,} images, {metrics['n_pos']:,} melanomas"
+    if 'n_represented' in metrics:
+        stands = '{:,.0f} with {:,.0f} melanomas'.format(
+            metrics['n_represented'], metrics['n_pos_represented']
+        )
+        eligible = f'A sample of the source that stands for {stands}: {counts}'
+        prevalence = f"{metrics['prevalence']:.2%} weighted to what the sample stands for"
+    else:
+        eligible = f'All images of the source whose answer is known: {counts}'
+        prevalence = f"{metrics['prevalence']:.2%}"
+    share = metrics['n_pos'] / metrics['n']
+    balance = f'melanomas {share:.1%} of the judged images, {prevalence}'
+    learnt = [row for row in card.get('data') or [] if row.get('n')]
+    if learnt:
+        images, melanomas = (sum(row[name] for row in learnt) for name in ('n', 'n_melanoma'))
+        balance += f'; {melanomas / images:.1%} of the {images:,} that it learnt from'
+    return dict(eligible=eligible, balance=balance, judged=counts)
 
 # %% ../../nbs/report/43_card.ipynb #03946082
 def _shares(rows: list, name: str) -> str:
@@ -248,7 +281,7 @@ def facts_in_words(
     metrics, environment = facts['metrics'], facts['environment']
     config, card = facts['config'], facts['card']
     said = _of_network({**config, **card}, config.get('meta') or []) | _of_data(card, config)
-    said |= _of_metrics(metrics) | _of_refusal(card) | _of_seen(card)
+    said |= _of_metrics(metrics) | _of_sample(metrics, card) | _of_refusal(card) | _of_seen(card)
     said |= _of_calibration(metrics.get('calibration')) | _of_subgroups(metrics.get('subgroups'))
     said |= _of_sources(card)
     versions = [

@@ -127,7 +127,7 @@ def _forest_lines(groups: dict) -> list:
     "Lines of the picture from the top: a heading (text) or a level (record)."
     lines = []
     for by, group in groups.items():
-        p_value = group['test']['p']
+        p_value = group['test'].get('p_holm', group['test']['p'])
         known = p_value is not None and np.isfinite(p_value)
         lines.append(f'{GROUPS[by]}   (heterogeneity p = {p_value:.2g})' if known else GROUPS[by])
         lines += group['rows']

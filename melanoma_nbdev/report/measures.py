@@ -568,9 +568,10 @@ def gain_in_words(
 def _diagnosis_rows(diagnoses: dict) -> list:
     "Rows on all diagnoses."
     occurring = sum(row['n'] > 0 for row in diagnoses['classes'].values())
+    on = f" ({diagnoses['n']:,} images)"
     return [
-        (f'macro AUC of {occurring} diagnoses', in_words(diagnoses['macro_auc'])),
-        ('balanced multi-class accuracy', in_words(diagnoses['balanced_accuracy'])),
+        (f'macro AUC of {occurring} diagnoses{on}', in_words(diagnoses['macro_auc'])),
+        (f'balanced multi-class accuracy{on}', in_words(diagnoses['balanced_accuracy'])),
     ]
 
 # %% ../../nbs/report/41_measures.ipynb #289c89c5
