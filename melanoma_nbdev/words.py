@@ -372,9 +372,13 @@ def _how_to_read(path: Path, columns: dict | None) -> dict:
 def read_csv(
     path: str | Path,  # A CSV with comma, semicolon or tab, with or without byte order mark
     columns: dict | None = None,  # Our column -> the table's heading, where guessing fails
+    as_text: bool = False,  # Every cell as the text that it is; '' where there is none
 ) -> pd.DataFrame:  # The table as it is
     "A table of somebody's own, ids as text. Raises what pandas raises for a file that is none."
-    return pd.read_csv(path, low_memory=False, **_how_to_read(Path(path), columns))
+    how = _how_to_read(Path(path), columns)
+    if as_text:
+        how |= dict(dtype=str, keep_default_na=False)
+    return pd.read_csv(path, low_memory=False, **how)
 
 # %% ../nbs/01_words.ipynb #246dea9c
 MANIFEST_COLS = (

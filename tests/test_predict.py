@@ -599,3 +599,14 @@ def test_wrong_submission(tmp_path, sample, said):
     assert not (tmp_path/'risks.csv').exists()
     done = predict('ISIC_0.jpg', '--submission', 'risks_submission.csv', cwd=tmp_path)
     assert done.returncode == 2 and 'would be written over' in done.stderr
+    done = predict('ISIC_0.jpg', '--submission', 'sample.csv', '--out', 'submission.csv',
+                   cwd=tmp_path)
+    assert done.returncode == 2 and 'call it otherwise' in done.stderr
+
+
+def test_a_slip_keeps_the_table(tmp_path):
+    "Where nothing that was named exists, the answers of before stay."
+    (tmp_path/'risks.csv').write_text('file,p_melanoma\na.jpg,0.5\n')
+    done = predict('phots', 'gone.jpg', cwd=tmp_path)
+    assert done.returncode == 2 and 'phots: there is no such file' in done.stderr
+    assert (tmp_path/'risks.csv').read_text() == 'file,p_melanoma\na.jpg,0.5\n'

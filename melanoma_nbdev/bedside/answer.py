@@ -393,16 +393,21 @@ def elsewhere_sentence(
     if not found:
         return text('elsewhere.none', language=language)
     one = found[0]
-    return text(
+    counted_at = one.get('at', _SAFE)
+    said = text(
         elsewhere_key(one),
         thousands(one['n'], language),
         one['source'],
         decimals(one['auc']['value'], 2, language),
         percent(1 - one['sensitivity']['value'], language=language),
         thousands(one['n_melanoma'], language),
-        whole_percent(one.get('at', _SAFE), language),
+        whole_percent(counted_at, language),
         language=language,
     )
+    if sensitivity == counted_at:
+        return said
+    beside = 'elsewhere.more' if sensitivity < counted_at else 'elsewhere.fewer'
+    return f'{said} {text(beside, language=language)}'
 
 # %% ../../nbs/bedside/52_answer.ipynb #51a00038
 WARM, COLD = np.array([226, 74, 28.0]), np.array([38, 110, 190.0])
@@ -784,6 +789,7 @@ def report_html(
         by=provenance(card, sensitivity, prevalence),
         measured=_measured(point, language) if point else '',
         elsewhere=elsewhere_sentence(card, language, sensitivity),
+        unsure_means=unsure_sentence(card, language) if card.get('conformal') else '',
         share_from=share_from(card, prevalence, language),
         intended=intended_use(card, language),
     )

@@ -930,6 +930,9 @@ def _begin(self: MelanomaPage, word: dict, _):
     if self.working or type(total) is not int or total < 1:
         self._notify(('wait',))
         return
+    named = self.patient['patient'].value.strip()
+    if named and self.lesions:
+        self._notify(('same_patient', named))
     self._let_go()
     self.stopped, self.batch = False, dict(total=total, looked_at=0, again=[])
     self.shown_at = float('-inf')

@@ -49,7 +49,7 @@ _PATH_COLUMNS = ('path', 'file', 'image', 'filename')
 
 def _in_list(table:Path):
     "Yield the paths that a CSV names. `MelanomaError` where it has no column for them."
-    try: rows = pd.read_csv(table, dtype=str, keep_default_na=False, encoding='utf-8-sig')
+    try: rows = read_csv(table, as_text=True)
     except (ValueError, OSError) as error:
         raise MelanomaError(f"{table.name} cannot be read as a list ({error}); "
                             "save it as CSV in UTF-8") from None

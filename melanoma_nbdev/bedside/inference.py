@@ -444,8 +444,12 @@ def _files_to_read(named:list, out:Path)->list:
     beside = out, out.with_name(f'{out.name}.part'), _submission_path(out)
     own = set(map(_identity, beside)) - {None}
     files = [(name, path) for name, path in list_files(named) if _identity(path) not in own]
-    if files: return files
-    raise MelanomaError("no file in what was named; name images or a folder that holds some")
+    if not files:
+        raise MelanomaError("no file in what was named; name images or a folder that holds some")
+    if not any(_identity(path) for _, path in files):
+        raise MelanomaError(f"{files[0][0]}: there is no such file, nor any other that was named; "
+                            "nothing was written")
+    return files
 
 def _to_do(named, out:Path, model:str|None, views:int|None)->tuple:
     "(files, predictor), as the command was given; whatever is wrong so far is wrong use."
@@ -468,6 +472,9 @@ def _sample_of(submission:str|None, out:Path)->pd.DataFrame|None:
     "The rows of a submission, read before the first image; None: none is asked for."
     if submission is None: return None
     with wrong_use():
+        if out.stem.endswith('submission'):
+            raise MelanomaError(f"--out {out} is the table of all answers; call it otherwise, as "
+                                "risks.csv: the submission is written beside it")
         _check_out([submission], out)
         _check_out([submission], _submission_path(out))
         return read_sample(submission)
@@ -495,7 +502,10 @@ def melanoma_predict(
     views:Param("Symmetries averaged, 1 to 8; fewer are faster (default: the model's)", int)=None,
     submission:Param("Kaggle's sample_submission.csv: also write one, beside --out", str)=None,
 ):
-    """Risk of melanoma for image files, as a table with a row per file. Not a medical device.
+    """Scores of melanoma for image files, as a table with a row per file. Not a medical device.
+
+    p_melanoma is the network's own probability. The page makes its risk of it, for the share of
+    melanomas that is chosen there.
 
     A run that was stopped goes on where it was when the same command is given again.
     Reasons in the table (columns error and warning) are in English, whatever the language.

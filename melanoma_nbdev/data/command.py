@@ -195,11 +195,14 @@ def _say_faults(manifest: pd.DataFrame) -> str:
     "How many images have no file and how many no label, in words; empty where all have both."
     lost, unlabelled = int(manifest['path'].isna().sum()), int(_without_label(manifest).sum())
     said = {'no file': lost, 'no label': unlabelled}
+    hint = ''
+    if unlabelled > len(manifest) / 2:
+        hint = '; if a column holds it, name it: --columns dx=HEADING (or target=HEADING), --labels'
     return ''.join(
         f"; {_counted(count, 'images')} {'has' if count == 1 else 'have'} {what}"
         for what, count in said.items()
         if count
-    )
+    ) + hint
 
 
 def _faults(manifest: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame:

@@ -157,10 +157,10 @@ def _check_enough(groups:pd.DataFrame, k:int):
     "Raise `ManifestError` where some fold would have no group, or no melanoma."
     if len(groups) < k:
         raise ManifestError(f"{len(groups)} groups cannot make {k} folds; "
-                            f"use k={max(len(groups), 2)} or fewer")
+                            f"use {max(len(groups), 2)} folds or fewer")
     with_melanoma = int((groups.melanomas > 0).sum())
     if 0 < with_melanoma < k:
-        fewer = f"use k={with_melanoma} or fewer, or more data" if with_melanoma > 1 else (
+        fewer = f"use {with_melanoma} folds or fewer, or more data" if with_melanoma > 1 else (
             "more data are needed")
         raise ManifestError(
             f"only {with_melanoma} groups hold a melanoma, so some of {k} folds would have none; "

@@ -71,7 +71,13 @@ FACTS = tuple(
 def _from_manifest(oof: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     "The predictions with the manifest's facts, where they do not have them themselves."
     known = manifest.assign(image_id=manifest['image_id'].map(str)).drop_duplicates('image_id')
-    known = known.set_index('image_id').reindex(oof['image_id'])
+    known = known.set_index('image_id')
+    if len(oof) and not known.index.isin(oof['image_id']).any():
+        raise RunError(
+            f"none of the {len(oof):,} images of the predictions is in the manifest, first: "
+            f"{oof['image_id'].iloc[0]}; give the predictions of these images"
+        )
+    known = known.reindex(oof['image_id'])
     facts = [name for name in FACTS if name in known and name not in oof]
     return oof.assign(**{name: known[name].to_numpy() for name in facts})
 
@@ -433,8 +439,7 @@ def _run_facts(run: Path | None) -> tuple:
     main = read_json(config).get('data') if config.exists() else None
     if not manifest.exists():
         return main, None
-    table = pd.read_csv(manifest, low_memory=False)
-    table = table.assign(image_id=table['image_id'].map(str))
+    table = pd.read_csv(manifest, low_memory=False, dtype={'image_id': str})
     if (run / 'ita.csv').exists():
         tones = pd.read_csv(run / 'ita.csv', dtype={'image_id': str})
         table = table.merge(tones, on='image_id', how='left')

@@ -588,10 +588,19 @@ def _check_labelled(manifest, column):
     missing = manifest.image_id[manifest[column].isna()]
     if not len(missing):
         return
+    if len(missing) > len(manifest) / 2:
+        kept = manifest.target.notna().all()
+        instead = '; or train with --target binary or partial' if kept else ''
+        raise ManifestError(
+            f"{len(missing)} of {len(manifest)} images have no {column}; if a column of your table "
+            f"holds it, name it with --columns {column}=HEADING, and its words with --labels "
+            f"WORD=CODE{instead}"
+        )
     has_target = manifest.target[manifest[column].isna()].notna().all()
     instead = "; train with target binary or partial, or" if has_target else ";"
     raise ManifestError(
-        f"{len(missing)} images have no {column}, first: {missing.iloc[0]}{instead} give the list "
+        f"{len(missing)} of {len(manifest)} images have no {column}, first: "
+        f"{missing.iloc[0]}{instead} give the list "
         "of those to leave out with --leave_out (melanoma_data check --report writes it)"
     )
 

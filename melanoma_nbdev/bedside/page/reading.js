@@ -151,8 +151,10 @@ export function standing({edges, below}, score) {
 export function elsewhere({points, elsewhere: usual}, sensitivity) {
   const one = points.find(point => point.sensitivity === sensitivity)?.elsewhere ?? usual;
   if (!one) return say('elsewhere.none');
-  return say(one.key, thousands(one.n), one.source, decimals(one.auc, 2),
+  const said = say(one.key, thousands(one.n), one.source, decimals(one.auc, 2),
     percent(1 - one.sensitivity), thousands(one.n_melanoma), whole(one.at));
+  if (sensitivity === one.at) return said;
+  return `${said} ${say(sensitivity < one.at ? 'elsewhere.more' : 'elsewhere.fewer')}`;
 }
 
 /* `answer.unsure_sentence` */

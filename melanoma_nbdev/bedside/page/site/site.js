@@ -123,7 +123,7 @@ function reportHtml() {
   return render('report', {rows: reading.rowsOf(facts, lesions, read), pictures: $('#pictures').checked,
     patient: reading.patientWords(typed()),
     by: reading.provenance(facts, card, read), measured: point ? reading.measured(point) : '', elsewhere: reading.elsewhere(facts, read.sensitivity),
-    share_from: reading.shareFrom(facts, read.prevalence),
+    unsure_means: reading.unsureMeans(facts), share_from: reading.shareFrom(facts, read.prevalence),
     intended: facts.intended[melanoma.language]});
 }
 
@@ -209,6 +209,8 @@ async function take(items) {
     note(['wait']);
     return;
   }
+  const named = typed().patient.trim();
+  if (named && page.lesions.length) note(['same_patient', named]);
   Object.assign(page, {removed: null, stopped: false});
   const first = page.lesions.length + 1, again = [], next = inTurn(items, page.pool.ahead, look);
   busy(true);
