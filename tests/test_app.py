@@ -205,6 +205,14 @@ def check_downloads(page):
         page.click('.take a >> nth=1')
     report = Path(taken.value.path()).read_text()
     assert report.count('<tr') == 7 and 'Not a medical device' in report
+    assert 'leave it open here' in report  # what "not sure" means
+    phone = page.context.new_page()
+    phone.set_viewport_size(dict(width=360, height=740))
+    phone.set_content(report)
+    assert phone.evaluate('document.documentElement.scrollWidth') <= 360
+    narrowest = 'Math.min(...[...document.querySelectorAll("td")].map(cell => cell.offsetWidth))'
+    assert phone.evaluate(narrowest) > 200
+    phone.close()
     assert not re.search('<script|https?:', report)
 
 
@@ -413,7 +421,7 @@ def test_language(visit, files, axe, language, choose_words, decimal):
     with page.expect_download() as taken:
         page.click('.take a >> nth=1')
     report = Path(taken.value.path()).read_text()
-    assert f'<html lang="{language}">' in report and f'<td>{why}</td>' in report
+    assert f'<html lang="{language}">' in report and f'<td class="decision">{why}</td>' in report
     page.locator('.controls select').last.select_option(label='English')
     page.wait_for_selector('.mel-btn.primary >> text=Choose images')
     until(page, "document.documentElement.lang == 'en'")
@@ -493,8 +501,8 @@ def test_patient_fields(visit, files):
     report = Path(taken.value.path()).read_text()
     assert '<script' not in report and '=1+1' in report and '&lt;script&gt;' in report
     assert 'caught' not in page.title() and '=1+1' not in page.inner_text('body')
-    choose(page, files[:1])
-    until(page, "!document.querySelector('#note').hidden")
+    choose(page, files[:1])  # known already; and these, too, would go to the patient who is named
+    until(page, "document.querySelector('#note').innerText.includes('one patient: =1+1')")
     page.keyboard.press('Escape')
     until(page, "document.querySelector('#note').hidden")
     clear_and_undo(page)
