@@ -206,8 +206,7 @@ def check_downloads(page):
     report = Path(taken.value.path()).read_text()
     assert report.count('<tr') == 7 and 'Not a medical device' in report
     assert 'leave it open here' in report  # what "not sure" means
-    phone = page.context.new_page()
-    phone.set_viewport_size(dict(width=360, height=740))
+    phone = page.context.browser.new_page(viewport=dict(width=360, height=740))
     phone.set_content(report)
     assert phone.evaluate('document.documentElement.scrollWidth') <= 360
     narrowest = 'Math.min(...[...document.querySelectorAll("td")].map(cell => cell.offsetWidth))'
