@@ -13,7 +13,6 @@ __all__ = ['DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'NO_ANSWER', 'TARGET_OF', 'S
 
 # %% ../nbs/01_words.ipynb #c25ef0fd
 import re
-import tempfile
 from pathlib import Path
 
 import numpy as np

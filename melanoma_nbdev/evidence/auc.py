@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 from fastcore.basics import patch
 
-from ..core import RunError, pd
+from ..core import RunError
 from .oof import Interval
 
 # %% ../../nbs/evidence/31_auc.ipynb #ba6ab3f7

@@ -15,19 +15,18 @@ from statistics import NormalDist
 import numpy as np
 
 from ..core import log_odds, pd
-from .oof import Interval
 from melanoma_nbdev.evidence.auc import (
-    Curve,
     MEASURES,
+    Curve,
     RocSteps,
     auc,
     check_scores,
     cluster_draws,
-    measure_scores,
     newcombe,
     one_class_only,
     wilson,
 )
+from .oof import Interval
 
 # %% ../../nbs/evidence/32_intervals.ipynb #fd796987
 def _blocks(steps: RocSteps, n_boot: int, seed: int, max_mb: float, progress: bool):
