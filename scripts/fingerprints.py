@@ -27,17 +27,17 @@ import pandas as pd
 from common import RESULTS, machine, parser_of
 from PIL import Image
 
-from melanoma_nbdev.report.seen import (
-    BITS, SEEN_FILE, as_words, file_fingerprints, fingerprints, nearest_of_others, seen_content,
-    seen_distance)
 from melanoma_nbdev.core import (
     RunError, atomic_path, data_home, package_dir, read_json, sha256, write_card, write_json)
 from melanoma_nbdev.data.duplicates import find_duplicates, official_duplicates
 from melanoma_nbdev.data.manifest import load_manifest, load_manifests
 from melanoma_nbdev.data.splits import add_groups
 from melanoma_nbdev.engine import pool_map, progress_bar
-from melanoma_nbdev.evidence.auc import wilson
 from melanoma_nbdev.images import both_squares, open_image
+from melanoma_nbdev.report.limits import share_row
+from melanoma_nbdev.report.seen import (
+    BITS, SEEN_FILE, as_words, file_fingerprints, fingerprints, nearest_of_others, seen_content,
+    seen_distance)
 
 SAME = 'training images, held against those of other lesions, patients and sources'
 
@@ -152,13 +152,6 @@ def grouped(rows, new, given):
 
 
 # ---- what is counted
-
-def share_row(kind, hits):
-    "n, how many are taken for training images, the share and its 95% interval (Wilson)."
-    n, count = len(hits), int(np.sum(hits))
-    lo, hi = wilson(count, n)
-    return dict(kind=kind, n=n, matched=count, share=count/n, lo=float(lo), hi=float(hi))
-
 
 def chosen_limit(apart, share):
     """The most bits that may differ so that no more than a share of any kind of pictures has a

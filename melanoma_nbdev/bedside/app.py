@@ -938,7 +938,7 @@ def _begin(self: MelanomaPage, word: dict, _):
     self.shown_at = float('-inf')
     self._busy(True)
 
-
+# %% ../../nbs/bedside/53_app.ipynb #181a0c89
 @patch
 def _piece(self: MelanomaPage, word: dict, buffers: list):
     "A piece of a file; a file that is whole is answered. The browser waits to hear of each."

@@ -204,7 +204,7 @@ def _say_faults(manifest: pd.DataFrame) -> str:
         if count
     ) + hint
 
-
+# %% ../../nbs/data/15_command.ipynb #aa0218e1
 def _faults(manifest: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame:
     "image_id, path, reason: the images without a file or a label, and those of `unreadable`."
     rows = manifest[['image_id', 'path']]

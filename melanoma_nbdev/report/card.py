@@ -178,7 +178,7 @@ def _of_metrics(metrics: dict) -> dict:
         said['class_counts'] = ', '.join(counts)
     return said
 
-
+# %% ../../nbs/report/43_card.ipynb #5b0c163a
 def _of_sample(metrics: dict, card: dict) -> dict:
     "What is said of which images were taken, for judging and for training."
     counts = f"{metrics['n']:,} images, {metrics['n_pos']:,} melanomas"

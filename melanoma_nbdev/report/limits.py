@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AUXILIARY', 'DISTANCE_METHOD', 'OUT_OF_FOLD', 'SHARE', 'DECOYS', 'run_images', 'plain_inputs', 'familiar_inputs',
            'strange_pictures', 'means_of', 'fit_to_sources', 'judged_images', 'quality_limits', 'refused_share',
-           'put_limits', 'put_seen', 'melanoma_export']
+           'put_limits', 'share_row', 'put_seen', 'melanoma_export']
 
 # %% ../../nbs/report/47_limits.ipynb #27f4c988
 from collections.abc import Iterable, Iterator
@@ -34,6 +34,8 @@ from ..evidence.disturbances import DISTURBANCES
 from ..images import open_image, picture_quality, preprocess, square
 from ..phantom.decoys import decoys, draw_bare_skin
 from ..phantom.lesion import random_stream
+
+# %% ../../nbs/report/47_limits.ipynb #7f4e442f
 from melanoma_nbdev.report.distance import (
     distances,
     fit_distance,
@@ -325,20 +327,36 @@ def put_limits(
     return card['ood']
 
 # %% ../../nbs/report/47_limits.ipynb #83adb1d8
+def share_row(
+    kind: str,  # Which pictures
+    hits: np.ndarray,  # Which of them are taken for a training image
+) -> dict:  # kind, n, matched, share, lo, hi
+    "How many pictures are taken for a training image, with Wilson's 95% interval of the share."
+    n, count = len(hits), int(np.sum(hits))
+    lo, hi = wilson(count, n)
+    return dict(kind=kind, n=n, matched=count, share=count / n, lo=float(lo), hi=float(hi))
+
+
 def _of_others(ways: np.ndarray, groups: np.ndarray, n: int, seed: int, quiet: bool) -> dict:
-    "How many pictures have a match in another group: kind, n, matched, share, lo, hi."
+    "Of some pictures, how many are taken for one of another group: as `share_row`."
     some = np.random.default_rng(seed).permutation(len(ways))[:n]
     bar = progress_bar(len(some), 'fingerprints held against each other', quiet, unit='img')
-    known = as_words(ways[:, 0])
-    bits = nearest_of_others(ways[some], groups[some], known, groups, bar)[:, 0]
+    bits = nearest_of_others(ways[some], groups[some], as_words(ways[:, 0]), groups, bar)[:, 0]
     bar.close()
-    count = int((bits <= SEEN_LIMIT).sum())
-    lo, hi = wilson(count, len(some))
-    kind = 'training images, held against those of other groups'
-    return dict(kind=kind, n=len(some), matched=count, share=count / len(some), lo=float(lo),
-                hi=float(hi))
+    return share_row('training images, held against those of other groups', bits <= SEEN_LIMIT)
+
+# %% ../../nbs/report/47_limits.ipynb #d81a0c6a
+def _learnt_from(rows: pd.DataFrame, card: dict) -> pd.DataFrame:
+    "The rows of images that the artefact's network was trained on."
+    return rows[rows['fold'].astype(str) != str(card['part'])]
 
 
+def _n_trained(run: str | Path, rows: pd.DataFrame, card: dict) -> int:
+    "How many images the network was trained on: those of a table, and those not found any more."
+    manifest = pd.read_csv(Path(run) / 'manifest.csv', dtype=dict(image_id=str))
+    return len(set(_learnt_from(manifest, card)['image_id']) | set(rows['image_id']))
+
+# %% ../../nbs/report/47_limits.ipynb #58e0f2a5
 def put_seen(
     artefact: str | Path,  # Folder with model.onnx and card.json, of `export_run`
     run: str | Path,  # The run that it was made of
@@ -353,8 +371,7 @@ def put_seen(
     Whoever has the artefact and a picture can tell whether it was trained on."""
     artefact = Path(artefact)
     card = read_json(artefact / 'card.json')
-    rows = run_images(run, data, 10**9, seed)
-    rows = rows[rows['fold'].astype(str) != str(card['part'])]
+    rows = _learnt_from(run_images(run, data, 10**9, seed), card)
     entry = dict(sha256='', n=len(rows), bits=BITS, limit=SEEN_LIMIT)
     if fault := seen_fault(card | dict(seen=entry)):
         raise ArtefactError(fault)
@@ -364,19 +381,12 @@ def put_seen(
     )
     content = seen_content([one.tobytes() for one in ways[:, 0]])
     entry['sha256'] = sha256(content)
-    entry['n_trained'] = len(rows) + _not_here(run, rows, card)
+    entry['n_trained'] = _n_trained(run, rows, card)
     entry['false_matches'] = [_of_others(ways, rows['group'].to_numpy(), n, seed, quiet)]
     with atomic_path(artefact / SEEN_FILE) as file:
         file.write_bytes(content)
     write_card(artefact / 'card.json', card | dict(seen=entry))
     return entry
-
-
-def _not_here(run: str | Path, rows: pd.DataFrame, card: dict) -> int:
-    "How many images of a run's manifest that the network learnt from are not in a table."
-    manifest = pd.read_csv(Path(run) / 'manifest.csv', dtype=dict(image_id=str))
-    learnt = manifest.loc[manifest['fold'].astype(str) != str(card['part']), 'image_id']
-    return len(set(learnt) - set(rows['image_id']))
 
 # %% ../../nbs/report/47_limits.ipynb #29603827
 def _refusal_words(found: dict) -> str:
@@ -401,7 +411,7 @@ def _exported_words(artefact: Path) -> str:
         f"({metrics['lo']:.4f} to {metrics['hi']:.4f}), SHA-256 {card['sha256']}"
     )
 
-
+# %% ../../nbs/report/47_limits.ipynb #95bd99f8
 def _seen_words(found: dict) -> str:
     "What the command says of the fingerprints."
     (others,) = found['false_matches']
@@ -418,7 +428,6 @@ def _tried(work, lacks: str) -> str:
         return work()
     except MelanomaError as error:
         return f'{lacks} ({error})'
-
 
 # %% ../../nbs/report/47_limits.ipynb #d035e101
 @call_parse
