@@ -27,7 +27,8 @@ from melanoma_nbdev.core import softmax, write_csv
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.data.splits import add_groups
 from melanoma_nbdev.evidence.intervals import auc_ci
-from melanoma_nbdev.evidence.calibration import calibration_error, calibration_line, prior_shift
+from melanoma_nbdev.evidence.calibration import calibration_error, calibration_line
+from melanoma_nbdev.evidence.recalibration import prior_shift
 from melanoma_nbdev.evidence.decisions import calling_rates, decision_card
 from melanoma_nbdev.evidence.oof import clusters, read_oof
 from melanoma_nbdev.report.export import together_of

@@ -20,7 +20,7 @@ from common import parser_of
 from distance_to_truth import CRITERIA, distance
 from melanoma_nbdev.core import RunError, friendly, read_json, write_csv, write_json
 from melanoma_nbdev.phantom.bounds import picture_truth
-from melanoma_nbdev.training.callbacks import keep_freed_memory
+from melanoma_nbdev.training.checkpoint import keep_freed_memory
 from melanoma_nbdev.training.learner import predict_logits
 from melanoma_nbdev.training.models import DermModel, read_weights
 from melanoma_nbdev.training.pipeline import metadata_features

@@ -18,7 +18,7 @@ import pandas as pd
 from common import parser_of
 from melanoma_nbdev.core import log_odds, read_json, write_json
 from melanoma_nbdev.evidence.intervals import auc_ci
-from melanoma_nbdev.evidence.discrimination import compare_models
+from melanoma_nbdev.evidence.comparison import compare_models
 from melanoma_nbdev.evidence.oof import clusters, read_oof
 from melanoma_nbdev.phantom.bounds import best_auc_ci, picture_truth
 

@@ -58,7 +58,7 @@ def sites_of(data):
     "Image -> body site in the source's own words, where its table has finer ones; else None."
     import pandas as pd
     from melanoma_nbdev.core import data_home
-    from melanoma_nbdev.data.manifest import SOURCES
+    from melanoma_nbdev.data.sources import SOURCES
 
     if data not in OWN_SITES:
         return None
@@ -163,7 +163,7 @@ def renew_card(artefact, results, oof):
 
 def write_figures(path, oof, before):
     "All figures of one source; entries that a table alone cannot give are taken over."
-    from melanoma_nbdev.report.measures import evaluate, text_table
+    from melanoma_nbdev.report.evaluation import evaluate, text_table
 
     seeds = dict(n_boot=before['n_boot'], seed=before['seed'])
     figures = evaluate(oof, **seeds, progress=True)[0]

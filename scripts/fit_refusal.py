@@ -28,7 +28,7 @@ from melanoma_nbdev.bedside.refusal import NOT_DERMOSCOPY
 from melanoma_nbdev.core import (
     atomic_path, data_home, package_dir, read_json, sha256, write_card, write_csv, write_json)
 from melanoma_nbdev.data.manifest import load_manifest
-from melanoma_nbdev.evidence.auc import wilson
+from melanoma_nbdev.evidence.proportions import wilson
 from melanoma_nbdev.images import open_image
 from melanoma_nbdev.report.distance import (
     distances, refusal_limit, with_distance, without_distance)
@@ -137,7 +137,7 @@ def networks(given, content, rows):
         tag = sha256(content)[:8]
         yield tag, content, rows[rows.half == 0], rows[rows.half == 1]
         return
-    from melanoma_nbdev.report.export import onnx_bytes
+    from melanoma_nbdev.report.network_file import onnx_bytes
     from melanoma_nbdev.training.models import load_model
 
     for fold in sorted(fold for fold in rows.fold.unique() if fold >= 0):

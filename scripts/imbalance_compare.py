@@ -22,9 +22,9 @@ from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.evidence.auc import measure_scores
 from melanoma_nbdev.evidence.intervals import (
     bootstrap, groups_that_count, measure_interval, rarer_groups)
-from melanoma_nbdev.evidence.calibration import (
-    brier_parts, calibration_error, prior_shift, recalibrate)
-from melanoma_nbdev.evidence.discrimination import paired_difference
+from melanoma_nbdev.evidence.calibration import brier_parts, calibration_error
+from melanoma_nbdev.evidence.recalibration import prior_shift, recalibrate
+from melanoma_nbdev.evidence.comparison import paired_difference
 from melanoma_nbdev.training.losses import class_weights
 from scipy.stats import t as student
 

@@ -32,11 +32,13 @@ from melanoma_nbdev.data.duplicates import find_duplicates
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.data.splits import add_groups, make_folds
 from melanoma_nbdev.images import to_input
-from melanoma_nbdev.training.callbacks import keep_freed_memory, melanoma_risks
+from melanoma_nbdev.training.callbacks import melanoma_risks
+from melanoma_nbdev.training.checkpoint import keep_freed_memory
 from melanoma_nbdev.training.learner import dihedral
 from melanoma_nbdev.training.losses import make_loss
 from melanoma_nbdev.training.models import DermModel, load_backbone
-from melanoma_nbdev.training.pipeline import sample_order, square_store
+from melanoma_nbdev.training.pipeline import sample_order
+from melanoma_nbdev.training.squares import square_store
 from torch import nn
 from tqdm.auto import tqdm
 

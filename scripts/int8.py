@@ -20,9 +20,9 @@ from common import RESULTS, machine, parser_of
 from melanoma_nbdev.core import softmax, write_json
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.evidence.auc import auc
-from melanoma_nbdev.evidence.discrimination import paired_delong
+from melanoma_nbdev.evidence.comparison import paired_delong
 from melanoma_nbdev.images import open_image, preprocess
-from melanoma_nbdev.report.export import onnx_bytes
+from melanoma_nbdev.report.network_file import onnx_bytes
 from melanoma_nbdev.report.limits import plain_inputs, run_images
 from melanoma_nbdev.training.models import load_model
 from onnxruntime.quantization import (

@@ -34,7 +34,7 @@ from melanoma_nbdev.evidence.shortcuts import shortcut_audit
 from melanoma_nbdev.images import to_input
 from melanoma_nbdev.phantom.dataset import draw_row, phantom_table
 from melanoma_nbdev.training.learner import build_model, make_config
-from melanoma_nbdev.training.pipeline import square_store
+from melanoma_nbdev.training.squares import square_store
 from melanoma_nbdev.training.run import train_run
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
@@ -72,7 +72,7 @@ def draw_phantom(folder, n_lesions, size, seed=7):
 
 
 HAM_PAIRS = (('ISIC_0025226', 'ISIC_0030074'), ('ISIC_0027636', 'ISIC_0027994'))
-"One lesion under two ids, as `find_duplicates` shows in nbs/data/14_splits.ipynb"
+"One lesion under two ids, as `find_duplicates` shows in nbs/data/15_splits.ipynb"
 
 
 def images(given):

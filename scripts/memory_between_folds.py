@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import write_json
-from melanoma_nbdev.training.callbacks import memory_mb
+from melanoma_nbdev.training.checkpoint import memory_mb
 from melanoma_nbdev.training.run import plan_run
 
 

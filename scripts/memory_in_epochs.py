@@ -25,9 +25,9 @@ def train(given):
     from fastai.callback.core import Callback
     from melanoma_nbdev.data.manifest import load_manifest
     from melanoma_nbdev.data.splits import add_groups, make_folds
-    from melanoma_nbdev.training.callbacks import keep_freed_memory, memory_mb
+    from melanoma_nbdev.training.checkpoint import keep_freed_memory, memory_mb
     from melanoma_nbdev.training.learner import make_config, make_learner
-    from melanoma_nbdev.training.options import label_classes
+    from melanoma_nbdev.training.presets import label_classes
 
     class Tell(Callback):
         "Memory at the end of an epoch, after all other callbacks."

@@ -90,7 +90,7 @@ class Bench:
 def costs_of(arch, size, batch_size, seconds):
     "The costs of one model, measured here and now in this process."
     import torch
-    from melanoma_nbdev.training.callbacks import keep_freed_memory, memory_mb
+    from melanoma_nbdev.training.checkpoint import keep_freed_memory, memory_mb
     keep_freed_memory()
     before = memory_mb()['memory_mb']
     bench = Bench(arch, size, batch_size)

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from common import parser_of
 from melanoma_nbdev.phantom.decoys import draw_bare_skin
-from melanoma_nbdev.phantom.lesion import (
-    contact_sheet, pigment_colour, random_stream, smooth_noise)
+from melanoma_nbdev.phantom.traits import contact_sheet, pigment_colour, random_stream, smooth_noise
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 SIZE = 256

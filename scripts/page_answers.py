@@ -11,7 +11,7 @@ ways: the largest difference of the risk, in points, is written. Writes page/ans
 import numpy as np
 from common import RESULTS, machine, parser_of
 
-from melanoma_nbdev.bedside.answer import cohorts, decide, operating_points, percent, risk_of
+from melanoma_nbdev.bedside.risk import cohorts, decide, operating_points, percent, risk_of
 from melanoma_nbdev.bedside.inference import load_artefact
 from melanoma_nbdev.core import write_json
 from melanoma_nbdev.data.manifest import load_manifest

@@ -26,12 +26,12 @@ from fastai.vision.data import ImageDataLoaders
 from melanoma_nbdev.core import write_json
 from melanoma_nbdev.data.manifest import load_manifest
 from melanoma_nbdev.data.splits import add_groups, make_folds
-from melanoma_nbdev.training.callbacks import keep_freed_memory
+from melanoma_nbdev.training.checkpoint import keep_freed_memory
 from melanoma_nbdev.training.learner import AdamW, build_model, make_config, make_learner
 from melanoma_nbdev.training.losses import CELoss
 from melanoma_nbdev.training.models import body_head
-from melanoma_nbdev.training.options import label_classes
-from melanoma_nbdev.training.pipeline import square_store
+from melanoma_nbdev.training.presets import label_classes
+from melanoma_nbdev.training.squares import square_store
 
 GPU = torch.cuda.is_available()
 TWO_CLASSES = ['MEL', 'NV']

@@ -14,7 +14,8 @@ import torch
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import write_csv, write_json
 from melanoma_nbdev.evidence.auc import auc
-from melanoma_nbdev.evidence.floor import floor_auc, independent_gain, metadata_gain
+from melanoma_nbdev.evidence.floor import floor_auc
+from melanoma_nbdev.evidence.image_gain import independent_gain, metadata_gain
 from melanoma_nbdev.evidence.shortcuts import shortcut_audit
 from melanoma_nbdev.phantom.bounds import best_auc
 from melanoma_nbdev.phantom.dataset import make_phantom

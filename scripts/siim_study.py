@@ -20,20 +20,17 @@ import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import read_json, write_csv, write_json
 from melanoma_nbdev.data.manifest import load_manifest
-from melanoma_nbdev.evidence.auc import hanley_mcneil
+from melanoma_nbdev.evidence.proportions import hanley_mcneil
 from melanoma_nbdev.evidence.intervals import auc_ci
-from melanoma_nbdev.evidence.discrimination import auc_within, compare_models
+from melanoma_nbdev.evidence.comparison import compare_models
+from melanoma_nbdev.evidence.discrimination import auc_within
 from melanoma_nbdev.evidence.ensemble import ensemble
-from melanoma_nbdev.evidence.floor import (
-    FLOOR_SETS,
-    camera_groups,
-    floor_auc,
-    floor_table,
-    what_the_image_adds,
-)
+from melanoma_nbdev.evidence.floor import FLOOR_SETS, camera_groups, floor_auc, floor_table
+from melanoma_nbdev.evidence.image_gain import what_the_image_adds
 from melanoma_nbdev.evidence.oof import clusters, read_oof
-from melanoma_nbdev.evidence.shortcuts import add_file_statistics
-from melanoma_nbdev.report.measures import FACTS, evaluate, with_facts
+from melanoma_nbdev.evidence.marks import add_file_statistics
+from melanoma_nbdev.report.evaluation import evaluate
+from melanoma_nbdev.report.measures import FACTS, with_facts
 
 BASE = 'lite0_192-0'
 RANKS = dict(rank2=['lite0_192-0', 'lite0_192-1'],

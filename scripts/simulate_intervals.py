@@ -20,12 +20,12 @@ import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import sigmoid, write_csv
 from melanoma_nbdev.words import SITES
-from melanoma_nbdev.evidence.auc import auc, measure_scores, share_interval
+from melanoma_nbdev.evidence.auc import auc, measure_scores
+from melanoma_nbdev.evidence.proportions import share_interval
 from melanoma_nbdev.evidence.intervals import (
     auc_interval, bootstrap, groups_that_count, measure_interval, percentile_interval, rarer_groups)
-from melanoma_nbdev.evidence.discrimination import (
-    bootstrap_ratio, compare_models, paired_difference)
-from melanoma_nbdev.evidence.floor import (
+from melanoma_nbdev.evidence.comparison import bootstrap_ratio, compare_models, paired_difference
+from melanoma_nbdev.evidence.image_gain import (
     combine_scores, floor_of_predictions, what_the_image_adds)
 from melanoma_nbdev.evidence.oof import Interval, clusters, simulate_oof
 from melanoma_nbdev.evidence.subgroups import heterogeneity

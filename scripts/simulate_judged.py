@@ -19,15 +19,10 @@ from common import RESULTS, parser_of
 from melanoma_nbdev.core import log_odds, sigmoid, write_csv
 from melanoma_nbdev.evidence.auc import measure_scores
 from melanoma_nbdev.evidence.intervals import percentile_interval
-from melanoma_nbdev.evidence.calibration import (
-    at_prevalence,
-    brier_parts,
-    calibration_error,
-    calibration_line,
-    prior_shift,
-)
+from melanoma_nbdev.evidence.calibration import brier_parts, calibration_error, calibration_line
+from melanoma_nbdev.evidence.recalibration import at_prevalence, prior_shift
 from melanoma_nbdev.evidence.decisions import decision_curve, operating_point, safe_threshold
-from melanoma_nbdev.evidence.discrimination import bootstrap_ratio
+from melanoma_nbdev.evidence.comparison import bootstrap_ratio
 from melanoma_nbdev.evidence.oof import Interval, out_of_fold, simulate_oof, weights_of
 from simulate_auc import PREVALENCE, simulated
 from simulate_decisions import NORMAL, SHIFT, truth

@@ -28,13 +28,14 @@ from fastai.data.transforms import IntToFloatTensor, Normalize
 from fastai.losses import MSELossFlat
 from melanoma_nbdev.core import friendly, read_json, seed_everything, sha256, write_json
 from melanoma_nbdev.phantom.bounds import picture_truth
-from melanoma_nbdev.training.augment import derm_tfms
-from melanoma_nbdev.training.callbacks import (
-    Checkpoint, Distributed, EpochProgress, EpochSeed, FiniteLoss, keep_freed_memory, processes,
-    wait_for_all)
+from melanoma_nbdev.training.transforms import derm_tfms
+from melanoma_nbdev.training.callbacks import EpochSeed, FiniteLoss
+from melanoma_nbdev.training.checkpoint import (
+    Checkpoint, Distributed, EpochProgress, keep_freed_memory, processes, wait_for_all)
 from melanoma_nbdev.training.learner import AdamW, predict_logits
 from melanoma_nbdev.training.models import DermModel, body_head, load_backbone, save_model
-from melanoma_nbdev.training.pipeline import AsTensor, Field, square_store
+from melanoma_nbdev.training.pipeline import AsTensor, Field
+from melanoma_nbdev.training.squares import square_store
 
 OPTIONS = dict(arch='mobilenetv2_100', size=96, crop='centre', epochs=14, bs=64, lr=1.4e-3,
                augment=.2, seed=0, threads=1, tta=8, test=.1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import read_json, write_csv
-from melanoma_nbdev.evidence.discrimination import compare_models
+from melanoma_nbdev.evidence.comparison import compare_models
 from melanoma_nbdev.evidence.oof import read_oof
 
 FIRST = 'small20000'

@@ -21,7 +21,8 @@ import pandas as pd
 from common import RESULTS, parser_of
 from melanoma_nbdev.core import write_csv
 from melanoma_nbdev.evidence.auc import auc
-from melanoma_nbdev.evidence.discrimination import auc_within, compare_models
+from melanoma_nbdev.evidence.comparison import compare_models
+from melanoma_nbdev.evidence.discrimination import auc_within
 from melanoma_nbdev.evidence.oof import clusters, read_oof
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression

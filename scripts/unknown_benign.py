@@ -26,7 +26,7 @@ from common import RESULTS, parser_of
 from melanoma_nbdev.core import write_json
 from melanoma_nbdev.data.manifest import load_manifests
 from melanoma_nbdev.evidence.intervals import auc_ci
-from melanoma_nbdev.evidence.discrimination import compare_models, summarise_dx
+from melanoma_nbdev.evidence.comparison import compare_models, summarise_dx
 from melanoma_nbdev.evidence.oof import clusters, read_oof
 from melanoma_nbdev.training.run import train_run
 

@@ -140,7 +140,7 @@ def test_upload(visit, files, size, tmp_path_factory):
     choose(page, files)
     answered(page, 4)
     check_cards(page, files)
-    assert '2 images answered, 2 files not' in page.inner_text('.status')
+    assert '2 images answered, 2 files without an answer' in page.inner_text('.status')
     until(page, BAR_IN_VIEW)
     assert page.evaluate('document.documentElement.scrollWidth - innerWidth') <= 0 and in_view()
     shoot(page, tmp_path_factory.getbasetemp())

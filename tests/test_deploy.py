@@ -162,8 +162,8 @@ def test_nginx_serves_the_static_page(static, browser):
 
 
 def test_iis_gets_the_endings_it_lacks(site):
-    "Each ending in the folder is one that IIS knows, or the web.config of 54_site names it."
-    notebook = json.loads((ROOT/'nbs'/'bedside'/'54_site.ipynb').read_text('utf-8'))
+    "Each ending in the folder is one that IIS knows, or the web.config of 69_site names it."
+    notebook = json.loads((ROOT/'nbs'/'bedside'/'69_site.ipynb').read_text('utf-8'))
     text = '\n'.join(''.join(cell['source']) for cell in notebook['cells'])
     config = ElementTree.fromstring(re.search(r'```xml\n(.*?)```', text, re.S)[1])
     added, removed = ([one.get('fileExtension') for one in config.iter(tag)]

@@ -15,7 +15,7 @@ pytest.importorskip('pooch')
 from melanoma_nbdev.core import ManifestError, read_json, sha256
 from melanoma_nbdev.data import command
 from melanoma_nbdev.data.download import fetch, get_source
-from melanoma_nbdev.data.manifest import SOURCES, Source, SourceFile
+from melanoma_nbdev.data.sources import SOURCES, Source, SourceFile
 
 BODY = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
 

@@ -173,7 +173,7 @@ def test_planted_imports_are_found(tmp_path):
     path.write_text(json.dumps(notebook), encoding='utf-8')
     module = tmp_path/PACKAGE/'core.py'
     module.write_text(module.read_text(encoding='utf-8') + planted, encoding='utf-8')
-    assert upward_imports(tmp_path) == ['00_core.ipynb imports 30_oof.ipynb']
+    assert upward_imports(tmp_path) == ['00_core.ipynb imports 33_oof.ipynb']
     assert {'core', 'evidence.oof'} <= set(circles(tmp_path))
 
 

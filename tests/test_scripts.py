@@ -406,7 +406,7 @@ def study(tmp_path_factory):
     "A run on the example images, evaluated."
     from melanoma_nbdev.core import write_json
     from melanoma_nbdev.evidence.oof import read_oof
-    from melanoma_nbdev.report.measures import evaluate
+    from melanoma_nbdev.report.evaluation import evaluate
     from melanoma_nbdev.training.run import train_run
     folder = tmp_path_factory.mktemp('study')/'run'
     train_run(folder, **SMALL_RUN, meta='age,sex,site')

@@ -27,9 +27,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 from test_app import dark, files, learnt  # noqa: F401 (fixtures)
 from test_texts import all_sentences
 
-from melanoma_nbdev.bedside.answer import (
-    Lesion, card_html, cohorts, operating_points, provenance, published, share_from)
-from melanoma_nbdev.bedside.app import examples
+from melanoma_nbdev.bedside.answer import Lesion, card_html, provenance, share_from
+from melanoma_nbdev.bedside.risk import cohorts, operating_points, published
+from melanoma_nbdev.bedside.uploads import examples
 from melanoma_nbdev.bedside.inference import _card_fault, load_artefact
 from melanoma_nbdev.report.seen import TRAINED_ON, fingerprints
 from melanoma_nbdev.bedside.site import write_site

@@ -1,6 +1,6 @@
 /* The page without a server: the bytes of a file become an answer, as `images` and
  * `bedside.inference` give it. Runs in a worker, in a page and in Node; touches no document.
- * The table in nbs/bedside/54_site says which function here answers to which in Python.
+ * The table in nbs/bedside/69_site says which function here answers to which in Python.
  * What Python's constants and sentences are stands in `facts`, which `site.write_site` writes. */
 
 export class ImageError extends Error {}

@@ -1,4 +1,4 @@
-/* What a score is worth, as `bedside.answer` says it. Thresholds, sentences and the card's curve come
+/* What a score is worth, as `bedside.risk` and `bedside.answer` say it. Thresholds, sentences and the card's curve come
  * from Python (`site.reading_facts`); here is what depends on the score and on what the reader chose. */
 
 const clip = (x, low, high) => Math.min(high, Math.max(low, x));
@@ -51,33 +51,34 @@ const GROUPED_BY = {en: ',', fr: '\u202f', de: '.', es: '\u00a0'};
 export const thousands = n => n.toLocaleString('en-US').replaceAll(',', GROUPED_BY[spoken.language]);
 const withPercent = written => written + (spoken.language === 'en' ? '%' : '\u00a0%');
 
-/* `answer.percent` */
+/* `risk.percent` */
 export function percent(share, unit = '%') {
   const written = decimals(100*share, share < .0995 || share > .9005 ? 1 : 0);
   return unit ? withPercent(written) : written;
 }
 
-/* `answer.whole_percent` */
+/* `risk.whole_percent` */
 export const whole = share => withPercent(comma(printf(100*share, '%g')));
 
-/* `answer.risk_in_words` */
+/* `risk.risk_in_words` */
 export function headline(risk) {
   if (risk < .0005) return say('under', percent(.001));
   return risk > .9995 ? say('over', percent(.999)) : percent(risk);
 }
 
-/* `answer.risk_in_short` */
+/* `risk.risk_in_short` */
 export function short(risk, unit = '%') {
   if (risk < .0005) return `<${percent(.001, unit)}`;
   return risk > .9995 ? `>${percent(.999, unit)}` : percent(risk, unit);
 }
 
-/* `answer.one_in` */
+/* `risk.one_in` */
 export function oneIn(risk) {
   if (risk < .001) return say('one_in.few');
   if (fixed(10*risk, 0) === '10') return say('one_in.most');
   if (risk > .4) return say('one_in.ten', fixed(10*risk, 0));
-  return say('one_in', thousands(Number(fixed(1/risk, 0))));
+  const of = Number(fixed(1/risk, 0));
+  return say('one_in', thousands(of < 100 ? of : 10*Math.floor(of/10 + .5)));
 }
 
 /* Log-odds, finite at 0 and 1. */
@@ -96,25 +97,25 @@ export function interp(x, places, values) {
   return slope*(x - places[left]) + values[left];
 }
 
-/* `evidence.calibration.prior_shift` for one risk. */
+/* `evidence.recalibration.prior_shift` for one risk. */
 function priorShift(risk, old, now) {
   const melanoma = risk*now/old, benign = (1 - risk)*(1 - now)/(1 - old);
   return melanoma/(melanoma + benign);
 }
 
-/* One of `answer.cohorts`; nothing for another place. */
+/* One of `risk.cohorts`; nothing for another place. */
 const cohortAt = ({cohorts}, place) => (typeof place === 'string' ? cohorts[place] : undefined);
 
 /* The share of what somebody counted. */
 export const shareOf = counted => counted.n_melanoma/counted.n;
 
-/* `answer.share_at`: the share of melanomas at a place. */
+/* `risk.share_at`: the share of melanomas at a place. */
 function shareAt(facts, place) {
   if (typeof place !== 'string') return place ?? facts.share;
   return cohortAt(facts, place)?.prevalence ?? shareOf(facts.published[place]);
 }
 
-/* `answer.risk_of`: value, low and high; null where the card does not know. */
+/* `risk.risk_of`: value, low and high; null where the card does not know. */
 export function riskOf(facts, score, place = null) {
   const {curve, share} = cohortAt(facts, place) ?? facts;
   if (!curve) return null;
@@ -124,30 +125,52 @@ export function riskOf(facts, score, place = null) {
   return {value: moved(at('value')), low: moved(at('low')), high: moved(at('high'))};
 }
 
-/* What was measured at an operating point, in a sentence. */
-export function measured({found, spared}) {
-  return say('measured', percent(found.value), percent(found.lo, ''), percent(found.hi), percent(1 - spared));
+/* `risk.cohort_call`, or one of the points of all images. */
+const atPoint = (rows, sensitivity) => (rows ?? []).find(one => one.sensitivity === sensitivity);
+
+/* What was found and called at a threshold, in a sentence. */
+const ratesInWords = (key, {found, spared}, ...first) =>
+  say(key, ...first, percent(found.value), percent(found.lo, ''), percent(found.hi), percent(1 - spared));
+
+/* `risk.called_per_melanoma` */
+function calledPerMelanoma({found, spared}, share) {
+  const melanomas = share*found.value;
+  return (melanomas + (1 - share)*(1 - spared))/melanomas;
 }
 
-/* `answer.decide`: what follows from a score at an operating point. */
-export function decide({points}, score, sensitivity) {
-  const point = points.find(one => one.sensitivity === sensitivity);
+/* `risk.point_words`: what was measured at an operating point, and how many lesions are called there. */
+export function pointWords(facts, {sensitivity, prevalence}) {
+  const point = atPoint(facts.points, sensitivity), cohort = cohortAt(facts, prevalence);
+  if (!point) return '';
+  const own = atPoint(cohort?.calls, sensitivity), share = shareAt(facts, prevalence);
+  const said = [ratesInWords('measured', point)];
+  if (own) said.push(ratesInWords('measured.cohort', own, cohort.title));
+  if (share) {
+    const called = calledPerMelanoma(own ?? point, share);
+    said.push(say('called', called < 10 ? decimals(called, 1) : thousands(Number(fixed(called, 0)))));
+  }
+  return said.join(' ');
+}
+
+/* `risk.decide`: what follows from a score at an operating point. */
+export function decide(facts, score, {sensitivity, prevalence}) {
+  const point = atPoint(facts.points, sensitivity);
   const level = point ? point.levels.findLast(step => score >= step.start).level : 'unknown';
   const words = say(`level.${level}`);
   if (!point) return {level, words, sentence: say('no_threshold')};
   const side = level === 'above' ? 'lies.above' : 'lies.under';
   const said = say(side, whole(sensitivity), percent(1 - point.found.value));
-  return {level, words, sentence: `${said} ${measured(point)}`};
+  return {level, words, sentence: `${said} ${pointWords(facts, {sensitivity, prevalence})}`};
 }
 
-/* `answer.standing`: where a score stands among the images of the study. */
+/* `risk.standing`: where a score stands among the images of the study. */
 export function standing({edges, below}, score) {
   if (edges.length < 2) return '';
   const places = edges.map(logOdds), at = name => percent(interp(logOdds(score), places, below[name]));
   return say('standing', at('benign'), at('melanoma'));
 }
 
-/* `answer.elsewhere_sentence` */
+/* `risk.elsewhere_sentence` */
 export function elsewhere({points, elsewhere: usual}, sensitivity) {
   const one = points.find(point => point.sensitivity === sensitivity)?.elsewhere ?? usual;
   if (!one) return say('elsewhere.none');
@@ -157,15 +180,15 @@ export function elsewhere({points, elsewhere: usual}, sensitivity) {
   return `${said} ${say(sensitivity < one.at ? 'elsewhere.more' : 'elsewhere.fewer')}`;
 }
 
-/* `answer.unsure_sentence` */
-export function unsureMeans({kept, released}) {
-  if (kept === null) return '';
-  const said = say('unsure.means', whole(kept));
+/* `risk.unsure_sentence` */
+export function unsureMeans({kept, released}, doubts) {
+  if (!doubts.length) return '';
+  const said = doubts.map(key => say(key, whole(kept))).join(' ');
   if (!released) return said;
   return `${said} ${say('unsure.worst', released.source, thousands(released.n), thousands(released.of))}`;
 }
 
-/* `answer.density_of`: the outlines of the study's scores, and where this one lies. */
+/* `risk.density_of`: the outlines of the study's scores, and where this one lies. */
 export function densityOf({density}, score) {
   if (!density) return null;
   const part = (logOdds(score) - density.low)/(density.high - density.low);
@@ -189,12 +212,19 @@ function placesOf(risk, edge) {
   return {value, low, high, edge: edge ? barPlace(edge.value) : null};
 }
 
+/* `risk.doubt`: the key of its sentence. */
+function doubt(word, level) {
+  if (word === 'not sure') return 'unsure.means';
+  return word === 'benign' && level === 'above' ? 'unsure.low' : null;
+}
+
 /* `answer.reading`: a score at an operating point and a prevalence. */
 export function reading(facts, answer, {sensitivity, prevalence}) {
   const score = answer.p_melanoma, risk = riskOf(facts, score, prevalence);
-  const point = facts.points.find(one => one.sensitivity === sensitivity);
+  const point = atPoint(facts.points, sensitivity);
   const edge = point ? riskOf(facts, point.threshold, prevalence) : null;
-  return {risk, decision: decide(facts, score, sensitivity), unsure: answer.conformal === 'not sure',
+  const decision = decide(facts, score, {sensitivity, prevalence});
+  return {risk, decision, unsure: doubt(answer.conformal, decision.level),
     place: risk ? placesOf(risk, edge) : null};
 }
 
@@ -205,14 +235,21 @@ function where(facts, place) {
     published: typeof place === 'string' && !cohort ? place : null};
 }
 
+/* `risk.spread_words`: how far the sources lie apart at one share. */
+function spreadWords({spread, ...facts}, place) {
+  if (place === null || cohortAt(facts, place) || spread.length < 2) return '';
+  return say('moved.spread', decimals(Math.min(...spread), 2), decimals(Math.max(...spread), 2));
+}
+
 /* `answer.share_from`: where a share was counted, and how the risks came to it. */
 export function shareFrom(facts, place) {
   if (place === null) return say('from.study');
   const cohort = cohortAt(facts, place), counted = facts.published[place];
   if (cohort) return say('from.cohort', cohort.title);
-  if (!counted) return `${say('from.own')}. ${say('from.moved')}`;
+  const moved = `${say('from.moved')} ${spreadWords(facts, place)}`.trim();
+  if (!counted) return `${say('from.own')}. ${moved}`;
   const told = say(`from.${place}`, thousands(counted.n_melanoma), thousands(counted.n), counted.source);
-  return `${told}. ${say('from.moved')}`;
+  return `${told}. ${moved}`;
 }
 
 /* `answer._share_source`: the same as the table says it. */
@@ -229,9 +266,11 @@ export function cardValues(facts, lesion, number, chosen) {
   const {answer} = lesion;
   const ranked = Object.entries(answer.probs).sort((a, b) => b[1] - a[1]);
   const score = answer.p_melanoma;
-  return {lesion, number, ...where(facts, chosen.prevalence),
+  const read = reading(facts, answer, chosen);
+  return {lesion, number, ...where(facts, chosen.prevalence), spread: spreadWords(facts, chosen.prevalence),
     standing: standing(facts, score), density: densityOf(facts, score),
-    elsewhere: elsewhere(facts, chosen.sensitivity), unsure_means: unsureMeans(facts), diagnoses: ranked, ...reading(facts, answer, chosen)};
+    elsewhere: elsewhere(facts, chosen.sensitivity),
+    unsure_means: unsureMeans(facts, read.unsure ? [read.unsure] : []), diagnoses: ranked, ...read};
 }
 
 /* `answer.in_order`: those to look at first in front, those without an answer last. */

@@ -119,11 +119,12 @@ function writeSite(field) {
 
 function reportHtml() {
   const {facts, card, lesions} = page, read = chosen();
-  const point = facts.points.find(one => one.sensitivity === read.sensitivity);
-  return render('report', {rows: reading.rowsOf(facts, lesions, read), pictures: $('#pictures').checked,
-    patient: reading.patientWords(typed()),
-    by: reading.provenance(facts, card, read), measured: point ? reading.measured(point) : '', elsewhere: reading.elsewhere(facts, read.sensitivity),
-    unsure_means: reading.unsureMeans(facts), share_from: reading.shareFrom(facts, read.prevalence),
+  const rows = reading.rowsOf(facts, lesions, read);
+  const doubts = [...new Set(rows.map(row => row.unsure).filter(Boolean))].sort();
+  return render('report', {rows, pictures: $('#pictures').checked,
+    patient: reading.patientWords(typed()), by: reading.provenance(facts, card, read),
+    measured: reading.pointWords(facts, read), elsewhere: reading.elsewhere(facts, read.sensitivity),
+    unsure_means: reading.unsureMeans(facts, doubts), share_from: reading.shareFrom(facts, read.prevalence),
     intended: facts.intended[melanoma.language]});
 }
 
