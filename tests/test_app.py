@@ -205,7 +205,7 @@ def check_downloads(page):
         page.click('.take a >> nth=1')
     report = Path(taken.value.path()).read_text()
     assert report.count('<tr') == 7 and 'Not a medical device' in report
-    assert 'leave it open here' in report  # what "not sure" means
+    assert 'Not sure: ' in report  # what it means
     phone = page.context.browser.new_page(viewport=dict(width=360, height=740))
     phone.set_content(report)
     assert phone.evaluate('document.documentElement.scrollWidth') <= 360
