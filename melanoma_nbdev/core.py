@@ -19,10 +19,11 @@ import json
 import os
 import random
 import re
+import signal
 import sys
 import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -321,6 +322,13 @@ def _needing_training(name: str):
         raise SystemExit(1) from None
 
 
+def _end_quietly():
+    "Whoever read what was printed has had enough, as in `| head`: end as other commands do."
+    with suppress(OSError, ValueError):  # no such thing in a notebook
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(128 + signal.SIGPIPE) from None
+
+
 def friendly(command):
     """Decorate a command: a `MelanomaError`, or a file that cannot be read or written, becomes one
     sentence on stderr and exit status 1 (2 out of a block of `wrong_use`), Ctrl-C exit status 130,
@@ -332,7 +340,11 @@ def friendly(command):
     def _inner(*args, **kwargs):
         try:
             with _plain_warnings(), _needing_training(command.__name__):
-                return command(*args, **kwargs)
+                result = command(*args, **kwargs)
+                sys.stdout.flush()
+                return result
+        except BrokenPipeError:
+            _end_quietly()
         except (MelanomaError, OSError) as error:
             sentence = _sentence_of(error)
             if sentence is None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 # %% auto #0
 __all__ = ['DX', 'MALIGNANT', 'DX_OF', 'YES_OR_NO', 'NO_ANSWER', 'TARGET_OF', 'SITES', 'SITE_OF', 'SEX_OF', 'COLUMN_NAMES',
            'WEAK_NAMES', 'PREDICTION_COLUMNS', 'MANIFEST_COLS', 'OOF_COLS', 'norm_dx', 'read_labels', 'without_answer',
-           'norm_site', 'norm_sex', 'not_understood', 'how_to_name', 'find_columns', 'parse_pairs', 'read_csv',
-           'as_manifest']
+           'norm_site', 'norm_sex', 'not_understood', 'clean_ids', 'how_to_name', 'find_columns', 'parse_pairs',
+           'read_csv', 'as_manifest']
 
 # %% ../nbs/01_words.ipynb #c25ef0fd
 import re
@@ -232,6 +232,16 @@ def not_understood(
     unread = pd.Series(found).isna().to_numpy() & plain.notna().to_numpy()
     return plain[unread & ~plain.isin(_NOT_SAID).to_numpy()]
 
+# %% ../nbs/01_words.ipynb #1494df5c
+def clean_ids(
+    ids: pd.Series,  # Of patients or lesions
+) -> pd.Series:  # Text without blanks around it; NA where it says nothing; numbers as they are
+    "Ids that may tie images together."
+    ids = ids.map(lambda one: one.strip() if isinstance(one, str) else one).astype('object')
+    nothing = {'', *_NOT_SAID} - {'other'}
+    said = ids.notna() & ~ids.map(lambda one: isinstance(one, str) and one.lower() in nothing)
+    return ids.where(said, pd.NA)
+
 # %% ../nbs/01_words.ipynb #88c99681
 COLUMN_NAMES = dict(
     image_id='image_id image_name image isic_id id filename file_name file name img img_name',
@@ -247,8 +257,8 @@ COLUMN_NAMES = dict(
         anatomical_site location''',
     width='width pixels_x',
     height='height pixels_y',
-    p_melanoma='''p_melanoma prediction predictions pred preds score scores prob probability y_score
-        y_prob y_pred y_hat risk p_mel mel p''',
+    p_melanoma='''p_melanoma prob probability y_prob y_score score scores risk p_mel prediction
+        predictions pred preds y_pred y_hat mel p''',
     sampling_weight='sampling_weight',
 )
 "Our column -> the names that it goes by in tables, the likeliest first"
@@ -405,4 +415,6 @@ def as_manifest(
             table[name] = pd.to_numeric(table[name]).astype(numbers[name])
         else:
             table[name] = table[name].astype('object').where(table[name].notna(), pd.NA)
+    for name in ('patient_id', 'lesion_id'):
+        table[name] = clean_ids(table[name])
     return table[MANIFEST_COLS + [name for name in table if name not in MANIFEST_COLS]]

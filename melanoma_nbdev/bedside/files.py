@@ -16,7 +16,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from ..core import MelanomaError, atomic_path, pd, write_csv
-from ..words import read_csv
+from ..words import find_columns, read_csv
 
 # %% ../../nbs/bedside/62_files.ipynb #dad8d082
 def _leads_back(path:Path)->bool:
@@ -47,6 +47,17 @@ def _printable(path:Path)->str:
 # %% ../../nbs/bedside/62_files.ipynb #fd3ef564
 _PATH_COLUMNS = ('path', 'file', 'image', 'filename')
 
+def _by_id(rows:pd.DataFrame, table:Path):
+    "Yield the images of a table that has ids, as Kaggle's train.csv, from where they usually lie."
+    from melanoma_nbdev.data.manifest import USUAL_FOLDERS, list_images
+    found = find_columns(rows, only=('image_id',))
+    images = list_images(table.parent, USUAL_FOLDERS) if found else {}
+    names = list(filter(None, rows[found['image_id']].str.strip())) if found else []
+    if not any(name in images for name in names):
+        raise MelanomaError(f"{table.name} has the columns {', '.join(map(str, rows))}; one that "
+                            f"names files is missing: call it {' or '.join(_PATH_COLUMNS)}")
+    yield from (Path(images.get(name, table.parent/name)) for name in names)
+
 def _in_list(table:Path):
     "Yield the paths that a CSV names. `MelanomaError` where it has no column for them."
     try: rows = read_csv(table, as_text=True)
@@ -54,11 +65,10 @@ def _in_list(table:Path):
         raise MelanomaError(f"{table.name} cannot be read as a list ({error}); "
                             "save it as CSV in UTF-8") from None
     column = next((name for name in _PATH_COLUMNS if name in rows), None)
-    if column is None:
-        raise MelanomaError(f"{table.name} has the columns {', '.join(map(str, rows))}; one that "
-                            f"names files is missing: call it {' or '.join(_PATH_COLUMNS)}")
-    for name in filter(None, rows[column].str.strip()):
-        yield Path(name) if Path(name).exists() else table.parent/name
+    if column is None: yield from _by_id(rows, table)
+    else:
+        for name in filter(None, rows[column].str.strip()):
+            yield Path(name) if Path(name).exists() else table.parent/name
 
 # %% ../../nbs/bedside/62_files.ipynb #a9011408
 def _one_step(folder:Path, part:str):

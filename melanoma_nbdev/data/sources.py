@@ -294,11 +294,13 @@ def label_table(
         table[name] = without_answer(table[name], labels)
     says_nothing = _is_unknown(table, labels)
     table['dx'] = _codes(table, problems, labels)
+    told = table['dx'].notna() & ~says_nothing
+    of_diagnosis = (table['dx'] == 'MEL').astype('Int64').where(told, pd.NA)
     if 'target' in table:
         _check_target(table, problems, labels)
+        table['target'] = table['target'].fillna(of_diagnosis)
         return table
-    told = table['dx'].notna() & ~says_nothing
-    table['target'] = (table['dx'] == 'MEL').astype('Int64').where(told, pd.NA)
+    table['target'] = of_diagnosis
     if 'benign_malignant' in table:
         answers = pd.Series(read_labels(table['benign_malignant'], labels), table.index)
         table['target'] = table['target'].fillna(answers.astype('Int64'))

@@ -12,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..core import LeakError, ManifestError
+from ..words import clean_ids
 
 # %% ../../nbs/data/15_splits.ipynb #3c490ae3
 def _links(values:pd.Series)->np.ndarray:
@@ -28,8 +29,9 @@ def _pair_links(manifest:pd.DataFrame, pairs)->np.ndarray:
     if pairs is None or not len(pairs): return np.empty((0, 2), int)
     if isinstance(pairs, pd.DataFrame): ids = pairs.iloc[:, :2].to_numpy()
     else: ids = np.asarray([tuple(pair)[:2] for pair in pairs], dtype=object)
-    row = pd.Series(np.arange(len(manifest)), index=manifest.image_id)
-    edges = np.stack([row.reindex(ids[:, side]).to_numpy() for side in (0, 1)], axis=1)
+    row = pd.Series(np.arange(len(manifest)), index=manifest.image_id.astype(str))
+    named = ids.astype(str)  # a CSV gives numbers where the manifest has text
+    edges = np.stack([row.reindex(named[:, side]).to_numpy() for side in (0, 1)], axis=1)
     return edges[~np.isnan(edges.astype(float)).any(1)].astype(int)
 
 def _components(n:int, edges:np.ndarray)->np.ndarray:
@@ -50,7 +52,7 @@ def add_groups(
                             "combine_manifests() gives colliding ids a prefix")
     ids = manifest.image_id.astype(str)
     tied = [manifest[column] for column in ('patient_id', 'lesion_id') if column in manifest]
-    edges = [_links(values) for values in [*tied, _bare_ids(ids)]]
+    edges = [_links(values) for values in [*map(clean_ids, tied), _bare_ids(ids)]]
     edges = np.concatenate([*edges, _pair_links(manifest, duplicates)])
     names = ids.groupby(_components(len(manifest), edges)).transform('min')
     return manifest.assign(group=names.astype('object').to_numpy())
