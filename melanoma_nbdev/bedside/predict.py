@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 # %% auto #0
-__all__ = ['answer_row', 'predict_files', 'melanoma_predict']
+__all__ = ['answer_row', 'predict_files', 'with_risks', 'melanoma_predict']
 
 # %% ../../nbs/bedside/65_predict.ipynb #5d0084e8
 import json, os, sys
@@ -20,6 +20,8 @@ from ..core import (
 from .files import (
     PartTable, as_submission, check_table, list_files, read_sample, write_table)
 from .inference import Predictor, load_artefact, no_answer
+from .risk import (
+    cohorts, decide, doubt, operating_points, published, risk_of, set_word)
 from ..engine import progress_bar
 
 # %% ../../nbs/bedside/65_predict.ipynb #71c5cc00
@@ -68,6 +70,43 @@ def predict_files(
     return table.astype(dict(width='Int64', height='Int64', p_melanoma='float64',
                              trained_on='boolean'))
 
+# %% ../../nbs/bedside/65_predict.ipynb #195d51e8
+def _risk_row(score:float, card:dict, sensitivity:float, place)->tuple:
+    "risk, risk_lo, risk_hi, decision and not_sure of a score."
+    level = decide(card, score, sensitivity, place=place).level
+    risk = risk_of(card, score, place) or (None,)*3
+    return *risk, level, doubt(set_word(card, score), level) is not None
+
+def with_risks(
+    table:pd.DataFrame, # Of `predict_files`
+    card:dict, # The model's card
+    sensitivity:float=.95, # Of which operating point
+    place:float|str|None=None, # Where lesions are seen, as `share_at` takes it
+)->pd.DataFrame: # The same rows; behind p_melanoma: risk, risk_lo, risk_hi, decision, not_sure
+    "The table with what the page says of each score; NA where there is no score."
+    names = ['risk', 'risk_lo', 'risk_hi', 'decision', 'not_sure']
+    scored = table['p_melanoma'].dropna()
+    rows = [_risk_row(score, card, sensitivity, place) for score in scored]
+    read = pd.DataFrame(rows, columns=names, index=scored.index).reindex(table.index)
+    read = read.astype(dict.fromkeys(names[:3], 'float64') | dict(not_sure='boolean'))
+    read['decision'] = read['decision'].fillna('')
+    at = list(table).index('p_melanoma') + 1
+    return pd.concat([table.iloc[:, :at], read, table.iloc[:, at:]], axis=1)
+
+# %% ../../nbs/bedside/65_predict.ipynb #141b2b8e
+def _place_of(card:dict, prevalence:str|None, sensitivity:float)->float|str|None:
+    "Where lesions are seen, as `share_at` takes it; `MelanomaError` for what the card has not."
+    points = operating_points(card)
+    if points and sensitivity not in points:
+        known = ', '.join(f'{point:g}' for point in points)
+        raise MelanomaError(f"--sensitivity is {sensitivity:g}; the card has {known}")
+    if prevalence is None or prevalence in {**cohorts(card), **published(card)}: return prevalence
+    try: share = float(prevalence)
+    except ValueError: share = 0
+    if 0 < share < 1: return share
+    places = ', '.join([*cohorts(card), *published(card)])
+    raise MelanomaError(f"--prevalence is {prevalence}; use a share between 0 and 1, or {places}")
+
 # %% ../../nbs/bedside/65_predict.ipynb #3bba348a
 def _taken_over(part:PartTable, files:list):
     "Say how many answers of a stopped run are to images that are meant and still the same."
@@ -76,7 +115,7 @@ def _taken_over(part:PartTable, files:list):
     are = '1 answer of a stopped run is' if taken == 1 else f'{taken} answers of a stopped run are'
     print(f'{are} taken over', file=sys.stderr)
 
-def _answered(files:list, predictor:Predictor, table:Path)->pd.DataFrame:
+def _answered(files:list, predictor:Predictor, table:Path, *read)->pd.DataFrame:
     "The rows of all files. Exit status 130 on Ctrl-C; what was answered is kept for the next run."
     card = sha256(json.dumps(predictor.card).encode())  # the model's hash is in it
     settings = dict(card=card, views=predictor.views, version=__version__)
@@ -88,6 +127,7 @@ def _answered(files:list, predictor:Predictor, table:Path)->pd.DataFrame:
         print(f"stopped; {part.path.name} keeps the answers so far, and the same command goes on "
               "from there", file=sys.stderr)
         raise SystemExit(130) from None
+    rows = with_risks(rows, predictor.card, *read)
     write_table(table, rows)
     part.close()
     return rows
@@ -167,12 +207,15 @@ def melanoma_predict(
     out:Param("The table to write: .csv, .jsonl or .parquet", str)='risks.csv',
     model:Param("A folder with model.onnx and card.json (default: the package's)", str)=None,
     views:Param("Symmetries averaged, 1 to 8; fewer are faster (default: the model's)", int)=None,
+    sensitivity:Param("Of the threshold that decisions go by; the card has some", float)=.95,
+    prevalence:Param("Share of melanomas, or the name of a place that the page offers", str)=None,
     submission:Param("Kaggle's sample_submission.csv: also write one, beside --out", str)=None,
 ):
     """Scores of melanoma for image files, as a table with a row per file. Not a medical device.
 
-    p_melanoma is the network's own probability. The page makes its risk of it, for the share of
-    melanomas that is chosen there.
+    p_melanoma is the network's own score, after the temperature of the card. risk, risk_lo and
+    risk_hi are what the page shows: how often such scores were melanoma in the study, or at
+    --prevalence. decision says on which side of the threshold the score lies.
 
     A run that was stopped goes on where it was when the same command is given again.
     Reasons in the table (columns error and warning) are in English, whatever the language.
@@ -181,7 +224,8 @@ def melanoma_predict(
     sample = _sample_of(submission, Path(out))
     named, predictor = _to_do(files, Path(out), model, views)
     _check_names(named, sample)
-    table = _answered(named, predictor, Path(out))
+    with wrong_use(): place = _place_of(predictor.card, prevalence, sensitivity)
+    table = _answered(named, predictor, Path(out), sensitivity, place)
     unanswered = int((table.error != '').sum())
     refused = int(((table.error != '') & table.width.notna()).sum())
     words = f' ({refused} read and refused)' if refused else ''
