@@ -445,6 +445,7 @@ def plot_decision(
     curve: pd.DataFrame,  # From `decision_curve`
     label: str = 'model',  # Name in the legend
     ax=None,  # Axes to draw on
+    raw: pd.DataFrame | None = None,  # The curve of the same scores before a map, drawn dashed
 ):
     "Decision curve with its 95% band, removing all and removing none."
     if ax is None:
@@ -453,6 +454,8 @@ def plot_decision(
         ax = pyplot.subplots(figsize=(5.4, 3.8))[1]
     (line,) = ax.plot(curve.threshold, curve.model, label=label)
     ax.fill_between(curve.threshold, curve.lo, curve.hi, alpha=0.2, color=line.get_color(), lw=0)
+    if raw is not None:
+        ax.plot(raw.threshold, raw.model, ':', color=line.get_color(), label='as the risks come')
     ax.plot(curve.threshold, curve['all'], '--', color='tab:gray', lw=1, label='remove all')
     ax.axhline(0, color='k', lw=1, label='remove none')
     top = max(curve[['hi', 'model']].max().max(), 0.001)  # the bounds are NaN for one patient

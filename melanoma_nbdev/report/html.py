@@ -202,9 +202,12 @@ def draw_figures(
         drawn[name] = svg(plot(*columns, ax=_axes(4.8, 4.8), **options))
     if figures.get('calibration'):
         drawn['reliability'] = svg(_reliability_figure(oof, figures, columns[2]))
-    curve = (figures.get('decisions') or {}).get('curve')
-    if curve:
-        drawn['decision'] = svg(plot_decision(pd.DataFrame(curve), ax=_axes(5.4, 4.4)))
+    decided = figures.get('decisions') or {}
+    if raw := decided.get('curve'):
+        mapped = decided.get('curve_after_platt')
+        options = dict(label='after the map', raw=pd.DataFrame(raw)) if mapped else {}
+        axes = plot_decision(pd.DataFrame(mapped or raw), ax=_axes(5.4, 4.4), **options)
+        drawn['decision'] = svg(axes)
     if figures.get('subgroups'):
         drawn['subgroups'] = svg(plot_forest(figures))
     return drawn

@@ -208,6 +208,9 @@ def decisions(
     figures['points'] = _operating_points(scaled)
     if scaled['p_melanoma'].between(0, 1).all():
         figures['curve'] = decision_curve(scaled).to_dict('records')
+        if folds:
+            mapped = recalibrate(oof, 'platt')[0]
+            figures['curve_after_platt'] = decision_curve(mapped).to_dict('records')
     if folds:
         columns = [by for by in ('sex', 'age_band', 'skin_tone') if by in scaled]
         tables = {by: conformal_table(scaled, by) for by in columns}
