@@ -3,6 +3,8 @@
 
     python scripts/simulate_decisions.py
     python scripts/simulate_decisions.py --sims 10 --positives 50 --dest runs/try
+    python scripts/simulate_decisions.py --sims 3000 --positives 581 --icc .3 --first 30000 \\
+        --dest results/evidence/more
 
 The scores are normal, so the true sensitivity and specificity of any threshold are known by
 formula and need no second sample. Writes decisions.csv."""
@@ -83,6 +85,7 @@ def options():
     "What the command line asks for."
     parser = parser_of(__doc__)
     parser.add_argument('--sims', type=int, default=1000, help='simulated sets of each setting')
+    parser.add_argument('--first', type=int, default=10_000, help='seed of the first set')
     parser.add_argument('--positives', type=int, nargs='*', default=[50, 200, 581],
                         help='melanomas, about')
     parser.add_argument('--icc', type=float, nargs='*', default=[.3, .6],
@@ -96,7 +99,7 @@ def main():
     given, rows = options(), []
     for positives in given.positives:
         for icc in given.icc:
-            seeds = range(10_000, 10_000 + given.sims)
+            seeds = range(given.first, given.first + given.sims)
             sets = pd.DataFrame([one_set(positives, icc, seed) for seed in seeds])
             rows += [dict(positives=positives, icc=icc, **row) for row in summary(sets)]
             print(positives, icc, flush=True)

@@ -231,7 +231,7 @@ def card_html(
         **_where(card, prevalence),
         spread=spread_words(card, prevalence, language),
         standing=standing(card, lesion.score, language),
-        density=density_of(card, lesion.score),
+        density=density_of(card, lesion.score, sensitivity),
         elsewhere=elsewhere_sentence(card, language, sensitivity),
         unsure_means=unsure_sentence(card, language, read['unsure']) if read['unsure'] else '',
         diagnoses=sorted(lesion.answer['probs'].items(), key=lambda pair: -pair[1]),

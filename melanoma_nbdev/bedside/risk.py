@@ -405,15 +405,22 @@ def _outline(counts: list, direction: int) -> str:
 def density_of(
     card: dict,  # The model's card
     score: float,  # `p_melanoma` of an answer
-) -> dict | None:  # benign, melanoma: paths; here, width, low, high; None: the card does not say
-    "How the scores of the study are spread, and where this one lies."
+    sensitivity: float = 0.95,  # Of which operating point
+) -> dict | None:  # benign, melanoma: paths; here, edge, width, low, high; None: not on the card
+    """How the scores of the study are spread, where this one lies, and where the threshold does
+    (`edge`; None where there is no such point)."""
     counted = card.get('histogram')
     if not counted:
         return None
     low, high = counted['low'], counted['high']
-    here = WIDTH * np.clip((finite_log_odds(score) - low) / (high - low), 0, 1)
-    return dict(benign=_outline(counted['benign'], -1), here=float(here), width=WIDTH, low=low,
-                melanoma=_outline(counted['melanoma'], 1), high=high)
+
+    def place(at):
+        return float(WIDTH * np.clip((finite_log_odds(at) - low) / (high - low), 0, 1))
+
+    point = operating_points(card).get(sensitivity)
+    return dict(benign=_outline(counted['benign'], -1), here=place(score), width=WIDTH, low=low,
+                melanoma=_outline(counted['melanoma'], 1), high=high,
+                edge=place(point['threshold']) if point else None)
 
 # %% ../../nbs/bedside/64_risk.ipynb #51a00034
 def of_its_sources(

@@ -188,11 +188,12 @@ export function unsureMeans({kept, released}, doubts) {
   return `${said} ${say('unsure.worst', released.source, thousands(released.n), thousands(released.of))}`;
 }
 
-/* `risk.density_of`: the outlines of the study's scores, and where this one lies. */
-export function densityOf({density}, score) {
+/* `risk.density_of`: the outlines of the study's scores, where this one lies, and the threshold. */
+export function densityOf({density, points}, score, sensitivity) {
   if (!density) return null;
-  const part = (logOdds(score) - density.low)/(density.high - density.low);
-  return {...density, here: density.width*clip(part, 0, 1)};
+  const {low, high, width} = density, point = atPoint(points, sensitivity);
+  const place = at => width*clip((logOdds(at) - low)/(high - low), 0, 1);
+  return {...density, here: place(score), edge: point ? place(point.threshold) : null};
 }
 
 /* `answer.evidence_map`: what each spot says for melanoma, measured from an average lesion of the study. */
@@ -268,7 +269,7 @@ export function cardValues(facts, lesion, number, chosen) {
   const score = answer.p_melanoma;
   const read = reading(facts, answer, chosen);
   return {lesion, number, ...where(facts, chosen.prevalence), spread: spreadWords(facts, chosen.prevalence),
-    standing: standing(facts, score), density: densityOf(facts, score),
+    standing: standing(facts, score), density: densityOf(facts, score, chosen.sensitivity),
     elsewhere: elsewhere(facts, chosen.sensitivity),
     unsure_means: unsureMeans(facts, read.unsure ? [read.unsure] : []), diagnoses: ranked, ...read};
 }
