@@ -23,6 +23,7 @@ from fastcore.meta import delegates
 
 from ..core import ManifestError
 from ..words import SITES
+from ..data.splits import in_folds
 from .transforms import derm_item_tfms, derm_tfms
 from .presets import label_classes
 from .squares import SquareStore, square_store
@@ -81,10 +82,14 @@ def derm_block(
         item_tfms=drawn, batch_tfms=[*derm_tfms(augment, kind=tfms), normalize])
 
 # %% ../../nbs/training/25_pipeline.ipynb #5aec59d3
-def _rows_of_fold(manifest:pd.DataFrame, fold:int|None, bs:int)->tuple:
-    "Row numbers for (training, validation); without a fold all rows, and the first `bs` of them."
+def _rows_in_folds(manifest:pd.DataFrame)->pd.DataFrame:
+    "The rows that may be learned from. `ManifestError` for a manifest without folds."
     if 'fold' not in manifest:
         raise ManifestError("the manifest has no column 'fold'; make it with splits.make_folds")
+    return in_folds(manifest)
+
+def _rows_of_fold(manifest:pd.DataFrame, fold:int|None, bs:int)->tuple:
+    "Row numbers for (training, validation); without a fold all rows, and the first `bs` of them."
     every = np.arange(len(manifest))
     if fold is None: return every, every[:bs]
     valid = np.flatnonzero(manifest.fold == fold)
@@ -143,6 +148,7 @@ def get_dls(
     **kwargs
 )->DataLoaders: # (n, 3, size, size) float32, with metadata (n, k) float32 too, and n labels
     "DataLoaders for one fold; more arguments go to `derm_block`. `ManifestError` for no such fold."
+    manifest = _rows_in_folds(manifest)
     train, valid = _rows_of_fold(manifest, fold, bs)
     store = square_store(size, kwargs.get('crop', 'centre'))
     if num_workers and store.fits(len(manifest)): store.fill(manifest.path)
