@@ -251,7 +251,6 @@ def in_folds(
     if 'split' in manifest: inside &= ~manifest.split.isin(['test'])
     return manifest[inside].assign(fold=lambda rows: rows.fold.astype(int))
 
-
 # %% ../../nbs/data/15_splits.ipynb #af39bc2e
 def repeat_folds(
     manifest:pd.DataFrame, # With `group`

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 # %% auto #0
-__all__ = ['MEASURES', 'check_scores', 'check_weights', 'one_class_only', 'auc', 'RocSteps', 'cluster_draws', 'Curve',
-           'precision_bias', 'measure_scores']
+__all__ = ['MEASURES', 'check_scores', 'check_weights', 'one_class_only', 'auc', 'cluster_codes', 'RocSteps', 'cluster_draws',
+           'Curve', 'precision_bias', 'measure_scores']
 
 # %% ../../nbs/evidence/34_auc.ipynb #27144b46
 import warnings
@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 from fastcore.basics import patch
 
-from ..core import RunError
+from ..core import RunError, pd
 
 # %% ../../nbs/evidence/34_auc.ipynb #ba6ab3f7
 def check_scores(is_melanoma, scores):
@@ -81,6 +81,22 @@ def auc(
     below = below + up_to[np.searchsorted(benign, melanoma, 'right')]
     return float((of_melanoma * below).sum() / (2 * up_to[-1] * of_melanoma.sum()))
 
+# %% ../../nbs/evidence/34_auc.ipynb #3a243581
+def cluster_codes(
+    cluster,  # (n,) names or numbers of the clusters; None: every image its own
+    n: int,  # Images
+) -> np.ndarray:  # (n,) integers from 0 on, none left out
+    """Clusters as codes; an image without a cluster is its own. `RunError` for clusters of another
+    length."""
+    if cluster is None:
+        return np.arange(n)
+    cluster = pd.Series(cluster)
+    if len(cluster) != n:
+        raise RunError(f"{len(cluster)} clusters for {n} images; give one an image")
+    codes, known = pd.factorize(cluster, sort=pd.api.types.is_integer_dtype(cluster))
+    alone = codes < 0
+    return np.where(alone, len(known) - 1 + alone.cumsum(), codes)
+
 # %% ../../nbs/evidence/34_auc.ipynb #31e1a749
 class RocSteps:
     "The ROC curve's steps at the scores of melanomas, as sparse counts per cluster."
@@ -89,12 +105,14 @@ class RocSteps:
         self,
         is_melanoma,  # (n,) targets 0/1
         scores,  # (n,) scores
-        cluster=None,  # (n,) integer codes; every image its own where None
-        n_clusters: int | None = None,  # Number of clusters, where more exist than occur here
+        cluster=None,  # (n,) names or numbers; every image its own where None
+        n_clusters: int | None = None,  # Number of clusters in all; `cluster` holds codes below it
         weights=None,  # (n,) sampling weights: the counts are then sums of these, in float64
     ):
         is_melanoma, scores = check_scores(is_melanoma, scores)
-        cluster = np.arange(len(scores)) if cluster is None else np.asarray(cluster)
+        if cluster is None or n_clusters is None:
+            cluster = cluster_codes(cluster, len(scores))
+        cluster = np.asarray(cluster)
         weights = check_weights(weights, len(scores))
         weights = np.ones(len(scores), np.float32) if weights is None else weights
         melanoma = is_melanoma == 1
@@ -137,6 +155,8 @@ def cluster_draws(
     block: int = 64,  # Resamples at a time; the draws do not depend on it
 ):  # Yields (clusters, b) float32: how often each cluster was drawn in each of `b` resamples
     "Weights of resampled clusters; one seed gives one sequence, whatever the block."
+    if n_boot < 1:
+        raise RunError(f"n_boot is {n_boot}; an interval needs resamples, for example 2000")
     rng = np.random.default_rng(seed)
     for start in range(0, n_boot, block):
         counts = np.empty((min(block, n_boot - start), n_clusters), np.float32)

@@ -13,7 +13,7 @@ __all__ = ['weights_or_ones', 'fit_temperature', 'log_loss', 'check_risks', 'bri
 import numpy as np
 
 from ..core import RunError, log_odds, pd, sigmoid, softmax
-from .auc import check_scores
+from .auc import check_scores, cluster_codes
 from .proportions import share_interval
 from .intervals import percentile_interval
 from .comparison import bootstrap_ratio
@@ -126,7 +126,7 @@ def _bin_noise(is_melanoma, weights, cluster, bins) -> np.ndarray:
     if cluster is None:
         squares = np.bincount(bins, weights=residuals**2)
     else:
-        own = np.unique(np.asarray(cluster), return_inverse=True)[1].astype(np.int64)
+        own = cluster_codes(cluster, len(bins)).astype(np.int64)
         pair, of_pair = np.unique(own * len(mass) + bins, return_inverse=True)
         sums = np.bincount(of_pair, weights=residuals)
         squares = np.bincount(pair % len(mass), weights=sums**2, minlength=len(mass))
@@ -138,7 +138,7 @@ def calibration_error(
     risks,  # (n,) probabilities
     n_bins: int = 15,  # Bins of equal mass
     weights=None,  # (n,) weights of the rows; they may depend on the target
-    cluster=None,  # (n,) codes; every image its own where None
+    cluster=None,  # (n,) names or numbers of the clusters; every image its own where None
 ) -> dict:  # ece as it is; debiased, at least 0; if_calibrated; n_bins used
     """Expected calibration error (ECE) over bins of equal mass, plain and debiased. `debiased` is
     not 0 for right risks: about `if_calibrated` is expected then. In a weighted sample all three
@@ -230,13 +230,13 @@ def _are_separated(is_melanoma, risks) -> bool:
 def calibration_line(
     is_melanoma,  # (n,) targets 0/1
     risks,  # (n,) probabilities
-    cluster=None,  # (n,) integer codes; every image its own where None
+    cluster=None,  # (n,) names or numbers of the clusters; every image its own where None
     weights=None,  # (n,) images that each row stands for; ones where None
 ) -> dict:  # slope, intercept (slope held at 1), observed_expected: an `Interval` each
     """Calibration slope and intercept, and the ratio of observed to expected melanomas. Scores that
     separate the classes have no slope: the likelihood grows with it for ever, and it is NaN."""
     is_melanoma, risks = check_risks(is_melanoma, risks)
-    cluster = np.arange(len(risks)) if cluster is None else np.asarray(cluster)
+    cluster = cluster_codes(cluster, len(risks))
     logits, ones = log_odds(risks, 1e-7), np.ones(len(risks))
     weights = weights_or_ones(weights, len(risks))
     if _are_separated(is_melanoma, risks):
@@ -269,14 +269,14 @@ def _reliability_bin(is_melanoma, risks, cluster, weights) -> dict:
 def reliability(
     is_melanoma,  # (n,) targets 0/1
     risks,  # (n,) probabilities
-    cluster=None,  # (n,) integer codes; every image its own where None
+    cluster=None,  # (n,) names or numbers of the clusters; every image its own where None
     n_bins: int = 10,  # Bins of equal mass
     weights=None,  # (n,) images that each row stands for; ones where None
 ) -> pd.DataFrame:  # n, n_pos, predicted (mean), observed (share), lo, hi, design_effect
     """Observed share of melanomas against the mean prediction, per bin, with clustered 95%
     intervals."""
     is_melanoma, risks = check_risks(is_melanoma, risks)
-    cluster = np.arange(len(risks)) if cluster is None else np.asarray(cluster)
+    cluster = cluster_codes(cluster, len(risks))
     weights = weights_or_ones(weights, len(risks))
     bins = _equal_bins(risks, n_bins, weights)
     rows = []
@@ -300,7 +300,7 @@ def _draw_bins(ax, table: pd.DataFrame, floor: float, label: str) -> None:
 def plot_reliability(
     is_melanoma,  # (n,) targets 0/1
     risks,  # (n,) probabilities
-    cluster=None,  # (n,) integer codes
+    cluster=None,  # (n,) names or numbers of the clusters
     n_bins: int = 10,  # Bins of equal mass
     label: str = '',  # Name in the legend
     ax=None,  # Axes to draw on

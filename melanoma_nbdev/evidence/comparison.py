@@ -21,6 +21,7 @@ from melanoma_nbdev.evidence.auc import (
     MEASURES,
     auc,
     check_weights,
+    cluster_codes,
     cluster_draws,
     measure_scores,
     one_class_only,
@@ -180,14 +181,14 @@ def _cluster_sums(columns, cluster: np.ndarray, n_clusters: int) -> np.ndarray:
 def bootstrap_ratio(
     numerator,  # (n,) or (n, m) what is counted above, per image
     denominator,  # (n,) or (n, m) what is counted below, per image
-    cluster,  # (n,) integer codes of the clusters
+    cluster,  # (n,) names or numbers of the clusters
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
-    n_clusters: int | None = None,  # Number of clusters where these rows are a part of a larger set
+    n_clusters: int | None = None,  # Clusters of a larger set; `cluster` holds codes below it
     weights=None,  # (n,) sampling weights of numerator and denominator; one each where None
 ) -> np.ndarray:  # (n_boot, m) ratios; NaN where the denominator is 0
     "Ratios of sums on resamples of whole clusters."
-    cluster = np.asarray(cluster)
+    cluster = cluster_codes(cluster, len(numerator)) if n_clusters is None else np.asarray(cluster)
     weights = check_weights(weights, len(cluster))
     if weights is not None:
         numerator, denominator = _weighted(numerator, weights), _weighted(denominator, weights)

@@ -14,7 +14,7 @@ __all__ = ['CLINIC', 'NO_PROMISE', 'PROMISE', 'JUDGED_AT', 'THRESHOLDS', 'JUDGED
 import numpy as np
 
 from ..core import RunError, pd
-from .auc import check_scores
+from .auc import check_scores, cluster_codes
 from .proportions import share_interval
 from .calibration import check_risks, weights_or_ones
 from .recalibration import fit_recalibration
@@ -22,25 +22,25 @@ from .oof import Interval, clusters, levels_of, out_of_fold, weights_of
 
 # %% ../../nbs/evidence/41_decisions.ipynb #c75ab5ce
 def design_effect(
-    cluster,  # (n,) codes of the images' clusters
+    cluster,  # (n,) names or numbers of the images' clusters
     icc: float = 1.0,  # Correlation within a cluster; 1 is the worst case
 ) -> float:  # At least 1
     """By how much clustering inflates a variance: 1 + (cluster size as an image sees it - 1) *
     icc (Kish)."""
-    sizes = np.unique(np.asarray(cluster), return_counts=True)[1]
+    sizes = np.bincount(cluster_codes(cluster, len(cluster)))
     return float(1 + ((sizes * sizes).sum() / sizes.sum() - 1) * icc)
 
 # %% ../../nbs/evidence/41_decisions.ipynb #f5233892
 def rank_icc(
     scores,  # (n,) scores of one class
-    cluster,  # (n,) codes of the images' clusters
+    cluster,  # (n,) names or numbers of the images' clusters
 ) -> (
     float
 ):  # 0..1; 1, the worst case, where nothing is known: no cluster with two images, or one in all
     "Correlation of scores within clusters: analysis of variance of the ranks' normal scores."
     from scipy.stats import norm, rankdata
 
-    code = np.unique(np.asarray(cluster), return_inverse=True)[1]
+    code = cluster_codes(cluster, len(scores))
     n, n_clusters = len(code), code.max() + 1
     if n_clusters in (1, n):
         return 1.0
@@ -77,7 +77,7 @@ def _misses_allowed(scores, cluster, weights, share: float, confidence: float | 
 def safe_threshold(
     is_melanoma,  # (n,) targets 0/1
     scores,  # (n,) scores
-    cluster=None,  # (n,) codes; every image its own where None
+    cluster=None,  # (n,) names or numbers; every image its own where None
     sensitivity: float | None = None,  # Target; give this one
     specificity: float | None = None,  # or this one
     confidence: float | None = 0.95,  # How sure; None: reach the target on these images, no promise
@@ -92,7 +92,7 @@ def safe_threshold(
     weights = weights_or_ones(weights, len(scores))
     if (sensitivity is None) == (specificity is None):
         raise RunError("give a target for the sensitivity or for the specificity, one of them")
-    cluster = np.arange(len(scores)) if cluster is None else np.asarray(cluster)
+    cluster = cluster_codes(cluster, len(scores))
     if specificity is not None:  # the mirrored case calls the plain one
         mirrored = safe_threshold(
             1 - is_melanoma,
@@ -148,13 +148,14 @@ def _rates(sensitivity: Interval, specificity: Interval, prevalence: float) -> d
 def calling_rates(
     is_melanoma,  # (n,) targets 0/1
     called,  # (n,) 1 where the image is called melanoma
-    cluster,  # (n,) integer codes of the clusters
+    cluster,  # (n,) names or numbers of the clusters
     prevalence: float,  # Where lesions per melanoma are counted
     weights=None,  # (n,) images that each row stands for; ones where None
 ) -> dict:  # sensitivity, specificity, called_per_melanoma: an `Interval` each; benign_per_melanoma
     """What calls do: rates with Wilson's interval on the effective number of images, and lesions
     called per melanoma found. No interval has zero width."""
-    is_melanoma, called, cluster = (np.asarray(v) for v in (is_melanoma, called, cluster))
+    is_melanoma, called = np.asarray(is_melanoma), np.asarray(called)
+    cluster = cluster_codes(cluster, len(called))
     weights = weights_or_ones(weights, len(called))
     shares = [
         share_interval(called[here] == label, cluster[here], weights[here])

@@ -20,6 +20,7 @@ from melanoma_nbdev.evidence.auc import (
     auc,
     check_scores,
     check_weights,
+    cluster_codes,
     cluster_draws,
     measure_scores,
 )
@@ -96,7 +97,7 @@ def _draw_curve(axes, across, up, label: str, text: str, **style) -> str:
 def plot_roc(
     is_melanoma,  # (n,) targets 0/1
     scores,  # (n,) scores
-    cluster=None,  # (n,) integer codes for the band; no band where None
+    cluster=None,  # (n,) names or numbers of the clusters, for the band; no band where None
     label: str = '',  # Name in the legend
     ax=None,  # Axes to draw on
     n_boot: int = 500,  # Resamples of the band
@@ -125,7 +126,7 @@ def plot_roc(
 def plot_pr(
     is_melanoma,  # (n,) targets 0/1
     scores,  # (n,) scores
-    cluster=None,  # (n,) integer codes for the band; no band where None
+    cluster=None,  # (n,) names or numbers of the clusters, for the band; no band where None
     label: str = '',  # Name in the legend
     ax=None,  # Axes to draw on
     n_boot: int = 500,  # Resamples of the band
@@ -178,14 +179,14 @@ def bootstrap_within(
     is_melanoma,  # (n,) targets 0/1
     scores,  # (n,) scores
     stratum,  # (n,) stratum of each image
-    cluster=None,  # (n,) integer codes of the clusters; every image its own where None
+    cluster=None,  # (n,) names or numbers of the clusters; every image its own where None
     n_boot: int = 2000,  # Resamples, the same as those of `bootstrap` with this seed
     seed: int = 0,  # Seed
     weights=None,  # (n,) sampling weights; one each where None
 ) -> tuple:  # AUC over pairs of one stratum, weighted number of such pairs, (n_boot,) AUCs
     "Stratified AUC and its resamples; NaN where no stratum holds both classes."
     is_melanoma, scores = check_scores(is_melanoma, scores)
-    cluster = np.arange(len(scores)) if cluster is None else np.asarray(cluster)
+    cluster = cluster_codes(cluster, len(scores))
     n_clusters = int(cluster.max() + 1)
     weights = check_weights(weights, len(scores))
     inside, curves = strata_with_both(is_melanoma, stratum), []
@@ -205,7 +206,7 @@ def auc_within(
     is_melanoma,  # (n,) targets 0/1
     scores,  # (n,) scores
     by,  # (n,) stratum of each image
-    cluster=None,  # (n,) integer codes; every image its own where None
+    cluster=None,  # (n,) names or numbers of the clusters; every image its own where None
     fold=None,  # (n,) folds of out-of-fold scores: pairs are then compared within a fold too
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
@@ -219,7 +220,7 @@ def auc_within(
     if fold is not None:
         stratum = pd.MultiIndex.from_arrays([stratum, pd.factorize(np.asarray(fold))[0]])
         stratum = pd.factorize(stratum)[0]
-    cluster = np.arange(len(scores)) if cluster is None else np.asarray(cluster)
+    cluster = cluster_codes(cluster, len(scores))
     weights = check_weights(given['weights'], len(scores))
     options = dict(n_boot=n_boot, seed=seed, weights=weights)
     value, pairs, draws = bootstrap_within(is_melanoma, scores, stratum, cluster, **options)

@@ -14,17 +14,18 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ..core import log_odds, pd
+from ..core import log_odds
 from melanoma_nbdev.evidence.auc import (
     MEASURES,
     Curve,
     RocSteps,
     auc,
     check_scores,
+    cluster_codes,
     cluster_draws,
     one_class_only,
 )
-from .proportions import newcombe, wilson
+from .proportions import check_level, newcombe, wilson
 from .oof import Interval
 
 # %% ../../nbs/evidence/36_intervals.ipynb #fd796987
@@ -57,11 +58,11 @@ def measure_draws(
 def bootstrap(
     is_melanoma,  # (n,) targets 0/1
     scores,  # (n,) scores
-    cluster=None,  # (n,) integer codes of the clusters; every image its own where None
+    cluster=None,  # (n,) names or numbers of the clusters; every image its own where None
     names=('auc',),  # Names in `MEASURES`
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # One seed and the same clusters give the same resamples: two calls are paired
-    n_clusters: int | None = None,  # Number of clusters where this is a part of a larger set
+    n_clusters: int | None = None,  # Clusters of a larger set; `cluster` holds codes below it
     weights=None,  # (n,) sampling weights, the same in all resamples; one each where None
     **kwargs,  # max_mb: memory of one block (64); progress: show a bar (False)
 ) -> dict:  # name -> (n_boot,) values; NaN for a resample with one class only
@@ -80,6 +81,7 @@ def percentile_interval(
     level: float = 0.95,  # Coverage
 ) -> Interval:  # Also se, and n_ok: the resamples on which the measure is defined
     "Percentile interval of a bootstrap, and its standard error."
+    check_level(level)
     defined = draws[np.isfinite(draws)]
     if len(defined) < 2:
         return Interval(value, se=float('nan'), n_ok=len(defined))
@@ -89,10 +91,11 @@ def percentile_interval(
 # %% ../../nbs/evidence/36_intervals.ipynb #326d7789
 def rarer_groups(
     is_melanoma,  # (n,) targets 0/1
-    cluster,  # (n,) codes of the clusters
+    cluster,  # (n,) names or numbers of the clusters
 ) -> int:
     "The number of clusters that hold the rarer class: what an interval of an AUC rests on."
-    is_melanoma, cluster = np.asarray(is_melanoma), np.asarray(cluster)
+    is_melanoma = np.asarray(is_melanoma)
+    cluster = cluster_codes(cluster, len(is_melanoma))
     return min(len(np.unique(cluster[is_melanoma == label])) for label in (0, 1))
 
 # %% ../../nbs/evidence/36_intervals.ipynb #3eb6710c
@@ -157,14 +160,14 @@ def measure_interval(
     name: str,  # A name in `MEASURES`
     draws: np.ndarray,  # (n_boot,) its values on the resamples
     is_melanoma,  # (n,) targets 0/1
-    cluster,  # (n,) integer codes of the clusters; every image its own where None
+    cluster,  # (n,) names or numbers of the clusters; every image its own where None
     value: float,  # The measure itself
     level: float = 0.95,  # Coverage
 ) -> Interval:  # Also se (of the measure as it is) and n_ok
     """Interval of a measure on the logit scale (`bounded_interval`), for as many groups as hold the
     rarer class. It has a width where the measure is perfect, too."""
     is_melanoma = np.asarray(is_melanoma).astype(int)
-    cluster = np.arange(len(is_melanoma)) if cluster is None else np.asarray(cluster)
+    cluster = cluster_codes(cluster, len(is_melanoma))
     top = 0.2 if name == 'pauc80' else 1.0
     plain = percentile_interval(draws, value, level)
     if plain['n_ok'] < 2:
@@ -183,7 +186,7 @@ def measure_interval(
 def auc_interval(
     draws: np.ndarray,  # (n_boot,) AUCs of the resamples
     is_melanoma,  # (n,) targets 0/1
-    cluster,  # (n,) integer codes of the clusters; every image its own where None
+    cluster,  # (n,) names or numbers of the clusters; every image its own where None
     value: float,  # The AUC itself
     level: float = 0.95,  # Coverage
 ) -> Interval:  # Also se (of the AUC as it is) and n_ok
@@ -191,19 +194,11 @@ def auc_interval(
     resamples in one tail: Newcombe's interval for as many groups as hold each class."""
     return measure_interval('auc', draws, is_melanoma, cluster, value, level)
 
-# %% ../../nbs/evidence/36_intervals.ipynb #e51080ea
-def _codes(cluster, n: int) -> np.ndarray | None:
-    "Clusters as integer codes, or None."
-    if cluster is None:
-        return None
-    cluster = np.asarray(cluster)
-    return cluster if cluster.dtype.kind in 'iu' else pd.factorize(cluster)[0]
-
 # %% ../../nbs/evidence/36_intervals.ipynb #62fcc000
 def auc_ci(
     is_melanoma,  # (n,) targets 0/1
     scores,  # (n,) scores
-    cluster=None,  # (n,) names or codes of the clusters; every image its own where None
+    cluster=None,  # (n,) names or numbers of the clusters; every image its own where None
     n_boot: int = 2000,  # Resamples
     seed: int = 0,  # Seed
     level: float = 0.95,  # Coverage
@@ -211,14 +206,14 @@ def auc_ci(
 ) -> Interval:  # Also seed, n_boot, level
     "AUC and its interval from resampling whole clusters. One class only: NaN and a warning."
     is_melanoma, scores = check_scores(is_melanoma, scores)
-    cluster = _codes(cluster, len(scores))
+    cluster = cluster_codes(cluster, len(scores))
     value = auc(is_melanoma, scores, weights)
     known = Interval(value)
     if np.isfinite(value):
         options = dict(n_boot=n_boot, seed=seed, weights=weights)
         draws = bootstrap(is_melanoma, scores, cluster, **options)['auc']
         known = auc_interval(draws, is_melanoma, cluster, value, level)
-    n_clusters = len(scores) if cluster is None else int(cluster.max(initial=-1) + 1)
+    n_clusters = int(cluster.max(initial=-1) + 1)
     counts = dict(images=len(scores), melanomas=int(is_melanoma.sum()), groups=n_clusters)
     return Interval(value, known.lo, known.hi, **counts, seed=seed, n_boot=n_boot, level=level)
 
@@ -265,7 +260,7 @@ def _inflation(cluster) -> float:
 def delong_cov(
     is_melanoma,  # (n,) targets 0/1
     many_scores,  # (m, n) scores of m models on the same images
-    cluster=None,  # (n,) integer codes: Obuchowski's variance; DeLong's where None
+    cluster=None,  # (n,) names or numbers: Obuchowski's variance; DeLong's where None
 ) -> tuple:  # (m,) AUCs, (m, m) their covariance
     "AUCs and their covariance from the placements."
     is_melanoma = np.asarray(is_melanoma)
@@ -276,7 +271,7 @@ def delong_cov(
     if cluster is None:
         covariances = np.atleast_2d(np.cov(of_melanomas)), np.atleast_2d(np.cov(of_benign))
         return aucs, covariances[0] / n_melanoma + covariances[1] / n_benign
-    cluster = np.asarray(cluster)
+    cluster = cluster_codes(cluster, len(is_melanoma))
     own, other = cluster[is_melanoma == 1], cluster[is_melanoma == 0]
     n_clusters = cluster.max() + 1
     up = _cluster_sums(of_melanomas, aucs, own, n_clusters)
@@ -290,7 +285,7 @@ def delong_cov(
 def delong(
     is_melanoma,  # (n,) targets 0/1
     scores,  # (n,) scores
-    cluster=None,  # (n,) integer codes: Obuchowski's variance; DeLong's where None
+    cluster=None,  # (n,) names or numbers: Obuchowski's variance; DeLong's where None
     level: float = 0.95,  # Coverage
 ) -> dict:  # auc, lo, hi, se, method
     """AUC with the symmetric interval of DeLong (or Obuchowski, with clusters), cut at 0 and 1; NaN
@@ -300,12 +295,11 @@ def delong(
     method = 'DeLong' if cluster is None else 'Obuchowski'
     if one_class_only(is_melanoma):
         return dict(found, method=method)
-    alone = np.arange(len(scores)) if cluster is None else np.asarray(cluster)
-    if rarer_groups(is_melanoma, alone) < 2:
+    if rarer_groups(is_melanoma, cluster) < 2:
         return dict(found, auc=auc(is_melanoma, scores), method=method)
     aucs, covariance = delong_cov(is_melanoma, [scores], cluster)
     value, se = float(aucs[0]), float(np.sqrt(max(covariance[0, 0], 0)))
-    half = NormalDist().inv_cdf((1 + level) / 2) * se
+    half = NormalDist().inv_cdf((1 + check_level(level)) / 2) * se
     return dict(
         auc=value, lo=max(value - half, 0.0), hi=min(value + half, 1.0), se=se, method=method
     )

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 # %% auto #0
-__all__ = ['hanley_mcneil', 'newcombe', 'wilson', 'share_interval']
+__all__ = ['hanley_mcneil', 'check_level', 'newcombe', 'wilson', 'share_interval']
 
 # %% ../../nbs/evidence/35_proportions.ipynb #30082998
 from statistics import NormalDist
 
 import numpy as np
 
+from ..core import RunError
+from .auc import cluster_codes
 from .oof import Interval
 
 # %% ../../nbs/evidence/35_proportions.ipynb #e5ca213d
@@ -28,6 +30,15 @@ def hanley_mcneil(
     variance += (n_melanoma - 1) * (melanoma_pairs - auc * auc)
     variance += (n_benign - 1) * (benign_pairs - auc * auc)
     return float(np.sqrt(variance / (n_melanoma * n_benign)))
+
+# %% ../../nbs/evidence/35_proportions.ipynb #152e90b1
+def check_level(
+    level: float,  # Coverage of an interval
+) -> float:  # The same
+    "The coverage; `RunError` where it is no share, as 95 for 95%."
+    if not 0 < level < 1:
+        raise RunError(f"level is {level}; it is a share between 0 and 1, for example 0.95")
+    return level
 
 # %% ../../nbs/evidence/35_proportions.ipynb #386ad3ea
 def _newcombe_variance(auc: float, n_melanoma: float, n_benign: float) -> float:
@@ -47,7 +58,7 @@ def newcombe(
     [Newcombe 2006](https://doi.org/10.1002/sim.2324))."""
     from scipy.optimize import brentq
 
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf((1 + check_level(level)) / 2)
 
     def beyond(bound):
         "Above 0 where `bound` is too far from the AUC."
@@ -67,7 +78,7 @@ def wilson(
 ) -> tuple:  # lo, hi
     """Wilson's interval of a proportion ([Wilson
     1927](https://doi.org/10.1080/01621459.1927.10502953))."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf((1 + check_level(level)) / 2)
     share, scale = events / trials, 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / scale
     half = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / scale
@@ -76,7 +87,7 @@ def wilson(
 # %% ../../nbs/evidence/35_proportions.ipynb #31a41841
 def _share_effect(yes, share: float, cluster, weights) -> float:
     "By how much clusters and weights change the variance of a share; clusters never lower it."
-    own, total = np.unique(cluster, return_inverse=True)[1], weights.sum()
+    own, total = cluster_codes(cluster, len(yes)), weights.sum()
     if not 0 < share < 1:  # nothing is seen of how clusters go together: the worst case
         mass = np.bincount(own, weights=weights)
         return float(len(yes) * (mass * mass).sum() / (total * total))
@@ -89,7 +100,7 @@ def _share_effect(yes, share: float, cluster, weights) -> float:
 # %% ../../nbs/evidence/35_proportions.ipynb #476ad32b
 def share_interval(
     yes,  # (n,) 1 where an image has it, 0 where not; a part of 1 where ties are shared out
-    cluster,  # (n,) codes of the images' clusters
+    cluster,  # (n,) names or numbers of the images' clusters
     weights=None,  # (n,) images that each row stands for; ones where None
 ) -> Interval:  # Also design_effect; NaN where there is no image
     """A share with Wilson's interval on the effective number of images: n over the design effect
