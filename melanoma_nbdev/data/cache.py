@@ -198,6 +198,7 @@ def _check_request(manifest: pd.DataFrame, size: int, crop: str, missing: str) -
 # %% ../../nbs/data/13_cache.ipynb #9b16c893
 def _fill_all(manifest: pd.DataFrame, root: Path, size: int, crop: str, **options) -> tuple:
     "The rows that have an entry, in their order, and what was wrong with the others."
+    index, manifest = manifest.index, manifest.reset_index(drop=True)  # labels may repeat
     done, faults = [], []
     for source, rows in manifest.groupby(manifest['source'].fillna('unnamed'), sort=False):
         folder = root / f"{re.sub('[^A-Za-z0-9._-]', '_', source)}-{size}-{crop}"
@@ -206,10 +207,8 @@ def _fill_all(manifest: pd.DataFrame, root: Path, size: int, crop: str, **option
         faults += wrong
     if not done:
         return manifest, faults
-    joined = pd.concat(done)
-    if len(joined) == len(manifest):
-        return joined.reindex(manifest.index), faults
-    return joined.loc[[row for row in manifest.index if row in joined.index]], faults
+    joined = pd.concat(done).sort_index()
+    return joined.set_axis(index[joined.index]), faults
 
 # %% ../../nbs/data/13_cache.ipynb #f415e029
 def cached(
