@@ -239,11 +239,16 @@ def prior_shift(
     old,  # Prevalence that they assume: a number, or (c,) for all classes
     new,  # Prevalence that they are to assume: a number, or (c,)
 ) -> np.ndarray:  # The shape of `risks`
-    "Probabilities at another prevalence, by Bayes' rule, if the classes look the same there."
+    """Probabilities at another prevalence, by Bayes' rule, if the classes look the same there.
+    `RunError` for a prevalence outside 0 to 1, and for several classes without one for each."""
     risks, old, new = (np.asarray(value, dtype=float) for value in (risks, old, new))
     if not ((old > 0).all() and (old < 1).all() and (new >= 0).all() and (new <= 1).all()):
         raise RunError(f"prevalences must lie between 0 and 1, not {old} -> {new}")
     if risks.ndim == 2:
+        of_classes = (risks.shape[1],)
+        if old.shape != of_classes or new.shape != of_classes:
+            raise RunError(f"risks of {risks.shape[1]} classes need a prevalence for each class, "
+                           f"before and after, not {old} -> {new}")
         shifted = risks * (new / old)
         return shifted / shifted.sum(1, keepdims=True)
     melanoma, benign = risks * (new / old), (1 - risks) * ((1 - new) / (1 - old))
