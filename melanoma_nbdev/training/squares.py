@@ -6,6 +6,7 @@
 __all__ = ['DermImage', 'SquareCrop', 'SquareStore', 'square_store']
 
 # %% ../../nbs/training/24_squares.ipynb #eee72aa1
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -59,15 +60,24 @@ class SquareStore:
         return n_images*self.size**2*3 <= self.budget*2**30
 
 # %% ../../nbs/training/24_squares.ipynb #a139a35b
+def _written(path)->tuple|None:
+    "When a file was written, and its size; None where it is not there."
+    try: facts = os.stat(path)
+    except OSError: return None
+    return facts.st_mtime_ns, facts.st_size
+
 @patch
 def read(self:SquareStore,
     path, # An image file
 )->np.ndarray:
     "The square of that file, (size, size, 3) uint8."
-    if path in self.kept: return self.kept[path]
+    written = _written(path)
+    before, pixels = self.kept.get(path, (None, None))
+    if pixels is not None and written in (before, None): return pixels
     pixels = np.array(square(open_image(path), self.size, self.crop))
     in_worker = get_worker_info() is not None
-    if not in_worker and self.fits(len(self.kept) + 1): self.kept[path] = pixels
+    is_room = path in self.kept or self.fits(len(self.kept) + 1)
+    if is_room and not in_worker: self.kept[path] = written, pixels
     return pixels
 
 # %% ../../nbs/training/24_squares.ipynb #meta0da1
