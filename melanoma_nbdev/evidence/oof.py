@@ -229,6 +229,12 @@ def _with_truth(raw: pd.DataFrame, heading: str, labels: dict | None) -> pd.Data
                   stacklevel=3)
     return raw[~unsaid]
 
+# %% ../../nbs/evidence/33_oof.ipynb #ed715ab2
+def _counted(table: pd.DataFrame) -> pd.DataFrame:
+    "The table with its rows counted from 0; an index of image ids becomes a column."
+    ids_lost = table.index.name != 'image_id' or 'image_id' in table
+    return table.reset_index(drop=ids_lost)
+
 # %% ../../nbs/evidence/33_oof.ipynb #013f63ad
 def read_oof(
     src: str | Path | pd.DataFrame,  # A run folder, a CSV or a table
@@ -238,7 +244,7 @@ def read_oof(
     """Predictions in our columns, checked. `RunError` names the rows that are wrong: twice
     there, without label, without score; with a sampling weight that is none. Images that
     `melanoma_predict` did not answer, and truths that mean `none`, are left out with a warning."""
-    raw = src.reset_index(drop=True) if isinstance(src, pd.DataFrame) else read_table(src, columns)
+    raw = _counted(src) if isinstance(src, pd.DataFrame) else read_table(src, columns)
     found = _prediction_columns(raw, columns)
     raw = _with_truth(_answered(raw, found, labels), found['target'], labels)
     table = raw.drop(columns=list(found.values())).copy()
