@@ -180,7 +180,7 @@ def ita_group(
     ita,  # Typology angles in degrees
 ) -> pd.Series:  # `very light`, `light`, `intermediate`, `tan`, `brown`, `dark` or NA
     "The usual classes of the typology angle, cut at 55, 41, 28, 10 and -30 degrees."
-    ita = pd.Series(np.asarray(ita, dtype=float))
+    ita = pd.to_numeric(pd.Series(ita), errors='coerce').astype(float)
     names = ['dark', 'brown', 'tan', 'intermediate', 'light', 'very light']
     classes = pd.cut(ita, [-181, -30, 10, 28, 41, 55, 181], labels=names)
     return classes.astype('object').where(ita.notna(), pd.NA)
