@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from ..core import LeakError, ManifestError
-from ..words import SITES
+from ..words import SITES, as_manifest
 from .auc import auc, check_weights
 from .intervals import auc_ci, auc_record
 from .discrimination import auc_of_folds
@@ -207,7 +207,7 @@ def floor_auc(
 ) -> tuple:  # Out-of-fold predictions in the columns that `read_oof` gives, and their AUC
     """What is known without the pixels: out-of-fold predictions and their AUC with its clustered
     interval. Cut groups raise `LeakError`."""
-    manifest = manifest if folds is None else manifest.assign(fold=np.asarray(folds))
+    manifest = as_manifest(manifest if folds is None else manifest.assign(fold=np.asarray(folds)))
     _check_manifest_folds(manifest)
     is_melanoma = manifest['target'].to_numpy(dtype=int)
     scores = without_pixels(manifest, features, seed)

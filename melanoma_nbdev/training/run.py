@@ -40,6 +40,7 @@ from ..data.sources import SOURCES
 from ..data.splits import add_groups, audit_folds, make_folds, published_folds
 from ..engine import Task, run_tasks
 from ..images import INNER
+from ..words import as_manifest
 
 # %% ../../nbs/training/31_run.ipynb #ccac486a
 from .checkpoint import processes, wait_for_all
@@ -170,12 +171,12 @@ def _check_folds(config: dict, manifest: pd.DataFrame) -> None:
 
 def prepare(
     config: dict,  # From `make_config`; gets the entry `classes`
-    manifest: pd.DataFrame | None = None,  # Default: that of the configuration's `data`
+    manifest: pd.DataFrame | None = None,  # `image_id`, `path`, labels; default: that of `data`
 ) -> pd.DataFrame:  # With `group` and `fold`; auxiliary rows have fold -1
     "The manifest of a run, its folds audited. `LeakError` for folds that cut a group."
     if manifest is None:
         manifest = load_manifests(config['data'], missing='drop', **table_options(config))
-    manifest = manifest.copy()  # the caller's table stays as it is
+    manifest = as_manifest(manifest)  # a copy: the caller's table stays as it is
     config['crop'] = _crop_for(manifest, config['crop'])
     if 'fold' not in manifest:
         manifest = _with_folds(config, manifest)
