@@ -180,6 +180,8 @@ def prepare(
     config['crop'] = _crop_for(manifest, config['crop'])
     if 'fold' not in manifest:
         manifest = _with_folds(config, manifest)
+    elif 'group' not in manifest:
+        manifest = add_groups(manifest, _copies(config, manifest))
     _check_folds(config, manifest)
     audit_folds(manifest)
     config['classes'] = label_classes(manifest, config['target'])
