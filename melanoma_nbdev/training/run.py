@@ -37,7 +37,13 @@ from ..data.cache import cached
 from ..data.duplicates import find_duplicates
 from ..data.manifest import load_manifests, squashed_sources
 from ..data.sources import SOURCES
-from ..data.splits import add_groups, audit_folds, make_folds, published_folds
+from melanoma_nbdev.data.splits import (
+    add_groups,
+    audit_folds,
+    in_folds,
+    make_folds,
+    published_folds,
+)
 from ..engine import Task, run_tasks
 from ..images import INNER
 from ..words import as_manifest
@@ -169,6 +175,20 @@ def _check_folds(config: dict, manifest: pd.DataFrame) -> None:
         )
 
 
+def _without_test(manifest: pd.DataFrame) -> pd.DataFrame:
+    "The rows that a run is about: none of a test set, none without a fold. A warning counts them."
+    has_folds = 'fold' in manifest
+    rows = in_folds(manifest if has_folds else manifest.assign(fold=0)).reset_index(drop=True)
+    left_out = len(manifest) - len(rows)
+    if left_out:
+        warnings.warn(
+            f"{left_out:,} of {len(manifest):,} images are set aside for a test or have no fold: "
+            "the run neither learns from them nor scores them",
+            stacklevel=3,
+        )
+    return rows if has_folds else rows.drop(columns='fold')
+
+# %% ../../nbs/training/31_run.ipynb #8b3b38c3
 def prepare(
     config: dict,  # From `make_config`; gets the entry `classes`
     manifest: pd.DataFrame | None = None,  # `image_id`, `path`, labels; default: that of `data`
@@ -177,6 +197,7 @@ def prepare(
     if manifest is None:
         manifest = load_manifests(config['data'], missing='drop', **table_options(config))
     manifest = as_manifest(manifest)  # a copy: the caller's table stays as it is
+    manifest = _without_test(manifest)
     config['crop'] = _crop_for(manifest, config['crop'])
     if 'fold' not in manifest:
         manifest = _with_folds(config, manifest)
