@@ -6,7 +6,7 @@
     python scripts/disturb.py maps
 
 `answers` disturbs pictures of different lesions in eight ways, each beside noise of equal size, and
-counts answers that cross an operating point of the card. `maps` draws phantom lesions whose outline
+counts answers that cross an operating point of the card, without and with the refusal. `maps` draws phantom lesions whose outline
 is known, and asks whether the model's map lies on them more than on those of the other pictures,
 and whether it stays the same when weights are shuffled: those of the head, or all of them.
 
@@ -59,10 +59,27 @@ def network():
     return predictor
 
 
-def answers_of(predictor):
-    "The callable that the evidence takes: pictures -> P(melanoma)."
-    return lambda images: np.array(
-        [answer['p_melanoma'] for answer in predictor.predict(list(images))])
+class Watched:
+    "The callable that the evidence takes, pictures -> P(melanoma); keeps what would be refused."
+
+    def __init__(self):
+        self.network, self.guarded, self.calls = network(), load_artefact(), []
+
+    def __call__(self, images):
+        scores = [answer['p_melanoma'] for answer in self.network.predict(list(images))]
+        errors = [answer['error'] for answer in self.guarded.predict(list(images))]
+        self.calls.append((np.array(scores), np.array([error is not None for error in errors])))
+        return self.calls[-1][0]
+
+    def refusals(self, threshold):
+        """A row a row of the evidence's table: the share that is refused and, of the pictures that
+        were above the threshold and are answered, how many fell below it."""
+        (before, _), rows = self.calls[0], []
+        for scores, refused in self.calls[1:]:
+            answered = (before >= threshold) & ~refused
+            fell = int((scores[answered] < threshold).sum())
+            rows.append(dict(refused=refused.mean(), answered_above=answered.sum(), fell=fell))
+        return pd.DataFrame(rows)
 
 
 def operating_point(card, sensitivity):
@@ -75,10 +92,11 @@ def operating_point(card, sensitivity):
 
 def answers(given):
     "Write what crosses the operating point on one set of pictures."
-    predictor = network()
+    watched = Watched()
     pictures = dict(phantom=phantom_pictures, ham10000=ham_pictures)[given.set](given.n)
-    threshold = operating_point(predictor.card, given.sensitivity)
-    table = crossing_table(answers_of(predictor), pictures.images, threshold, seed=given.seed)
+    threshold = operating_point(watched.network.card, given.sensitivity)
+    table = crossing_table(watched, pictures.images, threshold, seed=given.seed)
+    table = pd.concat([table, watched.refusals(threshold)], axis=1)
     write_csv(given.dest/f'disturbances_{given.set}.csv', table)
     print(table.round(3).to_string(index=False))
     return dict(threshold=threshold, sensitivity=given.sensitivity, n=len(pictures.images),
