@@ -302,7 +302,9 @@ def _check_given(table: pd.DataFrame, given: dict, ours) -> None:
     wrong += [f"there is no column {name!r}" for name in given.values() if name not in table]
     if wrong:
         headings = ', '.join(map(str, table.columns))
-        raise ManifestError(f"{wrong[0]}; the table has {headings}; {how_to_name()}")
+        lost = [name for name in given if name in ours and given[name] not in table]
+        name = next(iter(lost), 'image_id')
+        raise ManifestError(f"{wrong[0]}; the table has {headings}; {how_to_name(name)}")
 
 # %% ../nbs/01_words.ipynb #0b640419
 def _has_rival(name: str, theirs_of: dict) -> bool:
