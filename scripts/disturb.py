@@ -6,8 +6,8 @@
     python scripts/disturb.py maps
 
 `answers` disturbs pictures of different lesions in eight ways, each beside noise of equal size, and
-counts answers that cross an operating point of the card: of the network alone, and of those pictures
-that the refusal lets through. `maps` draws phantom lesions whose outline is known, and asks whether
+counts answers that cross an operating point of the card: of the network alone, and of those that
+the refusal lets through. `maps` draws phantom lesions whose outline is known, and asks whether
 the model's map lies on them more than on those of the other pictures, and whether it stays the same
 when weights are shuffled: those of the head, or all of them.
 
