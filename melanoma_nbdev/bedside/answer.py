@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ['WARM', 'COLD', 'QUIET', 'SHOWN', 'DRAWN', 'PATIENT', 'evidence_map', 'overlay', 'data_uri', 'render', 'Lesion',
            'lesion_of', 'reading', 'card_html', 'in_order', 'tiles_html', 'tile_html', 'one_line', 'patient_words',
            'safe_cell', 'table_row', 'share_from', 'provenance', 'table_csv', 'intended_use', 'report_html',
-           'about_html']
+           'calibration_panels', 'about_html']
 
 # %% ../../nbs/bedside/66_answer.ipynb #a787ee63
 import base64
@@ -26,6 +26,7 @@ from PIL import Image
 from melanoma_nbdev.bedside.risk import (
     SAFE_SENSITIVITY,
     cohorts,
+    counted_rows,
     decide,
     density_of,
     doubt,
@@ -42,6 +43,7 @@ from melanoma_nbdev.bedside.risk import (
     risk_of,
     set_word,
     share_at,
+    share_in,
     short_title,
     spread_words,
     standing,
@@ -50,7 +52,7 @@ from melanoma_nbdev.bedside.risk import (
     whole_percent,
 )
 from .texts import PAGE_FOLDER, decimals, reason, text, thousands
-from ..evidence.recalibration import PUBLISHED
+from ..evidence.recalibration import PUBLISHED, prior_shift
 from ..images import square
 
 # %% ../../nbs/bedside/66_answer.ipynb #51a00038
@@ -443,6 +445,26 @@ def report_html(
         intended=intended_use(card, language),
     )
 
+# %% ../../nbs/bedside/66_answer.ipynb #481714df
+def calibration_panels(
+    card: dict,  # The model's card
+) -> list:  # Of dicts: title ('' for all sources), points (x, y, low, high, in percent of the side)
+    """What was seen against what scores said, in cross-validation: for all images, and for each of
+    several sources with the scores moved to its share of melanomas."""
+    study, rows = card.get('reliability'), card.get('sources') or []
+    counts = [('', study), *((short_title(row), row.get('reliability')) for row in rows)]
+    panels = []
+    for title, counted in counts:
+        if not counted_rows(counted) or not study_share(card):
+            continue
+        score, *shares = np.array(counted_rows(counted)).T
+        said = prior_shift(score, study_share(card), share_in(counted)) if title else score
+        places = [[_bar_place(share) for share in column] for column in (said, *shares)]
+        names = ('x', 'y', 'low', 'high')
+        points = [dict(zip(names, point, strict=True)) for point in zip(*places, strict=True)]
+        panels.append(dict(title=title, points=points))
+    return panels
+
 # %% ../../nbs/bedside/66_answer.ipynb #51a00063
 def _titles(card: dict) -> dict:
     "Source -> its title, where the card has one; a sample (`siim2020-300`) stands for its set."
@@ -461,6 +483,8 @@ def about_html(
         card=card,
         share=study_share(card),
         published=published(card),
+        panels=calibration_panels(card),
+        ticks={share: _bar_place(share) for share in (0.01, 0.1, 0.9)},
         elsewhere=card.get('elsewhere') or of_its_sources(card, SAFE_SENSITIVITY),
         left_out=card.get('left_out') or [],
         points=operating_points(card),

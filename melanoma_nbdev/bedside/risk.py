@@ -7,8 +7,8 @@ from __future__ import annotations
 
 # %% auto #0
 __all__ = ['SAFE_SENSITIVITY', 'WIDTH', 'Risk', 'percent', 'whole_percent', 'risk_in_words', 'risk_in_short', 'finite_log_odds',
-           'risk_curve', 'share_in', 'study_share', 'cohorts', 'short_title', 'published', 'share_at', 'risk_of',
-           'one_in', 'spread_words', 'operating_points', 'Decision', 'cohort_call', 'called_per_melanoma',
+           'counted_rows', 'risk_curve', 'share_in', 'study_share', 'cohorts', 'short_title', 'published', 'share_at',
+           'risk_of', 'one_in', 'spread_words', 'operating_points', 'Decision', 'cohort_call', 'called_per_melanoma',
            'point_words', 'decide', 'set_word', 'doubt', 'most_released', 'unsure_sentence', 'standing', 'density_of',
            'of_its_sources', 'measured_elsewhere', 'elsewhere_key', 'elsewhere_sentence']
 
@@ -83,8 +83,10 @@ def finite_log_odds(
     return math.log(inside / (1 - inside))
 
 
-def _counted_rows(counted: dict | None) -> tuple:
-    "Score, share of melanomas and its interval, a row per bin of the counts that holds an image."
+def counted_rows(
+    counted: dict | None,  # `reliability` of a card, or of one of its sources
+) -> tuple:  # Of (score, share of melanomas, its lower and its upper bound)
+    "A row per bin of the counts that holds an image."
     bins = [b for b in (counted or {}).get('bins') or [] if b['n']]
     return tuple(
         (b.get('mean', (b['lo'] + b['hi']) / 2), b['n_melanoma'] / b['n'], *b['ci']) for b in bins
@@ -109,7 +111,7 @@ def risk_curve(
     counted: dict | None,  # `reliability` of a card, or of one of its sources
 ) -> pd.DataFrame | None:  # score, value, low, high: a row per bin; None: there are no bins
     "What was counted of scores: the share of melanomas along the score, with its interval."
-    rows = _counted_rows(counted)
+    rows = counted_rows(counted)
     return pd.DataFrame(_rising(rows), columns=['score', 'value', 'low', 'high']) if rows else None
 
 # %% ../../nbs/bedside/64_risk.ipynb #51a00011
@@ -172,7 +174,7 @@ def risk_of(
     """The risk of melanoma at a score, moved to another prevalence by Bayes' rule; for one of
     `cohorts`, by what was counted there."""
     counted, share = _counts_at(card, prevalence)
-    rows = _counted_rows(counted)
+    rows = counted_rows(counted)
     if not rows:
         return None
     here, shares = finite_log_odds(score), _rising(rows)[:, 1:].T
