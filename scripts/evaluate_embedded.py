@@ -145,7 +145,7 @@ def renew_card(artefact, results, oof):
     "Operating points, conformal limits and histogram in an artefact's card, and its texts again."
     from melanoma_nbdev.evidence.decisions import decision_card
     from melanoma_nbdev.report.card import write_cards
-    from melanoma_nbdev.report.export import sources_of, together_of
+    from melanoma_nbdev.report.export import group_rows, sources_of, together_of
 
     path = artefact / 'card.json'
     together, several = together_of(oof)
@@ -157,6 +157,8 @@ def renew_card(artefact, results, oof):
     if several:
         judged['sources'] = sources_of(oof, decided, card['classes'])
         judged['left_out'], judged['left_out_ranking'] = left_out_of(judged['sources'])
+    groups = group_rows(read_json(results / 'metrics.json'))
+    judged['metrics'] = card['metrics'] | dict(groups=groups)
     write_card(path, card | judged)
     write_cards(results, artefact)
 

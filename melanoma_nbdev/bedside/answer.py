@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 # %% auto #0
-__all__ = ['WARM', 'COLD', 'QUIET', 'SHOWN', 'DRAWN', 'PATIENT', 'evidence_map', 'overlay', 'data_uri', 'render', 'Lesion',
-           'lesion_of', 'reading', 'card_html', 'in_order', 'tiles_html', 'tile_html', 'one_line', 'patient_words',
-           'safe_cell', 'table_row', 'share_from', 'provenance', 'table_csv', 'intended_use', 'report_html',
-           'calibration_panels', 'about_html']
+__all__ = ['WARM', 'COLD', 'QUIET', 'SHOWN', 'DRAWN', 'PATIENT', 'evidence_map', 'overlay', 'data_uri', 'group_word', 'render',
+           'Lesion', 'lesion_of', 'reading', 'card_html', 'in_order', 'tiles_html', 'tile_html', 'one_line',
+           'patient_words', 'safe_cell', 'table_row', 'share_from', 'provenance', 'table_csv', 'intended_use',
+           'report_html', 'calibration_panels', 'about_html']
 
 # %% ../../nbs/bedside/66_answer.ipynb #a787ee63
 import base64
@@ -51,7 +51,8 @@ from melanoma_nbdev.bedside.risk import (
     unsure_sentence,
     whole_percent,
 )
-from .texts import PAGE_FOLDER, decimals, reason, text, thousands
+from .texts import (
+    PAGE_FOLDER, TEXTS, decimals, reason, text, thousands)
 from ..evidence.recalibration import PUBLISHED, prior_shift
 from ..images import square
 
@@ -99,6 +100,15 @@ def data_uri(
     return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 # %% ../../nbs/bedside/66_answer.ipynb #51a00042
+def group_word(
+    level: str,  # A group of sex, age or site, as a card names it
+    language: str = 'en',  # One of `LANGUAGES`
+) -> str:
+    "What a group is called; an age band is called alike everywhere."
+    key = f"group.{level.replace('/', '_').replace(' ', '_')}"
+    return text(key, language=language) if key in TEXTS else level
+
+
 @cache
 def _templates(language: str) -> Environment:
     "The templates, with filters that write in a language."
@@ -111,7 +121,7 @@ def _templates(language: str) -> Environment:
     )
     filters = dict(say=text, percent=percent, whole=whole_percent, one_in=one_in, decimals=decimals,
                    headline=risk_in_words, short=risk_in_short, thousands=thousands,
-                   reason=reason)
+                   reason=reason, group=group_word)
     for name, write in filters.items():
         templates.filters[name] = partial(write, language=language)
     return templates
@@ -484,6 +494,7 @@ def about_html(
         share=study_share(card),
         published=published(card),
         panels=calibration_panels(card),
+        groups=(card.get('metrics') or {}).get('groups') or [],
         ticks={share: _bar_place(share) for share in (0.01, 0.1, 0.9)},
         elsewhere=card.get('elsewhere') or of_its_sources(card, SAFE_SENSITIVITY),
         left_out=card.get('left_out') or [],
