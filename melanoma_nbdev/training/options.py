@@ -100,7 +100,7 @@ _IMAGES = [
         where='given',
     ),
     Option('aux', str, None, 'Auxiliary data, in training only: a source or a folder'),
-    Option('limit', int, None, 'Trial run: about this many images', least=1),
+    Option('limit', int, None, 'Trial run: about this many images, 3 a fold or more', least=6),
     Option(
         'cache',
         str,
@@ -158,7 +158,7 @@ _NETWORK = [
     Option('arch', str, OF_PRESET, 'A timm backbone'),
     Option('arch_kwargs', dict, OF_PRESET, 'What timm is told beside its name', where='python'),
     Option('pretrained', bool, OF_PRESET, "Start from timm's weights", where='python'),
-    Option('size', int, OF_PRESET, 'Picture size in pixels', least=1),
+    Option('size', int, OF_PRESET, 'Picture size in pixels', least=8),
     Option(
         'crop',
         str,

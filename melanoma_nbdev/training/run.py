@@ -69,7 +69,13 @@ def limit_rows(
     folds: int,  # Folds that each need melanomas
     seed: int = 0,  # Seed
 ) -> pd.DataFrame:
-    "`n` images at random, melanomas of 2 groups a fold among them: for trial runs only."
+    """`n` images at random, melanomas of 2 groups a fold among them: for trial runs only.
+    `ManifestError` where that leaves no fold an image of the rest."""
+    if n < 3 * folds:
+        raise ManifestError(
+            f"limit is {n}; {folds} folds need {3 * folds} images or more, melanomas and others in "
+            "each: raise the limit, or take fewer folds"
+        )
     shuffled = manifest.sample(frac=1, random_state=seed)
     melanomas = shuffled[shuffled['target'] == 1].drop_duplicates('group').head(2 * folds)
     others = shuffled.index.difference(melanomas.index, sort=False)
