@@ -152,7 +152,8 @@ def _check_groups(manifest:pd.DataFrame):
                             "call add_groups on the whole table")
 
 def _check_enough(groups:pd.DataFrame, k:int):
-    "Raise `ManifestError` where some fold would have no group, or no melanoma."
+    "Raise `ManifestError` for less than two folds, and where one would have no group or melanoma."
+    if k < 2: raise ManifestError(f"{k} folds leave nothing to train on; use 2 folds or more")
     if len(groups) < k:
         raise ManifestError(f"{len(groups)} groups cannot make {k} folds; "
                             f"use {max(len(groups), 2)} folds or fewer")

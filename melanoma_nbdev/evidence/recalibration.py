@@ -157,7 +157,7 @@ def recalibrate(
     check_risks(oof['target'], oof['p_melanoma'])
     folds = check_folds(oof, 'recalibration out of fold')
     parameters = dict(all=fit_recalibration(oof, method)[1])
-    recalibrated = oof.copy()
+    recalibrated = oof.assign(p_melanoma=oof['p_melanoma'].astype(float))
     for fold in folds:
         here = (oof['fold'] == fold).to_numpy()
         fitted, parameters[str(fold)] = fit_recalibration(oof[~here], method)
