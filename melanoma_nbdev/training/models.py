@@ -237,6 +237,11 @@ def _weights_of(run:Path, part:str)->Path:
         raise RunError(f"{run.name} is not a run folder: it has no config.json")
     weights = run/part/'model.safetensors'
     if weights.exists(): return weights
+    config = read_json(run/'config.json')
+    if config.get('kind') == 'ensemble':
+        members = ', '.join(member['name'] for member in config['members'])
+        raise RunError(f"run {run.name} is an average of {members} and has no weights of its own; "
+                       "give one of these runs")
     trained = sorted(path.parent.name for path in run.glob('*/model.safetensors'))
     raise RunError(
         f"run {run.name} has no {part}/model.safetensors; "
