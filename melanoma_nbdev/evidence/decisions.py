@@ -376,9 +376,15 @@ def net_benefit(
     prevalence: float | None = None,  # Prevalence to weigh the classes to (the risks must fit it)
     weights=None,  # (n,) images that each row stands for; ones where None
 ) -> pd.DataFrame:  # threshold, model, all, none
-    "Net benefit of calling melanoma from a risk on, of removing all and of removing none."
+    """Net benefit of calling melanoma from a risk on, of removing all and of removing none.
+    `RunError` for a threshold below 0, or of 1 and more."""
     is_melanoma, risks = check_risks(is_melanoma, risks)
     thresholds, weights = np.asarray(thresholds, dtype=float), weights_or_ones(weights, len(risks))
+    wrong = thresholds[~((thresholds >= 0) & (thresholds < 1))]
+    if len(wrong):
+        raise RunError(
+            f"a risk threshold is {wrong[0]:g}; it is a share from 0 to below 1, for example 0.02"
+        )
     if prevalence is None:
         prevalence = np.average(is_melanoma, weights=weights)
     called = risks[:, None] >= thresholds
