@@ -151,6 +151,13 @@ _STUDY = [
         least=0,
         several=True,
     ),
+    Option(
+        'split_seed',
+        int,
+        None,
+        'Fixes the folds alone, so that runs of several seeds can be averaged; default: the seed',
+        least=0,
+    ),
 ]
 
 # %% ../../nbs/training/20_options.ipynb #25324312
@@ -306,10 +313,10 @@ OPTIONS = {option.name: option for rows in OPTION_GROUPS.values() for option in 
 
 # %% ../../nbs/training/20_options.ipynb #9c01a292
 RECORD_ORDER = (
-    'preset data aux target meta folds seed limit cache crop pool loss loss_args pos_rate times '
-    'balance mixup cutmix ema accumulate freeze patience tta weights mean std duplicates '
-    'grad_checkpointing threads num_workers shuffle_labels arch_kwargs pretrained epochs warmup '
-    'lr head_lr wd drop samples augment tfms smoothing amp arch size bs'
+    'preset data aux target meta folds seed split_seed limit cache crop pool loss loss_args '
+    'pos_rate times balance mixup cutmix ema accumulate freeze patience tta weights mean std '
+    'duplicates grad_checkpointing threads num_workers shuffle_labels arch_kwargs pretrained '
+    'epochs warmup lr head_lr wd drop samples augment tfms smoothing amp arch size bs'
 ).split()
 "The entries of `config.json` in their order; those of `TABLE_OPTIONS` follow where they were given"
 TABLE_OPTIONS = ('columns', 'labels', 'leave_out')

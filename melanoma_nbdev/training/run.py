@@ -83,17 +83,24 @@ def limit_rows(
     return manifest.loc[sorted(kept)].reset_index(drop=True)
 
 # %% ../../nbs/training/31_run.ipynb #pr3par30
+def _split_seed(config: dict) -> int:
+    "The seed of the folds: their own where one is given."
+    own = config.get('split_seed')
+    return config['seed'] if own is None else own
+
+
 def _with_folds(config: dict, manifest: pd.DataFrame) -> pd.DataFrame:
     "The manifest with groups and folds."
+    seed = _split_seed(config)
     published = config['folds'] == 'published'
     if published:
-        manifest = _as_published(manifest, _copies(config, manifest), config['seed'])
+        manifest = _as_published(manifest, _copies(config, manifest), seed)
     else:
         manifest = add_groups(manifest, _copies(config, manifest))
     if config['limit']:
         count = fold_count(config['folds'])
-        manifest = limit_rows(manifest, config['limit'], count, config['seed'])
-    return manifest if published else make_folds(manifest, config['folds'], config['seed'])
+        manifest = limit_rows(manifest, config['limit'], count, seed)
+    return manifest if published else make_folds(manifest, config['folds'], seed)
 
 # %% ../../nbs/training/31_run.ipynb #3a6ffb0c
 def _as_published(manifest: pd.DataFrame, copies, seed: int = 0) -> pd.DataFrame:
@@ -348,10 +355,10 @@ def _is_usual(config: dict, name: str, usual: dict) -> bool:
 
 # %% ../../nbs/training/31_run.ipynb #1eb6f13b
 COMMAND_ORDER = (
-    'data preset folds seed aux target meta limit cache arch size crop pool epochs bs accumulate '
-    'lr '
-    'head_lr wd drop loss loss_args smoothing pos_rate times balance augment tfms mixup cutmix ema '
-    'freeze patience tta weights mean std grad_checkpointing threads num_workers shuffle_labels'
+    'data preset folds seed split_seed aux target meta limit cache arch size crop pool '
+    'epochs bs accumulate lr head_lr wd drop loss loss_args smoothing pos_rate times balance '
+    'augment tfms mixup cutmix ema freeze patience tta weights mean std grad_checkpointing '
+    'threads num_workers shuffle_labels'
 ).split()
 "The options of a recorded command, in their order"
 
