@@ -27,6 +27,7 @@ test:  ## notebooks and tests, counted; NB=duplicates: that notebook and its tes
 lint:  ## ruff over notebooks, tests, scripts and .ci
 	$(FULL)
 	@.venv/bin/ruff check .
+	@.venv/bin/ruff check --isolated --select F821 melanoma_nbdev  # names that only a hidden cell imports
 
 env:  ## only the full environment
 	$(FULL)

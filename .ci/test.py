@@ -195,6 +195,9 @@ def test_unchanged(what, command, tree):
 def test_tree():
     "On a copy, so that a failure leaves the work as it was and uncommitted changes do not matter."
     test_command('ruff finds nothing', [BIN/'ruff', 'check', '--no-cache', '.'], 120)
+    # an exported cell may use a name that only a hidden cell imports: its module lacks it then
+    lacking = ['check', '--no-cache', '--isolated', '--select', 'F821', 'melanoma_nbdev']
+    test_command('no module lacks a name', [BIN/'ruff', *lacking], 120)
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)/'tree'
         for name in tree_files():
