@@ -421,7 +421,8 @@ def test_language(visit, files, axe, language, choose_words, decimal):
     with page.expect_download() as taken:
         page.click('.take a >> nth=1')
     report = Path(taken.value.path()).read_text()
-    assert f'<html lang="{language}">' in report and f'<td class="decision">{why}</td>' in report
+    sentence = f"{text('no_answer', language=language)}.</b> {why[0].upper()}{why[1:]}"
+    assert f'<html lang="{language}">' in report and sentence in report
     page.locator('.controls select').last.select_option(label='English')
     page.wait_for_selector('.mel-btn.primary >> text=Choose images')
     until(page, "document.documentElement.lang == 'en'")
