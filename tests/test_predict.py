@@ -156,7 +156,8 @@ def test_hundred_files(hundred):
     assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr[-2000:]
     assert len(table) == 100
     assert '52 of 100 files answered, 48 not (4 read and refused)' in done.stdout
-    assert list(next(iter(table.values())))[:3] == ['file', 'p_melanoma', 'error']
+    columns = ['file', 'p_melanoma', 'risk', 'risk_lo', 'risk_hi', 'decision', 'not_sure', 'error']
+    assert list(next(iter(table.values())))[:8] == columns
 
 
 def test_risk_or_reason(hundred):

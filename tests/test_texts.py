@@ -79,7 +79,7 @@ def test_a_bare_sentence_is_found(tmp_path):
 def used_keys():
     "Keys, or beginnings of keys, that templates, scripts and notebooks of the page name."
     files = [*PARTS, *FRAMES, *PAGE.glob('*.js'), *(PAGE/'site').glob('*.js'),
-             *(PAGE.parent/name for name in ('answer.py', 'app.py'))]
+             *(PAGE.parent/name for name in ('risk.py', 'answer.py', 'uploads.py', 'app.py'))]
     source = '\n'.join(path.read_text('utf-8') for path in files)
     return set(re.findall(r"""['"`=]([a-z_]+(?:\.[a-z_]+)*\.?)""", source))
 
