@@ -319,8 +319,9 @@ def decide(
     words = text(f'level.{level}', language=language)
     if level == 'unknown':
         return Decision(level, words, text('no_threshold', language=language))
-    point, asked = points[sensitivity], whole_percent(sensitivity, language)
-    missed = percent(1 - point['sensitivity']['value'], language=language)
+    rates = cohort_call(card, place, sensitivity) or points[sensitivity]
+    asked = whole_percent(sensitivity, language)
+    missed = percent(1 - rates['sensitivity']['value'], language=language)
     side = 'lies.above' if level == 'above' else 'lies.under'
     said = text(side, asked, missed, language=language)
     return Decision(level, words, f'{said} {point_words(card, sensitivity, language, place)}')

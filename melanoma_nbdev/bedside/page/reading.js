@@ -159,7 +159,8 @@ export function decide(facts, score, {sensitivity, prevalence}) {
   const words = say(`level.${level}`);
   if (!point) return {level, words, sentence: say('no_threshold')};
   const side = level === 'above' ? 'lies.above' : 'lies.under';
-  const said = say(side, whole(sensitivity), percent(1 - point.found.value));
+  const rates = atPoint(cohortAt(facts, prevalence)?.calls, sensitivity) ?? point;
+  const said = say(side, whole(sensitivity), percent(1 - rates.found.value));
   return {level, words, sentence: `${said} ${pointWords(facts, {sensitivity, prevalence})}`};
 }
 
