@@ -321,7 +321,7 @@ def _needing_training(name: str):
               "installed here: pip install 'melanoma_nbdev[train]'", file=sys.stderr)
         raise SystemExit(1) from None
 
-
+# %% ../nbs/00_core.ipynb #b2c56066
 def _end_quietly():
     "Whoever read what was printed has had enough, as in `| head`: end as other commands do."
     with suppress(OSError, ValueError):  # no such thing in a notebook

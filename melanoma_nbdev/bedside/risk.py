@@ -345,7 +345,7 @@ def doubt(
         return 'unsure.means'
     return 'unsure.low' if word == 'benign' and level == 'above' else None
 
-
+# %% ../../nbs/bedside/64_risk.ipynb #665a23a7
 def most_released(card: dict) -> dict | None:  # source (its title), n, of
     """The source of a card with the largest share of melanomas that the conformal answer calls
     benign; None where the card does not say."""
