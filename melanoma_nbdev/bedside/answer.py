@@ -23,34 +23,11 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from melanoma_nbdev.bedside.risk import (
-    SAFE_SENSITIVITY,
-    cohorts,
-    counted_rows,
-    decide,
-    density_of,
-    doubt,
-    elsewhere_sentence,
-    finite_log_odds,
-    of_its_sources,
-    one_in,
-    operating_points,
-    percent,
-    point_words,
-    published,
-    risk_in_short,
-    risk_in_words,
-    risk_of,
-    set_word,
-    share_at,
-    share_in,
-    short_title,
-    spread_words,
-    standing,
-    study_share,
-    unsure_sentence,
-    whole_percent,
-)
+from .risk import (
+    SAFE_SENSITIVITY, cohorts, counted_rows, decide, density_of, doubt, elsewhere_sentence,
+    finite_log_odds, of_its_sources, one_in, operating_points, percent, point_words, published,
+    risk_in_short, risk_in_words, risk_of, set_word, share_at, share_in, short_title, spread_words,
+    standing, study_share, unsure_sentence, whole_percent)
 from .texts import (
     PAGE_FOLDER, TEXTS, decimals, reason, text, thousands)
 from ..evidence.recalibration import PUBLISHED, prior_shift

@@ -8,9 +8,9 @@ from __future__ import annotations
 # %% auto #0
 __all__ = ['SAFE_SENSITIVITY', 'WIDTH', 'Risk', 'percent', 'whole_percent', 'risk_in_words', 'risk_in_short', 'finite_log_odds',
            'counted_rows', 'risk_curve', 'share_in', 'study_share', 'cohorts', 'short_title', 'published', 'share_at',
-           'risk_of', 'one_in', 'spread_words', 'operating_points', 'Decision', 'cohort_call', 'called_per_melanoma',
-           'point_words', 'decide', 'set_word', 'doubt', 'most_released', 'unsure_sentence', 'standing', 'density_of',
-           'of_its_sources', 'measured_elsewhere', 'elsewhere_key', 'elsewhere_sentence']
+           'risk_of', 'one_in', 'seen_over_expected', 'spread_words', 'operating_points', 'Decision', 'cohort_call',
+           'called_per_melanoma', 'point_words', 'decide', 'set_word', 'doubt', 'most_released', 'unsure_sentence',
+           'standing', 'density_of', 'of_its_sources', 'measured_elsewhere', 'elsewhere_key', 'elsewhere_sentence']
 
 # %% ../../nbs/bedside/64_risk.ipynb #51a00004
 import math
@@ -197,6 +197,14 @@ def one_in(risk: float, language: str = 'en') -> str:
     return text('one_in', thousands(of, language), language=language)
 
 # %% ../../nbs/bedside/64_risk.ipynb #47b113ae
+def seen_over_expected(
+    card: dict,  # The model's card
+) -> list:  # A number for each source that was judged
+    "Melanomas that were seen for one expected, at the source's own share of melanomas."
+    rows = [row['calibration'] for row in card.get('sources', []) if row.get('calibration')]
+    return [row['observed_expected']['value'] for row in rows]
+
+
 def spread_words(
     card: dict,  # The model's card
     place: float | str | None,  # As `share_at` takes it
@@ -206,8 +214,7 @@ def spread_words(
     moved risk does not hold: seen over expected, the lowest and the highest."""
     if place is None or place in cohorts(card):
         return ''
-    calibrated = [row['calibration'] for row in card.get('sources', []) if row.get('calibration')]
-    seen = [one['observed_expected']['value'] for one in calibrated]
+    seen = seen_over_expected(card)
     if len(seen) < 2:
         return ''
     lowest, highest = (decimals(part, 2, language) for part in (min(seen), max(seen)))

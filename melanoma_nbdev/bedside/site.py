@@ -24,7 +24,7 @@ from markupsafe import Markup
 from .answer import PATIENT, QUIET, about_html, intended_use
 from .risk import (
     cohort_call, cohorts, decide, density_of, elsewhere_key, measured_elsewhere, most_released,
-    operating_points, published, risk_curve, share_in, short_title, study_share)
+    operating_points, published, risk_curve, seen_over_expected, share_in, short_title, study_share)
 from .uploads import ACCEPTED_FILES, MAX_UPLOAD, examples, thumbs_html
 from .inference import load_artefact
 from .refusal import NO_STRUCTURE, NOT_DERMOSCOPY, QUALITY_ADVICE
@@ -103,11 +103,6 @@ def _cohort(card:dict, name:str)->dict:
     return dict(title=short_title(row), prevalence=row['prevalence'], share=share_in(counted),
                 curve=risk_curve(counted).to_dict('list'), calls=known)
 
-def _spread(card:dict)->list:
-    "Seen over expected of each source that was judged, as `spread_words` has it."
-    rows = [row['calibration'] for row in card.get('sources', []) if row.get('calibration')]
-    return [row['observed_expected']['value'] for row in rows]
-
 def reading_facts(
     card:dict, # The model's card
 )->dict: # As JSON takes it
@@ -115,7 +110,7 @@ def reading_facts(
     curve, limits = risk_curve(card.get('reliability')), card.get('conformal')
     return dict(
         cohorts={name: _cohort(card, name) for name in cohorts(card)},
-        spread=_spread(card), released=most_released(card),
+        spread=seen_over_expected(card), released=most_released(card),
         points=[_point(card, wanted) for wanted in operating_points(card)],
         share=study_share(card), quiet=QUIET,
         published={place: one._asdict() for place, one in published(card).items()},

@@ -134,6 +134,10 @@ _STUDY = [
         choices=('dx', 'binary', 'partial'),
     ),
     Option('meta', list, [], 'Metadata beside the image', choices=METADATA),
+]
+
+# %% ../../nbs/training/20_options.ipynb #febca827
+_FOLDS = [
     Option(
         'folds',
         int,
@@ -305,7 +309,11 @@ _COMMAND = [
 
 # %% ../../nbs/training/20_options.ipynb #528ac013
 OPTION_GROUPS = dict(
-    data=[*_IMAGES, *_STUDY], network=_NETWORK, learning=_LEARNING, around=_AROUND, command=_COMMAND
+    data=[*_IMAGES, *_STUDY, *_FOLDS],
+    network=_NETWORK,
+    learning=_LEARNING,
+    around=_AROUND,
+    command=_COMMAND,
 )
 "The table: the name of a group -> its rows"
 OPTIONS = {option.name: option for rows in OPTION_GROUPS.values() for option in rows}

@@ -24,26 +24,14 @@ import torch
 warnings.filterwarnings('ignore', '.*torch.jit.script.*', FutureWarning)
 import timm
 
-from melanoma_nbdev.core import (
-    ManifestError,
-    MelanomaError,
-    RunError,
-    read_json,
-    sha256,
-    write_csv,
-    write_json,
-)
+from ..core import (
+    ManifestError, MelanomaError, RunError, read_json, sha256, write_csv, write_json)
 from ..data.cache import cached
 from ..data.duplicates import find_duplicates
 from ..data.manifest import load_manifests, squashed_sources
 from ..data.sources import SOURCES
-from melanoma_nbdev.data.splits import (
-    add_groups,
-    audit_folds,
-    in_folds,
-    make_folds,
-    published_folds,
-)
+from ..data.splits import (
+    add_groups, audit_folds, in_folds, make_folds, published_folds)
 from ..engine import Task, run_tasks
 from ..images import INNER
 from ..words import as_manifest
